@@ -1,0 +1,47 @@
+# The NLA research kit. `make help` lists what there is to make.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install reproduce test test-all lab notebooks lint clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+install: $(READY)  ## create .venv and install the kit with all it needs
+
+$(READY): pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) not found; install Python 3.11 or newer, or call make PYTHON=/path/to/python"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: $$($(PYTHON) --version) is too old; the kit needs Python 3.11 or newer (make PYTHON=python3.12)"; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "error: $(PYTHON) has no venv module; on Debian and Ubuntu: apt install python3-venv"; exit 1; }
+	@[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV)
+	@echo "installing torch and the kit into $(VENV) (once; some minutes and about 6 GB, mostly torch)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test]'
+	@touch $(READY)
+
+reproduce: $(READY)  ## train the demo, run every notebook, draw figures/ (5 minutes on two cores)
+	@$(BIN)/nla train --preset demo-baseline
+	@$(BIN)/nla train --preset demo
+	@$(BIN)/python notebooks/execute.py --into data/executed
+	@$(BIN)/nla figures
+	@$(BIN)/nla show
+
+test: $(READY)  ## the fast tests and the notebooks in a quick profile
+	@$(BIN)/python -m pytest -m 'not slow'
+
+test-all: $(READY)  ## every test, the slow ones included
+	@$(BIN)/python -m pytest
+
+lab: $(READY)  ## JupyterLab on the notebooks
+	@$(BIN)/jupyter lab notebooks/00_start_here.ipynb
+
+notebooks: $(READY)  ## run every notebook in place, as committed
+	@$(BIN)/python notebooks/execute.py --in-place
+
+lint: $(READY)  ## ruff over everything, notebooks included
+	@$(BIN)/ruff check .
+
+clean:  ## remove the runs, caches and executed notebooks, keep .venv and data sets
+	rm -rf data/runs data/cache data/executed .pytest_cache .ruff_cache

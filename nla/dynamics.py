@@ -1,0 +1,170 @@
+"""What a run records, and how it is read back. The format is documented in ``data/README.md``.
+
+A run folder holds raw facts only; everything shown is derived from them later, without the GPU and
+without the images. A file is written under a temporary name and renamed: it is whole or absent.
+"""
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from nla.data.manifest import EXPRESSIONS, KINDS
+from nla.metrics import accuracies, confusion
+
+FORMAT = 1  # of the run folder, in card.json; raised whenever a file's meaning changes
+
+
+class RunError(ValueError):
+    """A run folder that is missing, unfinished, or of another format."""
+
+
+@contextlib.contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """A temporary name beside ``path`` that replaces it once the block has ended without an error."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: dict) -> None:
+    with atomic(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2) + "\n")
+
+
+def write_table(path: Path, table: pd.DataFrame) -> None:
+    """As parquet or csv, by the name's suffix."""
+    with atomic(path) as temporary:
+        if path.suffix == ".csv":
+            table.to_csv(temporary, index=False)
+        else:
+            table.to_parquet(temporary, index=False)
+
+
+def write_arrays(path: Path, **arrays: np.ndarray) -> None:
+    with atomic(path) as temporary, open(temporary, "wb") as file:
+        np.savez(file, **arrays)
+
+
+def snapshot_epochs(epochs: int, count: int = 8) -> list[int]:
+    """When to take latent snapshots: before epoch 0, after the last, and early rather than evenly in between.
+
+    At the start of epoch e, e from 0 (untrained) to ``epochs`` (finished). Gaps grow geometrically, since
+    epsilon is at 95 % of its way by e / E = 0.2.
+    """
+    inner = np.geomspace(1, epochs, max(count - 1, 1))
+    return sorted({0, epochs, *(int(round(e)) for e in inner)})
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run, or what there is of an unfinished one. Tables are read when first asked for."""
+
+    folder: Path
+
+    @cached_property
+    def config(self) -> dict:
+        return json.loads((self.folder / "config.json").read_text())
+
+    @cached_property
+    def card(self) -> dict:
+        return json.loads((self.folder / "card.json").read_text())
+
+    @cached_property
+    def manifest(self) -> pd.DataFrame:
+        """One row per image, as trained on; every ``index`` column below refers to its rows."""
+        return pd.read_parquet(self.folder / "manifest.parquet")
+
+    @cached_property
+    def epochs(self) -> pd.DataFrame:
+        """One row per epoch: loss and its parts, accuracies, learning rate, epsilon, seconds."""
+        return pd.read_csv(self.folder / "epochs.csv")
+
+    @property
+    def name(self) -> str:
+        return self.config["name"] or self.config["loss"]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return EXPRESSIONS[:self.card["classes"]]
+
+    def samples(self, epoch: int = -1) -> pd.DataFrame:
+        """One row per training sample as seen in that epoch's training pass (-1: the last epoch).
+
+        index, label, p_gt, p_nn, correct, weight, cross_entropy, divergence; true_label and, where known,
+        kind are joined from the manifest.
+        """
+        return self._table("dynamics", epoch, ["true_label", "kind"])
+
+    def predictions(self, epoch: int = -1) -> pd.DataFrame:
+        """One row per validation and test sample after that epoch: index, prediction, p_<class>;
+
+        true_label, split and, where known, kind are joined from the manifest.
+        """
+        return self._table("predictions", epoch, ["true_label", "split", "kind"])
+
+    @cached_property
+    def all_samples(self) -> pd.DataFrame:
+        """:meth:`samples` of all epochs, one below the other, with a column ``epoch``."""
+        epochs = self.epochs["epoch"]
+        return pd.concat([self.samples(e) for e in epochs], keys=epochs, names=["epoch"]).reset_index("epoch")
+
+    @cached_property
+    def latents(self) -> dict[int, dict[str, np.ndarray]]:
+        """Snapshots by the epoch at whose start they were taken (the last: after training).
+
+        Each: index (P,), latent and flipped_latent (P, D), logits and flipped_logits (P, K) of the fixed
+        probe set and of its mirror images, in evaluation mode without augmentation.
+        """
+        files = sorted((self.folder / "latents").glob("epoch_*.npz"))
+        return {int(file.stem[6:]): dict(np.load(file, allow_pickle=False)) for file in files}
+
+    def confusion(self, epoch: int = -1, split: str = "test", normalize: str | None = None) -> pd.DataFrame:
+        """Confusion matrix (K, K) on a split, true classes in rows."""
+        rows = self.predictions(epoch).query("split == @split")
+        return confusion(rows["true_label"], rows["prediction"], self.classes, normalize)
+
+    def summary(self) -> dict[str, float | str]:
+        """The last epoch's test accuracies in percent, and the mean w* of each kind of training sample."""
+        rows = self.predictions().query("split == 'test'")
+        table = {"method": self.name, **accuracies(rows["true_label"], rows["prediction"], self.classes)}
+        samples = self.samples()
+        if "kind" in rows and rows["kind"].notna().all():
+            for kind, part in rows.groupby("kind", observed=True):
+                table[f"on {kind}"] = 100 * (part["true_label"] == part["prediction"]).mean()
+        if "kind" in samples:
+            weights = samples.groupby("kind", observed=True)["weight"].mean()
+            table |= {f"w* {kind}": weights[kind] for kind in KINDS if kind in weights}
+        return table
+
+    def _table(self, part: str, epoch: int, facts: list[str]) -> pd.DataFrame:
+        epoch = int(self.epochs["epoch"].iloc[epoch] if epoch < 0 else epoch)
+        file = self.folder / part / f"epoch_{epoch:03d}.parquet"
+        if not file.is_file():
+            raise RunError(f"{self.folder} has no {part} of epoch {epoch}; it has {len(self.epochs)} epochs")
+        facts = [fact for fact in facts if fact in self.manifest]
+        return pd.read_parquet(file).join(self.manifest[facts], on="index")
+
+
+def read_run(folder: str | Path) -> Run:
+    """Open a run folder. RunError if it is not one, is unfinished, or has another format."""
+    folder = Path(folder)
+    if not (folder / "config.json").is_file():
+        raise RunError(f"{folder} is not a run folder: it has no config.json")
+    if not (folder / "card.json").is_file():
+        raise RunError(f"the run in {folder} has not finished; continue it with nla train and the same options")
+    run = Run(folder)
+    if run.card.get("format") != FORMAT:
+        raise RunError(f"{folder} has run format {run.card.get('format')}, this version reads {FORMAT}; "
+                       "train it anew, or read it with the version of the kit named in its card.json")
+    return run

@@ -1,0 +1,79 @@
+"""The NLA loss: noise-aware weighted cross-entropy plus flip consistency, in three named variants.
+
+    L = lambda * mean_i (1 + w*_i) CE_i  +  (1 - lambda) * L_reg
+
+Source: Lee et al., AAAI 2025 (``paper``), and the authors' code as first published in March 2025
+(``released_v1``) and as revised in May 2025 (``released``). The three differ as the table says.
+
+=============  ==============================  ==========================================
+variant        w*                              L_reg
+=============  ==============================  ==========================================
+paper          per sample, a constant          Jensen-Shannon, mean over the batch
+released       per sample, gradient flows      Bhattacharyya distance, sum over the batch
+released_v1    coupled over the batch,         Bhattacharyya distance, sum over the batch
+               gradient flows
+=============  ==============================  ==========================================
+"""
+
+from typing import NamedTuple
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from nla.consistency import js_divergence, released_divergence
+from nla.naw import NAW, Scores, check, in_float32, scores_of
+
+VARIANTS = ("paper", "released", "released_v1")
+
+
+class LossTerms(NamedTuple):
+    """The loss of a batch and what it is made of; ``total`` is a scalar, the rest per sample (B,)."""
+
+    total: Tensor
+    weight: Tensor  # w*, without the 1 that is added to it
+    cross_entropy: Tensor
+    divergence: Tensor
+    scores: Scores
+
+    def record(self) -> dict[str, Tensor]:
+        """The per-sample facts under the names they have in a run's dynamics files, detached."""
+        facts = self.scores._asdict() | {"weight": self.weight, "cross_entropy": self.cross_entropy,
+                                         "divergence": self.divergence}
+        return {name: value.detach() for name, value in facts.items()}
+
+
+class NLALoss(nn.Module):
+    """lambda (1 + w*) CE + (1 - lambda) L_reg over a batch; see the table above for the variants.
+
+    ``checked`` verifies the inputs (ValueError on NaN, on targets out of range, on wrong shapes); on a
+    GPU that waits for the device at every call, so a training loop turns it off.
+    """
+
+    views = 2
+
+    def __init__(self, lam: float = 0.5, naw: NAW | None = None, variant: str = "paper", checked: bool = True):
+        super().__init__()
+        if variant not in VARIANTS:
+            raise ValueError(f"unknown variant {variant!r}; expected one of {', '.join(VARIANTS)}")
+        if not 0 <= lam <= 1:
+            raise ValueError(f"lam must be in [0, 1], got {lam}")
+        self.lam, self.naw, self.variant, self.checked = lam, naw or NAW(), variant, checked
+
+    def forward(self, logits: Tensor, flipped_logits: Tensor, targets: Tensor, progress: float) -> LossTerms:
+        """Logits of both views (B, K), targets (B,) integers, progress = epoch / epochs in [0, 1]."""
+        if self.checked:
+            check(logits, targets)
+            check(flipped_logits, targets)
+        logits = in_float32(logits)
+        cross_entropy = F.cross_entropy(logits, targets, reduction="none")
+        scores = scores_of(logits.softmax(1), targets)
+        weight = self.naw.weights(scores, progress, coupled=self.variant == "released_v1")
+        if self.variant == "paper":
+            weight, divergence = weight.detach(), js_divergence(logits, flipped_logits)
+            regularizer = divergence.mean()
+        else:
+            divergence = released_divergence(logits, flipped_logits)
+            regularizer = divergence.sum()
+        weighted = ((1 + weight) * cross_entropy).mean()
+        total = self.lam * weighted + (1 - self.lam) * regularizer
+        return LossTerms(total, weight, cross_entropy, divergence, scores)

@@ -1,0 +1,134 @@
+"""Noise-aware adaptive weighting (NAW): how much each training sample counts.
+
+A sample is a point on the plane (p_GT, p_NN): the probability of its label, and of the strongest
+other class, the "nearest negative". Near the diagonal the two compete and the sample is ambiguous;
+far below it the label is clean; far above it the network contradicts the label, which is how noise
+looks. The weight is a bivariate normal density on that plane,
+
+    w* = N2((p_GT, p_NN); mu, Sigma),   (mu_T, Sigma_T(epsilon)) if p_GT >= p_NN, else (mu_F, Sigma_F),
+
+with epsilon rising from 0 to 1 during training. Source: Lee et al., "Navigating Label Ambiguity for
+Facial Expression Recognition in the Wild", AAAI 2025, section on NAW.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Scores(NamedTuple):
+    """Where each sample stands on the plane; three tensors of shape (B,)."""
+
+    p_gt: Tensor  # probability of the label
+    p_nn: Tensor  # largest probability among the other classes
+    correct: Tensor  # bool, p_gt >= p_nn
+
+
+def in_float32(logits: Tensor) -> Tensor:
+    """Half precision is raised to float32; float32 and float64 stay as they are."""
+    return logits if logits.dtype == torch.float64 else logits.float()
+
+
+def check(logits: Tensor, targets: Tensor) -> None:
+    """Raise ValueError unless logits are finite (B, K >= 2) and targets are integers (B,) in 0..K-1."""
+    if logits.ndim != 2 or logits.shape[1] < 2:
+        raise ValueError(f"logits must have shape (batch, classes >= 2), got {tuple(logits.shape)}")
+    if targets.shape != logits.shape[:1] or targets.is_floating_point() or targets.dtype == torch.bool:
+        raise ValueError(f"targets must be {logits.shape[0]} class numbers (integers, one per row of logits), "
+                         f"got {targets.dtype} of shape {tuple(targets.shape)}")
+    outside = (targets < 0) | (targets >= logits.shape[1])
+    if outside.any():
+        row = int(outside.nonzero()[0])
+        raise ValueError(f"target {int(targets[row])} in row {row} is outside 0..{logits.shape[1] - 1}")
+    finite = logits.isfinite().all(1)
+    if not finite.all():
+        raise ValueError(f"logits of row {int((~finite).nonzero()[0])} are not finite: training has diverged "
+                         "(lower the learning rate) or the input holds NaN")
+
+
+def scores(logits: Tensor, targets: Tensor) -> Scores:
+    """p_GT, p_NN and correctness from logits (B, K) and targets (B,); differentiable in the logits.
+
+    Half-precision logits are computed in float32. Raises ValueError on mismatched shapes.
+    """
+    if logits.ndim != 2 or targets.shape != logits.shape[:1]:
+        raise ValueError(f"logits {tuple(logits.shape)} and targets {tuple(targets.shape)} do not fit; "
+                         "expected (B, K) and (B,)")
+    return scores_of(in_float32(logits).softmax(1), targets)
+
+
+def scores_of(probabilities: Tensor, targets: Tensor) -> Scores:
+    """As :func:`scores`, from probabilities (B, K)."""
+    label = targets.long()[:, None]
+    p_gt = probabilities.gather(1, label)[:, 0]
+    p_nn = probabilities.scatter(1, label, -1.0).amax(1)
+    return Scores(p_gt, p_nn, p_gt >= p_nn)
+
+
+@dataclass(frozen=True)
+class NAW:
+    """The parameters of the weighting; the defaults are the paper's.
+
+    ``std`` s and ``ratio`` r give Sigma its axes: along one diagonal of the plane the standard
+    deviation is s * sqrt(2), along the other s / r * sqrt(2). For correct predictions the long axis
+    follows epsilon, from round (epsilon = 0) to anti-diagonal (epsilon = 1); for wrong ones it lies
+    along the diagonal, so that weight falls quickly away from it.
+    """
+
+    mu_true: tuple[float, float] = (0.5, 0.5)
+    std_true: float = 0.80
+    ratio_true: float = 2.0
+    mu_false: tuple[float, float] = (0.30, 0.15)
+    std_false: float = 0.91
+    ratio_false: float = 6.0
+    slope: float = -15.0
+
+    def __post_init__(self):
+        for name in ("std_true", "ratio_true", "std_false", "ratio_false"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+
+    def epsilon(self, progress: float) -> float:
+        """epsilon(e) = 1 - exp(slope * e / E), with progress = e / E in [0, 1]."""
+        return 1.0 - math.exp(self.slope * progress)
+
+    def covariances(self, progress: float) -> tuple[list[list[float]], list[list[float]]]:
+        """Sigma_T and Sigma_F, 2 x 2 nested lists: [[a, c], [c, a]] with a = s^2 + (s/r)^2."""
+        (a_t, c_t), (a_f, c_f) = self._covariance_terms(progress)
+        return [[a_t, c_t], [c_t, a_t]], [[a_f, c_f], [c_f, a_f]]
+
+    def weights(self, scores: Scores, progress: float, coupled: bool = False) -> Tensor:
+        """w*, shape (B,), of samples at ``scores`` when the fraction ``progress`` of training is over.
+
+        ``coupled`` gives what the first public release computes in its place (see :func:`density`).
+        """
+        true, false = self._covariance_terms(progress)
+        total, margin = scores.p_gt + scores.p_nn, scores.p_gt - scores.p_nn
+        return torch.where(scores.correct, density(total, margin, self.mu_true, *true, coupled),
+                           density(total, margin, self.mu_false, *false, coupled))
+
+    def _covariance_terms(self, progress: float) -> tuple[tuple[float, float], tuple[float, float]]:
+        long_t, short_t = self.std_true**2, (self.std_true / self.ratio_true) ** 2
+        long_f, short_f = self.std_false**2, (self.std_false / self.ratio_false) ** 2
+        return ((long_t + short_t, self.epsilon(progress) * (short_t - long_t)),
+                (long_f + short_f, long_f - short_f))
+
+
+def density(total: Tensor, margin: Tensor, mu: tuple[float, float], a: float, c: float,
+            coupled: bool = False) -> Tensor:
+    """N2 at the points with p_GT + p_NN = total and p_GT - p_NN = margin, for Sigma = [[a, c], [c, a]].
+
+    Such a Sigma has the diagonals of the plane as eigenvectors, with eigenvalues a + c and a - c:
+    d' Sigma^-1 d = (d_1 + d_2)^2 / 2(a + c) + (d_1 - d_2)^2 / 2(a - c), and det Sigma = (a + c)(a - c).
+    All tensors have shape (B,). ``coupled`` replaces d_j' Sigma^-1 d_j by the mean over i of the
+    density at d_i' Sigma^-1 d_j: the weight of one sample then depends on its batch (released code, v1).
+    """
+    scale = 1 / (2 * math.pi * math.sqrt((a + c) * (a - c)))
+    along, across = total - (mu[0] + mu[1]), margin - (mu[0] - mu[1])
+    if coupled:
+        exponent = along[:, None] * along / (-4 * (a + c)) + across[:, None] * across / (-4 * (a - c))
+        return scale * torch.exp(exponent).mean(0)
+    return scale * torch.exp(along.square() / (-4 * (a + c)) + across.square() / (-4 * (a - c)))

@@ -1,0 +1,324 @@
+"""Training: from a Config to a run folder.
+
+One forward pass serves both views; pixels live on the device as uint8 and are augmented there; the
+per-sample record stays on the device until the epoch ends. All randomness comes from generators that
+are seeded by (seed, epoch), so that a run resumes at an epoch's start with the same numbers.
+"""
+
+import dataclasses
+import hashlib
+import importlib.metadata
+import json
+import platform
+import subprocess
+import time
+import zlib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from safetensors.torch import save_file
+from torch import Generator, Tensor, nn
+from tqdm import tqdm
+
+from nla import data, models
+from nla.baselines import CrossEntropyLoss
+from nla.data.images import Augmentation, augment, mirror, normalize, two_views
+from nla.dynamics import FORMAT, Run, atomic, read_run, snapshot_epochs, write_arrays, write_json, write_table
+from nla.losses import NLALoss
+from nla.metrics import accuracies
+from nla.naw import NAW
+
+TEST_SEED = 1_000_003  # the built-in test faces are the same for every run
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything a run depends on. Equal configs give equal numbers on the same machine."""
+
+    name: str = ""  # shown in tables; by default the loss
+    # data
+    data: str = "faces"  # faces, rafdb, fer2013, ferplus, affectnet
+    root: str = "data"  # folder that holds the data set
+    size: int = 48  # pixels, height and width
+    train_faces: int = 4000  # built-in faces only
+    test_faces: int = 2000
+    ambiguous: float = 0.2  # share of ambiguous built-in faces
+    noise: float = 0.0  # share of training labels replaced by another class
+    imbalance: float = 1.0  # n_max / n_min imposed on the training set; 1 leaves it alone
+    # method
+    loss: str = "nla"  # nla, cross_entropy
+    variant: str = "paper"  # paper, released, released_v1
+    lam: float = 0.5  # weight of NAW against consistency
+    naw: NAW = field(default_factory=NAW)
+    # model and optimisation
+    model: str = "small_resnet"  # small_resnet, resnet18, resnet50
+    weights: str = ""  # file of outside weights to start from
+    epochs: int = 16
+    batch_size: int = 64
+    lr: float = 1e-3
+    weight_decay: float = 1e-4
+    lr_decay: float = 0.9  # learning rate factor per epoch
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    precision: str = "auto"  # float32, bf16; auto: bf16 on a GPU
+    # record
+    probe: int = 600  # images in the fixed probe set
+    snapshots: int = 8  # about so many latent snapshots
+    seed: int = 0
+    device: str = "auto"  # cpu, cuda, mps; auto: the best there is
+
+    @property
+    def key(self) -> str:
+        """Eight hex digits of everything above; names the run folder."""
+        return hashlib.sha256(json.dumps(dataclasses.asdict(self), sort_keys=True).encode()).hexdigest()[:8]
+
+    @property
+    def folder(self) -> Path:
+        return Path("data/runs") / f"{self.data}-{(self.name or self.loss).lower()}-{self.key}"
+
+
+PAPER = Config(data="rafdb", size=224, model="resnet18", weights="data/weights/resnet18_msceleb.pth",
+               epochs=60, batch_size=32, lr=1e-4)
+"""The recipe of the paper; the MS-Celeb-1M weights have to be brought along."""
+
+DEMO = Config(name="NLA", noise=0.3)
+"""The built-in faces with 30 % label noise: under a minute on a laptop."""
+
+DEMO_BASELINE = dataclasses.replace(DEMO, name="cross-entropy", loss="cross_entropy")
+"""The same with plain cross-entropy, the other half of every comparison in the notebooks."""
+
+
+@dataclass
+class State:
+    """What changes during a run, and so what a checkpoint holds."""
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    schedule: torch.optim.lr_scheduler.LRScheduler
+    history: list[dict]  # the rows of epochs.csv so far
+
+    def save(self, path: Path) -> None:
+        with atomic(path) as temporary:
+            torch.save({"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(),
+                        "schedule": self.schedule.state_dict(), "history": self.history}, temporary)
+
+    def load(self, path: Path) -> None:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        for part in ("model", "optimizer", "schedule"):
+            getattr(self, part).load_state_dict(content[part])
+        self.history = content["history"]
+
+
+def fit(config: Config, folder: str | Path | None = None, progress: bool = True) -> Run:
+    """Train, recording into ``folder`` (default: ``config.folder``), and return the run.
+
+    A finished run with the same config is read, not repeated; an unfinished one is continued from its
+    last whole epoch. ValueError if the folder holds a run of another config.
+    """
+    folder = Path(folder) if folder else config.folder
+    if claim(folder, config):
+        return read_run(folder)
+    device = pick_device(config.device)
+    images, manifest = load_data(config)
+    write_table(folder / "manifest.parquet", manifest)
+    classes = data.EXPRESSIONS[:max(7, 1 + int(manifest[["label", "true_label"]].to_numpy().max()))]
+    images, labels = images.to(device), torch.tensor(manifest["label"].to_numpy(), device=device)
+    train = torch.tensor(np.flatnonzero(manifest["split"] == "train"))
+    probe, held_out = probe_rows(manifest, config.probe), np.flatnonzero(manifest["split"] != "train")
+    state, loss = prepare(config, len(classes), images.shape[1], device), make_loss(config)
+    if (folder / "checkpoint.pt").is_file():
+        state.load(folder / "checkpoint.pt")
+
+    snapshots, started = snapshot_epochs(config.epochs, config.snapshots), time.perf_counter()
+    steps = -(-len(train) // config.batch_size)
+    bar = tqdm(total=config.epochs * steps, initial=len(state.history) * steps, disable=not progress,
+               desc=config.name or config.loss, unit="step", leave=False)
+    for epoch in range(len(state.history), config.epochs):
+        if epoch in snapshots:
+            write_arrays(folder / f"latents/epoch_{epoch:03d}.npz", **embed(state.model, images, probe, config))
+        began = time.perf_counter()
+        samples = train_epoch(state, loss, images, labels, train, epoch, config, bar)
+        predictions = predict(state.model, images, held_out, config, classes)
+        write_table(folder / f"dynamics/epoch_{epoch:03d}.parquet", samples)
+        write_table(folder / f"predictions/epoch_{epoch:03d}.parquet", predictions)
+        state.history.append(epoch_row(epoch, samples, predictions, manifest, classes, state, loss, config)
+                             | {"seconds": time.perf_counter() - began})
+        state.schedule.step()
+        write_table(folder / "epochs.csv", pd.DataFrame(state.history))
+        state.save(folder / "checkpoint.pt")
+        bar.set_postfix_str(f"test {state.history[-1]['test_overall']:.1f} %")
+    bar.close()
+    write_arrays(folder / f"latents/epoch_{config.epochs:03d}.npz", **embed(state.model, images, probe, config))
+    with atomic(folder / "model.safetensors") as temporary:
+        save_file({k: v.contiguous().cpu() for k, v in state.model.state_dict().items()}, temporary)
+    write_json(folder / "card.json", card(config, device, len(classes), time.perf_counter() - started))
+    return read_run(folder)
+
+
+def train_epoch(state: State, loss: nn.Module, images: Tensor, labels: Tensor, train: Tensor, epoch: int,
+                config: Config, bar: tqdm) -> pd.DataFrame:
+    """One pass over the training rows; returns the per-sample record in the order of the rows."""
+    device, order = images.device, torch.randperm(len(train), generator=seeded(config.seed, epoch, "order"))
+    generator = seeded(config.seed, epoch, "augmentation", device)
+    rows, record = train[order], []
+    state.model.train()
+    for batch in rows.to(device).split(config.batch_size):
+        views = augment(images[batch], config.augmentation, generator)
+        views = two_views(views) if loss.views == 2 else views
+        with autocast(config, device):
+            logits = state.model(views.contiguous(memory_format=torch.channels_last)).logits
+        first, second = logits.chunk(2) if loss.views == 2 else (logits, None)
+        terms = loss(first, second, labels[batch], epoch / config.epochs)
+        state.optimizer.zero_grad(set_to_none=True)
+        terms.total.backward()
+        state.optimizer.step()
+        record.append(terms.record())
+        bar.update()
+    table = {name: torch.cat([part[name] for part in record]).cpu().numpy() for name in record[0]}
+    table = pd.DataFrame({"index": rows.numpy(), "label": labels[rows.to(device)].cpu().numpy(), **table})
+    return table.sort_values("index", ignore_index=True)
+
+
+@torch.inference_mode()
+def forward(model: nn.Module, images: Tensor, rows: np.ndarray, config: Config, flip: bool = False,
+            batch_size: int = 256) -> tuple[Tensor, Tensor]:
+    """Logits (N, K) and latents (N, D), float32 on the CPU, in evaluation mode without augmentation."""
+    model.eval()
+    outputs = []
+    for batch in torch.as_tensor(rows, device=images.device).split(batch_size):
+        x = normalize(images[batch], config.augmentation)
+        with autocast(config, images.device):
+            outputs.append(model((mirror(x) if flip else x).contiguous(memory_format=torch.channels_last)))
+    return tuple(torch.cat(part).float().cpu() for part in zip(*outputs, strict=True))
+
+
+def predict(model: nn.Module, images: Tensor, rows: np.ndarray, config: Config,
+            classes: tuple[str, ...]) -> pd.DataFrame:
+    """Prediction and probabilities of held-out rows, as a run records them."""
+    probabilities = forward(model, images, rows, config)[0].softmax(1).numpy()
+    return pd.DataFrame({"index": rows, "prediction": probabilities.argmax(1),
+                         **{f"p_{name}": probabilities[:, k] for k, name in enumerate(classes)}})
+
+
+def embed(model: nn.Module, images: Tensor, rows: np.ndarray, config: Config) -> dict[str, np.ndarray]:
+    """A latent snapshot: logits and latents of the probe set and of its mirror images."""
+    logits, latent = forward(model, images, rows, config)
+    flipped_logits, flipped_latent = forward(model, images, rows, config, flip=True)
+    arrays = {"logits": logits, "latent": latent, "flipped_logits": flipped_logits, "flipped_latent": flipped_latent}
+    return {"index": rows} | {name: tensor.numpy() for name, tensor in arrays.items()}
+
+
+def epoch_row(epoch: int, samples: pd.DataFrame, predictions: pd.DataFrame, manifest: pd.DataFrame,
+              classes: tuple[str, ...], state: State, loss: nn.Module, config: Config) -> dict:
+    """One row of epochs.csv: means over the training pass, and accuracies (%) after it."""
+    row = {"epoch": epoch, "epsilon": config.naw.epsilon(epoch / config.epochs),
+           "learning_rate": state.schedule.get_last_lr()[0],
+           **{name: float(samples[name].mean()) for name in ("weight", "cross_entropy", "divergence")},
+           "train_accuracy": 100 * float(samples["correct"].mean())}
+    held_out = manifest.loc[predictions["index"], ["split", "true_label"]]
+    for split in ("val", "test"):
+        mask = (held_out["split"] == split).to_numpy()
+        if mask.any():
+            scores = accuracies(held_out["true_label"][mask], predictions["prediction"][mask], classes)
+            row |= {f"{split}_overall": scores["overall"], f"{split}_mean": scores["mean"]}
+    return row
+
+
+def load_data(config: Config) -> tuple[Tensor, pd.DataFrame]:
+    """Images (N, C, H, W) uint8 and their manifest, with the configured noise and imbalance."""
+    if config.data == "faces":
+        sizes = {"train": config.train_faces, "val": config.test_faces // 2, "test": config.test_faces}
+        parts = [data.make_faces(n, seed=config.seed if split == "train" else TEST_SEED + (split == "test"),
+                                 size=config.size, ambiguous=config.ambiguous, split=split,
+                                 noisy=config.noise if split == "train" else 0.0)
+                 for split, n in sizes.items()]
+        images = torch.cat([part[0] for part in parts])
+        manifest = pd.concat([part[1] for part in parts], ignore_index=True)
+    else:
+        images, manifest = data.load(config.data, config.root, size=config.size)
+        if config.noise:
+            manifest = data.flip_labels(manifest, config.noise, config.seed)
+    if config.imbalance != 1:
+        manifest = data.imbalance(manifest, config.imbalance, config.seed)
+        images = images[torch.tensor(manifest.index.to_numpy())]
+    return images, manifest.reset_index(drop=True)
+
+
+def prepare(config: Config, num_classes: int, in_channels: int, device: torch.device) -> State:
+    """Model, optimiser and schedule at their start, initialised from the config's seed."""
+    builders = {"small_resnet": models.small_resnet, "resnet18": models.resnet18, "resnet50": models.resnet50}
+    if config.model not in builders:
+        raise ValueError(f"unknown model {config.model!r}; expected one of {', '.join(builders)}")
+    with torch.random.fork_rng():
+        torch.manual_seed(config.seed)
+        model = builders[config.model](num_classes, in_channels)
+    if config.weights:
+        models.load_weights(model, config.weights)
+    model = model.to(device, memory_format=torch.channels_last)
+    optimizer = torch.optim.Adam(model.parameters(), lr=config.lr, weight_decay=config.weight_decay)
+    return State(model, optimizer, torch.optim.lr_scheduler.ExponentialLR(optimizer, config.lr_decay), [])
+
+
+def make_loss(config: Config) -> nn.Module:
+    checked = pick_device(config.device).type == "cpu"
+    match config.loss:
+        case "nla":
+            return NLALoss(config.lam, config.naw, config.variant, checked)
+        case "cross_entropy":
+            return CrossEntropyLoss(config.naw, checked)
+    raise ValueError(f"unknown loss {config.loss!r}; expected nla or cross_entropy")
+
+
+def probe_rows(manifest: pd.DataFrame, count: int) -> np.ndarray:
+    """The fixed probe set: half training, half test rows, the classes as even as they allow."""
+    chosen = []
+    for split, rows in manifest.reset_index().groupby("split"):
+        if split != "val":
+            rank = rows.groupby("true_label").cumcount()
+            chosen.append(rows["index"].loc[rank.sort_values(kind="stable").index[:count // 2]])
+    return np.sort(np.concatenate(chosen))
+
+
+def seeded(seed: int, epoch: int, purpose: str, device: torch.device | str = "cpu") -> Generator:
+    """A generator of its own for each purpose in each epoch."""
+    return Generator(device).manual_seed(zlib.crc32(f"{purpose} {epoch}".encode()) + (seed << 32))
+
+
+def pick_device(device: str) -> torch.device:
+    if device != "auto":
+        return torch.device(device)
+    return torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
+
+
+def autocast(config: Config, device: torch.device):
+    """Forward passes in bf16 where asked for, or by default on a GPU; the loss is always float32."""
+    if config.precision not in ("auto", "float32", "bf16"):
+        raise ValueError(f"unknown precision {config.precision!r}; expected auto, float32 or bf16")
+    enabled = config.precision == "bf16" or (config.precision == "auto" and device.type != "cpu")
+    return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
+
+
+def claim(folder: Path, config: Config) -> bool:
+    """Write the config into a new folder, or compare it with the one there; True if that run is finished."""
+    wanted = json.loads(json.dumps(dataclasses.asdict(config)))
+    if (folder / "config.json").is_file():
+        found = json.loads((folder / "config.json").read_text())
+        different = [k for k in wanted | found if wanted.get(k) != found.get(k)]
+        if different:
+            changes = ", ".join(f"{k}: {found.get(k)} -> {wanted.get(k)}" for k in different)
+            raise ValueError(f"{folder} holds a run of another config ({changes}); choose another folder")
+        return (folder / "card.json").is_file()
+    write_json(folder / "config.json", wanted)
+    return False
+
+
+def card(config: Config, device: torch.device, classes: int, seconds: float) -> dict:
+    """Where the numbers come from: versions, commit, machine, seed, time."""
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=Path(__file__).parent)
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
+    versions = {p: importlib.metadata.version(p) for p in ("torch", "torchvision", "numpy", "pandas")}
+    return {"format": FORMAT, "key": config.key, "classes": classes, "seed": config.seed, "device": str(device),
+            "device_name": name, "threads": torch.get_num_threads(), "seconds": round(seconds, 2),
+            "commit": commit.stdout.strip(), "python": platform.python_version(), **versions}
