@@ -29,5 +29,5 @@ class CrossEntropyLoss(nn.Module):
         cross_entropy = F.cross_entropy(logits, targets, reduction="none")
         scores = scores_of(logits.detach().softmax(1), targets)
         weight = self.naw.weights(scores, progress)
-        return LossTerms(cross_entropy.mean(), weight, cross_entropy, weight.new_full(weight.shape, float("nan")),
-                         scores)
+        unknown = weight.new_full(weight.shape, float("nan"))
+        return LossTerms(cross_entropy.mean(), weight, cross_entropy, unknown, scores)

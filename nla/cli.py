@@ -59,3 +59,7 @@ def main() -> None:
         commands()
     except (DataError, RunError, WeightsError, ValueError) as error:
         sys.exit(f"nla: {error}")
+
+
+if __name__ == "__main__":
+    main()

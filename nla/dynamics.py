@@ -162,7 +162,7 @@ def read_run(folder: str | Path) -> Run:
     if not (folder / "config.json").is_file():
         raise RunError(f"{folder} is not a run folder: it has no config.json")
     if not (folder / "card.json").is_file():
-        raise RunError(f"the run in {folder} has not finished; continue it with nla train and the same options")
+        raise RunError(f"the run in {folder} has not finished; nla train with the same options continues it")
     run = Run(folder)
     if run.card.get("format") != FORMAT:
         raise RunError(f"{folder} has run format {run.card.get('format')}, this version reads {FORMAT}; "

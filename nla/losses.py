@@ -51,7 +51,8 @@ class NLALoss(nn.Module):
 
     views = 2
 
-    def __init__(self, lam: float = 0.5, naw: NAW | None = None, variant: str = "paper", checked: bool = True):
+    def __init__(self, lam: float = 0.5, naw: NAW | None = None, variant: str = "paper",
+                 checked: bool = True):
         super().__init__()
         if variant not in VARIANTS:
             raise ValueError(f"unknown variant {variant!r}; expected one of {', '.join(VARIANTS)}")

@@ -40,15 +40,12 @@ def resnet50(num_classes: int = 7, in_channels: int = 3) -> Classifier:
     return _torchvision(torchvision.models.resnet50, num_classes, in_channels)
 
 
-def small_resnet(num_classes: int = 7, in_channels: int = 3, width: int = 16) -> Classifier:
-    """A ResNet of three stages for 48 x 48 images on a CPU; latent of 4 * width numbers."""
-    stages, channels = [], width
-    for stage in range(3):
-        stages.append(Block(channels, width << stage, stride=1 if stage == 0 else 2))
-        channels = width << stage
-    stem = [nn.Conv2d(in_channels, width, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
+def small_resnet(num_classes: int = 7, in_channels: int = 3, width: int = 24) -> Classifier:
+    """A ResNet of three blocks for 48 x 48 images on a CPU; latent of 4 * width numbers."""
+    stem = [nn.Conv2d(in_channels, 16, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU()]
+    stages = [Block(16, width, 2), Block(width, 2 * width, 2), Block(2 * width, 4 * width, 2)]
     pool = [nn.AdaptiveAvgPool2d(1), nn.Flatten()]
-    return _initialized(Classifier(nn.Sequential(*stem, *stages, *pool), channels, num_classes))
+    return _initialized(Classifier(nn.Sequential(*stem, *stages, *pool), 4 * width, num_classes))
 
 
 class Block(nn.Module):
@@ -99,11 +96,12 @@ def load_weights(model: Classifier, path: str | Path) -> Report:
     backbone = [n for n in own if n.startswith("backbone.") and not n.endswith("num_batches_tracked")]
     matched = sum(name in fitting for name in backbone) / len(backbone)
     if matched < 0.9:
-        raise WeightsError(f"{path}: only {matched:.0%} of the backbone's {len(backbone)} tensors are in the file "
-                           f"with the right name and shape; is it for another architecture? It holds, for "
-                           f"example, {', '.join(list(tensors)[:3])}")
+        raise WeightsError(f"{path}: only {matched:.0%} of the backbone's {len(backbone)} tensors are in the "
+                           f"file with the right name and shape; is it for another architecture? It holds, "
+                           f"for example, {', '.join(list(tensors)[:3])}")
     model.load_state_dict(fitting, strict=False)
-    return Report(sorted(fitting), sorted(set(tensors) - set(fitting)), sorted(set(own) - set(fitting)), matched)
+    skipped, new = set(tensors) - set(fitting), set(own) - set(fitting)
+    return Report(sorted(fitting), sorted(skipped), sorted(new), matched)
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:
@@ -113,8 +111,8 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
         content = load_file(path) if path.suffix == ".safetensors" else torch.load(
             path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise WeightsError(f"{path} cannot be read as safetensors or as plain tensors: it is damaged, or it holds "
-                           f"objects whose loading could run code, which is refused "
+        raise WeightsError(f"{path} cannot be read as safetensors or as plain tensors: it is damaged, or it "
+                           f"holds objects whose loading could run code, which is refused "
                            f"({type(error).__name__})") from error
     while isinstance(content, dict) and (key := next((k for k in ("state_dict", "model_state_dict", "model")
                                                       if isinstance(content.get(k), dict)), None)):

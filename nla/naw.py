@@ -37,7 +37,7 @@ def check(logits: Tensor, targets: Tensor) -> None:
     if logits.ndim != 2 or logits.shape[1] < 2:
         raise ValueError(f"logits must have shape (batch, classes >= 2), got {tuple(logits.shape)}")
     if targets.shape != logits.shape[:1] or targets.is_floating_point() or targets.dtype == torch.bool:
-        raise ValueError(f"targets must be {logits.shape[0]} class numbers (integers, one per row of logits), "
+        raise ValueError(f"targets must be {logits.shape[0]} class numbers, integers, one per row of logits; "
                          f"got {targets.dtype} of shape {tuple(targets.shape)}")
     outside = (targets < 0) | (targets >= logits.shape[1])
     if outside.any():

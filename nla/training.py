@@ -131,13 +131,16 @@ def fit(config: Config, folder: str | Path | None = None, progress: bool = True)
     if (folder / "checkpoint.pt").is_file():
         state.load(folder / "checkpoint.pt")
 
+    def snapshot(epoch):
+        write_arrays(folder / f"latents/epoch_{epoch:03d}.npz", **embed(state.model, images, probe, config))
+
     snapshots, started = snapshot_epochs(config.epochs, config.snapshots), time.perf_counter()
     steps = -(-len(train) // config.batch_size)
     bar = tqdm(total=config.epochs * steps, initial=len(state.history) * steps, disable=not progress,
                desc=config.name or config.loss, unit="step", leave=False)
     for epoch in range(len(state.history), config.epochs):
         if epoch in snapshots:
-            write_arrays(folder / f"latents/epoch_{epoch:03d}.npz", **embed(state.model, images, probe, config))
+            snapshot(epoch)
         began = time.perf_counter()
         samples = train_epoch(state, loss, images, labels, train, epoch, config, bar)
         predictions = predict(state.model, images, held_out, config, classes)
@@ -150,7 +153,7 @@ def fit(config: Config, folder: str | Path | None = None, progress: bool = True)
         state.save(folder / "checkpoint.pt")
         bar.set_postfix_str(f"test {state.history[-1]['test_overall']:.1f} %")
     bar.close()
-    write_arrays(folder / f"latents/epoch_{config.epochs:03d}.npz", **embed(state.model, images, probe, config))
+    snapshot(config.epochs)
     with atomic(folder / "model.safetensors") as temporary:
         save_file({k: v.contiguous().cpu() for k, v in state.model.state_dict().items()}, temporary)
     write_json(folder / "card.json", card(config, device, len(classes), time.perf_counter() - started))
@@ -177,6 +180,8 @@ def train_epoch(state: State, loss: nn.Module, images: Tensor, labels: Tensor, t
         record.append(terms.record())
         bar.update()
     table = {name: torch.cat([part[name] for part in record]).cpu().numpy() for name in record[0]}
+    if not np.isfinite(table["cross_entropy"]).all():
+        raise ValueError(f"the loss is not finite in epoch {epoch}: training has diverged; lower the learning rate")
     table = pd.DataFrame({"index": rows.numpy(), "label": labels[rows.to(device)].cpu().numpy(), **table})
     return table.sort_values("index", ignore_index=True)
 
@@ -187,7 +192,7 @@ def forward(model: nn.Module, images: Tensor, rows: np.ndarray, config: Config, 
     """Logits (N, K) and latents (N, D), float32 on the CPU, in evaluation mode without augmentation."""
     model.eval()
     outputs = []
-    for batch in torch.as_tensor(rows, device=images.device).split(batch_size):
+    for batch in torch.tensor(rows, device=images.device).split(batch_size):
         x = normalize(images[batch], config.augmentation)
         with autocast(config, images.device):
             outputs.append(model((mirror(x) if flip else x).contiguous(memory_format=torch.channels_last)))
@@ -206,8 +211,8 @@ def embed(model: nn.Module, images: Tensor, rows: np.ndarray, config: Config) ->
     """A latent snapshot: logits and latents of the probe set and of its mirror images."""
     logits, latent = forward(model, images, rows, config)
     flipped_logits, flipped_latent = forward(model, images, rows, config, flip=True)
-    arrays = {"logits": logits, "latent": latent, "flipped_logits": flipped_logits, "flipped_latent": flipped_latent}
-    return {"index": rows} | {name: tensor.numpy() for name, tensor in arrays.items()}
+    return {"index": rows, "logits": logits.numpy(), "latent": latent.numpy(),
+            "flipped_logits": flipped_logits.numpy(), "flipped_latent": flipped_latent.numpy()}
 
 
 def epoch_row(epoch: int, samples: pd.DataFrame, predictions: pd.DataFrame, manifest: pd.DataFrame,
@@ -289,7 +294,7 @@ def seeded(seed: int, epoch: int, purpose: str, device: torch.device | str = "cp
 def pick_device(device: str) -> torch.device:
     if device != "auto":
         return torch.device(device)
-    return torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
+    return (torch.accelerator.is_available() and torch.accelerator.current_accelerator()) or torch.device("cpu")
 
 
 def autocast(config: Config, device: torch.device):
@@ -316,9 +321,18 @@ def claim(folder: Path, config: Config) -> bool:
 
 def card(config: Config, device: torch.device, classes: int, seconds: float) -> dict:
     """Where the numbers come from: versions, commit, machine, seed, time."""
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=Path(__file__).parent)
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
     versions = {p: importlib.metadata.version(p) for p in ("torch", "torchvision", "numpy", "pandas")}
-    return {"format": FORMAT, "key": config.key, "classes": classes, "seed": config.seed, "device": str(device),
-            "device_name": name, "threads": torch.get_num_threads(), "seconds": round(seconds, 2),
-            "commit": commit.stdout.strip(), "python": platform.python_version(), **versions}
+    return {"format": FORMAT, "key": config.key, "classes": classes, "seed": config.seed,
+            "device": str(device), "device_name": name, "threads": torch.get_num_threads(),
+            "seconds": round(seconds, 2), "commit": git_commit(), "python": platform.python_version(), **versions}
+
+
+def git_commit() -> str:
+    """The commit of the kit's own checkout, empty where it is not one."""
+    try:
+        done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True,
+                              cwd=Path(__file__).parent)
+    except OSError:
+        return ""
+    return done.stdout.strip()

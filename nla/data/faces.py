@@ -30,7 +30,7 @@ UNITS = {1: "inner_brow_raise", 2: "outer_brow_raise", 4: "brow_lower", 5: "lid_
 EXPRESSION_UNITS = {  # expression: {unit: (strength, share of people who use it)}
     "surprise": {1: (.9, 1), 2: (1, 1), 5: (.9, .8), 25: (.8, 1), 26: (.9, 1)},
     "fear": {1: (1, 1), 2: (.5, .6), 4: (.7, 1), 5: (1, .8), 20: (1, 1), 25: (.7, 1), 26: (.3, .33)},
-    "disgust": {9: (1, 1), 10: (1, 1), 17: (.4, .7), 4: (.6, .5), 7: (.7, .7), 25: (.5, .5)},
+    "disgust": {9: (1, 1), 10: (1, 1), 17: (.3, .7), 4: (.6, .5), 7: (.7, .7), 25: (.6, .6)},
     "happiness": {12: (1, 1), 6: (.9, .7), 25: (.8, .8), 26: (.3, .2)},
     "sadness": {1: (1, .8), 4: (.6, 1), 15: (1, 1), 17: (.5, .67), 43: (.6, .7)},
     "anger": {4: (1, 1), 7: (.8, 1), 24: (1, .75), 5: (.5, .5), 17: (.4, .5), 10: (.4, .26), 25: (.5, .2)},
@@ -48,10 +48,10 @@ NORMAL = {  # identity: (mean, standard deviation), cut off at 2.2 of them
     "lips": (1, .18), "hairline": (.68, .05), "part": (0, .3), "sweep": (.2, .15), "volume": (.09, .03), "skew": (0, .02)}
 UNIFORM = {"age": (0, 1), "blush": (0, .4), "makeup": (-1, 1), "beard": (-2.5, 1), "phase": (0, 6.3)}
 CAMERA = {  # as NORMAL, scaled by ``nuisance``
-    "yaw": (0, .11), "pitch": (0, .07), "roll": (0, .07), "zoom": (1, .04), "shift_x": (0, .04), "shift_y": (0, .04),
-    "light": (0, .45), "light_y": (.5, .2), "contrast": (1, .2), "exposure": (1, .1), "warmth": (0, .05),
-    "gaze_x": (0, .02), "gaze_y": (0, .01), "blur": (.002, .006), "grain": (.03, .04)}
-CHANCE = {"long": .5, "bald": .08, "fringe": .15, "glasses": .15, "shades": .02, "hand": .07}
+    "yaw": (0, .04), "pitch": (0, .025), "roll": (0, .025), "zoom": (1.04, .02), "shift_x": (0, .015),
+    "shift_y": (0, .015), "light": (0, .35), "light_y": (.5, .15), "contrast": (1, .15), "exposure": (1, .06),
+    "warmth": (0, .04), "gaze_x": (0, .015), "gaze_y": (0, .008), "blur": (0, .003), "grain": (.01, .02)}
+CHANCE = {"long": .5, "bald": .08, "fringe": .12, "glasses": .13, "shades": .015, "hand": .05}
 FACTS = ("yaw", "pitch", "roll", "light", "blur", "grain", "glasses", "shades", "hand", "fringe", "beard")
 
 
@@ -115,7 +115,7 @@ def _plant(n, ambiguous, noisy, proportions, generator):
     weight = torch.where(kind == 1, .5 + .15 * chance[0], 1.)
     p = F.one_hot(true, 7) * weight[:, None] + F.one_hot(other, 7) * (1 - weight)[:, None]
     label = torch.where(kind == 2, wrong, torch.where(chance[1] < weight, true, other))
-    intensity = torch.where(kind == 1, .8 + .2 * chance[2], .6 + .4 * chance[2])
+    intensity = torch.where(kind == 1, .8 + .2 * chance[2], .7 + .3 * chance[2])
     table = torch.tensor([[EXPRESSION_UNITS[e].get(k, (0, 0)) for k in UNITS] for e in EXPRESSIONS[:7]])
     shown = table[..., 0] * (torch.rand(n, 7, len(UNITS), generator=generator) < table[..., 1])
     jitter, stray = torch.randn(2, n, len(UNITS), generator=generator)
@@ -171,11 +171,11 @@ def _landmarks(a, t):
         brow_in=.13 * a[1] + .03 * a[2] - .13 * a[4] * (1 - .75 * a[1]) - .04 * a[9],
         brow_mid=.05 * a[1] + .1 * a[2] - .07 * a[4] - .03 * a[9],
         brow_out=.12 * a[2] - .05 * a[1] * a[4] - .03 * a[4], brow_x=.11 - .045 * a[4],
-        nose_y=t.nose_y + .045 * a[9] + .012 * a[10],
-        mouth_y=t.mouth_y + .03 * a[17] + .025 * a[12] + .03 * a[10] + .02 * a[9],
+        nose_y=t.nose_y + .055 * a[9] + .015 * a[10],
+        mouth_y=t.mouth_y + .03 * a[17] + .025 * a[12] + .045 * a[10] + .025 * a[9],
         mouth_w=t.mouth_w * (1 + .3 * a[12] + .28 * a[20] - .1 * a[24] - .3 * a[26] * (1 - a[12]) + .05 * a[15]),
         corner=.15 * a[12] - .11 * a[15] - .04 * a[17] - .04 * a[20] - .06 * a[10],
-        open_up=part * (.02 + .075 * a[12] + .05 * a[10] + .05 * a[26]),
+        open_up=part * (.02 + .075 * a[12] + .09 * a[10] + .05 * a[26]),
         open_low=part * (.055 + .05 * a[12] + .03 * a[20]) + .25 * a[26] * part.clamp(min=.3),
         square=.8 * a[20] + 1.2 * a[10],
         lip_up=.06 * t.lips * (1 - .75 * a[24]) * (1 - .3 * a[12]) * (1 - .25 * a[20]),

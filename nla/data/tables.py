@@ -1,19 +1,20 @@
-"""Reading other people's folders, tables and lists strictly: read right, or a DataError with file and line."""
+"""Reading other people's folders, tables and lists strictly: read right, or a DataError naming the line."""
 
+import re
 import zlib
 from pathlib import Path
 
 import pandas as pd
 
-from .manifest import EXPRESSIONS, DataError
+from .manifest import EXPRESSIONS, DataError, validate
 
 IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 SYNONYMS = {"surprised": "surprise", "fearful": "fear", "disgusted": "disgust", "happy": "happiness",
             "sad": "sadness", "angry": "anger", "contemptuous": "contempt"}
-SPLIT_NAMES = {
-    "train": ("train", "training", "train_set", "fer2013train"),
-    "val": ("val", "valid", "validation", "val_set", "publictest", "fer2013valid"),
-    "test": ("test", "testing", "test_set", "privatetest", "fer2013test")}
+SPLIT_NAMES = {"train": ("train", "training", "train_set", "fer2013train"),
+               "val": ("val", "valid", "validation", "val_set", "publictest", "fer2013valid"),
+               "test": ("test", "testing", "test_set", "privatetest", "fer2013test")}
+TWO_SPLITS = "there is no third split: the second (PublicTest, validation) is the test"
 
 
 def locate(root, name, inside, *layouts):
@@ -23,7 +24,7 @@ def locate(root, name, inside, *layouts):
     """
     root = Path(root)
     if not root.is_dir():
-        raise DataError(f"{root}: no such folder; --root is the folder that holds {name}, or the one above it")
+        raise DataError(f"{root}: no such folder; give the folder that holds {name}, or the one above it")
     bases = [root, *(child for pattern in ("*", "*/*") for child in sorted(root.glob(pattern))
                      if child.name.lower() in inside and child.is_dir())]
     for base in bases:
@@ -36,11 +37,11 @@ def locate(root, name, inside, *layouts):
 
 
 def refuse(bad, values, path, message):
-    """Raise a DataError naming the first line where ``bad`` holds."""
+    """Raise a DataError naming the first line (or file) where ``bad`` holds."""
     if bad.any():
-        line = bad.to_numpy().argmax()
-        where = f"line {bad.index[line]}" if pd.api.types.is_integer_dtype(bad.index) else bad.index[line]
-        raise DataError(f"{path}, {where}: {str(values.iloc[line])[:60]!r} {message}")
+        at = bad.to_numpy().argmax()
+        where = f"line {bad.index[at]}" if pd.api.types.is_integer_dtype(bad.index) else bad.index[at]
+        raise DataError(f"{path}, {where}: {str(values.iloc[at])[:60]!r} {message}")
 
 
 def table(path, columns, header=True):
@@ -66,7 +67,7 @@ def label_list(path, order=EXPRESSIONS, first=1):
     try:
         text = Path(path).read_bytes().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: not readable as text ({error}); give a list of 'name label' lines") from None
+        raise DataError(f"{path}: not readable as text ({error}); give lines of 'name label'") from None
     lines = pd.Series(text.split("\n"), dtype=object).str.strip()
     lines = lines.set_axis(lines.index + 1)[lines.to_numpy() != ""]
     if lines.empty:
@@ -86,6 +87,14 @@ def safe(names, path):
     return names
 
 
+def image_names(manifest):
+    """What a list calls each image: the file's name without ``_aligned``, or the path, or the row."""
+    if "path" not in manifest:
+        return manifest["row"].astype(str)
+    names = manifest["path"].str.rsplit("/", n=1).str[-1].str.replace("_aligned", "")
+    return names if names.is_unique else manifest["path"]
+
+
 def codes(values, order, path, first=0):
     """Map labels, ``first``, ``first + 1``, ... or the names in ``order``, to canonical integers.
 
@@ -102,21 +111,56 @@ def codes(values, order, path, first=0):
 
 
 def splits(values, path):
-    """Map names of splits (Training, PublicTest, val_set, ...) to train, val and test."""
-    result = values.str.strip().str.lower().map({name: key for key, names in SPLIT_NAMES.items() for name in names})
-    refuse(result.isna(), values, path, "is no split; expected train, val or test (or Training, PublicTest, ...)")
+    """Map names of splits (Training, PublicTest, val_set, ...) to train, val and test.
+
+    ``values`` None: the one split that the file's name speaks of, or None.
+    """
+    meaning = {name: key for key, names in SPLIT_NAMES.items() for name in names}
+    if values is None:
+        words = re.split("[^a-z]+", path.stem.lower())
+        return next((meaning[word] for word in words if word in meaning), None)
+    result = values.str.strip().str.lower().map(meaning)
+    refuse(result.isna(), values, path, "is no split; expected train, val, test, Training, PublicTest, ...")
     return result
 
 
 def class_tree(root, base, order, first=None):
-    """Read ``<split>/<class>/<image>`` or ``<class>/<image>`` below ``base``: path, label, split (if there)."""
+    """Read ``<split>/<class>/<image>`` or ``<class>/<image>`` below ``base``: path, label, split if there."""
     for depth in (3, 2):
         files = [file for file in sorted(base.glob("/".join("*" * depth))) if file.suffix.lower() in IMAGES]
         if files:
             break
     else:
-        raise DataError(f"{base}: no images; expected split/class/image or class/image, as in train/happy/1.jpg")
+        raise DataError(f"{base}: no images; expected them as train/happy/1.jpg or as happy/1.jpg")
     paths = pd.Series([file.relative_to(root).as_posix() for file in files])
     parts = pd.DataFrame([file.parts[-3:-1] for file in files], index=paths)
     frame = pd.DataFrame({"path": paths, "label": codes(parts[1], order, base, first).to_numpy()})
     return frame.assign(split=splits(parts[0], base).to_numpy()) if depth == 3 else frame
+
+
+def left_out(manifest, reasons, notes=()):
+    """Drop the rows that each of ``reasons`` (sentence: mask) names.  Returns (manifest, notes)."""
+    gone = pd.Series(False, index=manifest.index)
+    for reason, rows in reasons.items():
+        count = (rows & ~gone).sum()
+        notes = [*notes, f"{count} rows {reason}: left out"] if count else notes
+        gone |= rows
+    return manifest[~gone], notes
+
+
+def finish(manifest, notes=()):
+    """Number the rows, drop evaluation rows whose ``key`` an earlier split has too, validate, add notes."""
+    if "key" in manifest:
+        rank = manifest["split"].map({"train": 0, "val": 1, "test": 2})
+        copies = rank > rank.groupby(manifest["key"]).transform("min")
+        manifest, notes = left_out(manifest.drop(columns="key"), {
+            "of val and test are exact copies of images in an earlier split": copies}, notes)
+    manifest = manifest.reset_index(drop=True)
+    if "path" in manifest:
+        refuse(manifest["path"].duplicated(), manifest["path"], "images", "occurs twice; keep one of them")
+    if "test" not in set(manifest["split"]):
+        manifest["split"], notes = manifest["split"].replace("val", "test"), [*notes, TWO_SPLITS]
+    if "true_label" not in manifest:
+        manifest["true_label"] = manifest["label"]
+    manifest.attrs["notes"] = list(notes)
+    return validate(manifest)

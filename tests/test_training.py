@@ -1,0 +1,165 @@
+import dataclasses
+import json
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from conftest import TINY
+
+from nla import NAW, Scores, fit, models, read_run
+from nla.dynamics import RunError, atomic, snapshot_epochs
+from nla.training import forward, load_data, prepare
+
+PARTS = ("dynamics", "predictions", "latents")
+
+
+def contents(folder):
+    """Every recorded number of a run, wall-clock times left out."""
+    tables = {path.relative_to(folder): path.read_bytes() for part in PARTS for path in (folder / part).iterdir()}
+    tables["model"] = (folder / "model.safetensors").read_bytes()
+    tables["epochs"] = pd.read_csv(folder / "epochs.csv").drop(columns="seconds").to_csv()
+    return tables
+
+
+def test_two_runs_give_identical_numbers(tiny_run, tmp_path):
+    again = fit(TINY, tmp_path / "again", progress=False)
+    assert contents(again.folder) == contents(tiny_run.folder)
+    other = fit(dataclasses.replace(TINY, seed=1), tmp_path / "other", progress=False)
+    assert contents(other.folder)["model"] != contents(tiny_run.folder)["model"]
+
+
+def test_the_record_has_each_training_sample_once_and_follows_the_formula(tiny_run):
+    manifest = tiny_run.manifest
+    train = manifest.index[manifest["split"] == "train"]
+    assert len(train) == 120
+    for epoch in range(3):
+        samples = tiny_run.samples(epoch)
+        assert samples["index"].tolist() == train.tolist()
+        assert samples["label"].tolist() == manifest.loc[train, "label"].tolist()
+        scores = Scores(*(torch.tensor(samples[name].to_numpy()) for name in Scores._fields))
+        np.testing.assert_allclose(samples["weight"], NAW().weights(scores, epoch / 3), rtol=1e-5)
+        np.testing.assert_allclose(samples["cross_entropy"], -np.log(samples["p_gt"]), rtol=1e-3, atol=1e-5)
+        assert samples["divergence"].between(-1e-6, np.log(2)).all()
+        row = tiny_run.epochs.iloc[epoch]
+        assert row["weight"] == pytest.approx(samples["weight"].mean(), rel=1e-5)
+        assert row["epsilon"] == pytest.approx(1 - np.exp(-15 * epoch / 3))
+    assert tiny_run.samples().equals(tiny_run.samples(2))
+    assert len(tiny_run.all_samples) == 3 * 120
+
+
+def test_predictions_and_latents_are_those_of_the_saved_model(tiny_run):
+    images, manifest = load_data(TINY)
+    pd.testing.assert_frame_equal(manifest, tiny_run.manifest)
+    model = prepare(TINY, 7, 3, torch.device("cpu")).model
+    models.load_weights(model, tiny_run.folder / "model.safetensors")
+    predictions = tiny_run.predictions()
+    assert predictions["index"].tolist() == manifest.index[manifest["split"] != "train"].tolist()
+    logits, _ = forward(model, images, predictions["index"].to_numpy(), TINY)
+    assert predictions["prediction"].tolist() == logits.argmax(1).tolist()
+    last = tiny_run.latents[3]
+    logits, latent = forward(model, images, last["index"], TINY)
+    np.testing.assert_allclose(last["latent"], latent, rtol=1e-5, atol=1e-6)
+    flipped_logits, _ = forward(model, images.flip(-1), last["index"], TINY)
+    np.testing.assert_allclose(last["flipped_logits"], flipped_logits, rtol=1e-5, atol=1e-6)
+    score = 100 * (predictions.query("split == 'test'").eval("prediction == true_label")).mean()
+    assert tiny_run.epochs["test_overall"].iloc[-1] == pytest.approx(score)
+    assert tiny_run.summary()["overall"] == pytest.approx(score)
+
+
+def test_the_probe_set_is_fixed_and_from_both_splits(tiny_run):
+    snapshots = list(tiny_run.latents.values())
+    assert sorted(tiny_run.latents) == snapshot_epochs(3, 4) == [0, 1, 2, 3]
+    assert all((snapshot["index"] == snapshots[0]["index"]).all() for snapshot in snapshots)
+    assert tiny_run.manifest.loc[snapshots[0]["index"], "split"].value_counts().to_dict() == {"train": 20, "test": 20}
+
+
+def test_snapshots_are_early_rather_than_even():
+    times = snapshot_epochs(60)
+    assert times[0] == 0 and times[-1] == 60 and len(times) == 8
+    assert sum(t <= 12 for t in times) >= 5
+    assert snapshot_epochs(1) == [0, 1]
+
+
+KILLED = """
+import json, os, signal, sys, nla.training as training
+from nla import Config
+save = training.State.save
+def save_then_die(state, path):
+    if len(state.history) == 2:
+        os.kill(os.getpid(), signal.SIGKILL)  # epoch 1 is recorded, its checkpoint is not
+    save(state, path)
+training.State.save = save_then_die
+import torch; torch.set_num_threads(int(sys.argv[3]))
+options = json.loads(sys.argv[1])
+training.fit(Config(**options), sys.argv[2], progress=False)
+"""
+
+
+def test_a_killed_run_resumes_to_the_same_numbers(tiny_run, tmp_path):
+    options = {f.name: getattr(TINY, f.name) for f in dataclasses.fields(TINY) if f.name not in ("naw", "augmentation")}
+    process = subprocess.run([sys.executable, "-c", KILLED, json.dumps(options), tmp_path / "run",
+                              str(torch.get_num_threads())])
+    assert process.returncode == -9
+    assert not (tmp_path / "run/card.json").exists()
+    with pytest.raises(RunError, match="has not finished"):
+        read_run(tmp_path / "run")
+    resumed = fit(TINY, tmp_path / "run", progress=False)
+    assert contents(resumed.folder) == contents(tiny_run.folder)
+
+
+def test_a_finished_run_is_read_and_not_repeated(tiny_run):
+    began = time.perf_counter()
+    assert fit(TINY, tiny_run.folder, progress=False).epochs.equals(tiny_run.epochs)
+    assert time.perf_counter() - began < 1
+    with pytest.raises(ValueError, match="noise: 0.3 -> 0.1"):
+        fit(dataclasses.replace(TINY, noise=0.1), tiny_run.folder, progress=False)
+
+
+def test_cross_entropy_needs_one_view_and_records_what_naw_would_weigh(tmp_path):
+    run = fit(dataclasses.replace(TINY, loss="cross_entropy", epochs=1), tmp_path / "ce", progress=False)
+    assert run.samples()["divergence"].isna().all() and run.samples()["weight"].between(0, 1).all()
+
+
+def test_noise_and_imbalance_change_training_labels_only():
+    _, plain = load_data(dataclasses.replace(TINY, noise=0.0))
+    _, noisy = load_data(TINY)
+    held_out = noisy["split"] != "train"
+    assert (noisy["label"] != noisy["true_label"])[~held_out & (noisy["kind"] == "noisy")].all()
+    assert (noisy["kind"] == "noisy")[~held_out].mean() == pytest.approx(0.3)
+    pd.testing.assert_frame_equal(plain[held_out], noisy[held_out])
+    images, imbalanced = load_data(dataclasses.replace(TINY, train_faces=600, noise=0, imbalance=50))
+    assert len(images) == len(imbalanced)
+    counts = imbalanced.query("split == 'train'")["label"].value_counts()
+    assert counts.max() / counts.min() == pytest.approx(50, rel=0.35)
+
+
+@pytest.mark.parametrize("change, message", [
+    ({"loss": "focal?"}, "unknown loss"), ({"model": "vit"}, "small_resnet, resnet18, resnet50"),
+    ({"precision": "int8"}, "float32 or bf16"), ({"data": "imagenet"}, "imagenet"), ({"variant": "v3"}, "released_v1"),
+])
+def test_wrong_options_are_named(tmp_path, change, message):
+    with pytest.raises(ValueError, match=message):
+        fit(dataclasses.replace(TINY, **change), tmp_path / "run", progress=False)
+
+
+def test_divergence_of_training_is_an_error_and_not_a_number(tmp_path):
+    with pytest.raises(ValueError, match="not finite"):
+        fit(dataclasses.replace(TINY, lr=1e30), tmp_path / "run", progress=False)
+
+
+def test_a_file_is_whole_or_absent(tmp_path):
+    with pytest.raises(RuntimeError), atomic(tmp_path / "a.json") as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert not list(tmp_path.iterdir())
+
+
+def test_wrong_folders_are_explained(tiny_run, tmp_path):
+    with pytest.raises(RunError, match="no config.json"):
+        read_run(tmp_path)
+    with pytest.raises(RunError, match="no dynamics of epoch 7; it has 3 epochs"):
+        tiny_run.samples(7)
