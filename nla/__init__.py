@@ -7,5 +7,5 @@ from nla.naw import NAW, Scores, scores
 from nla.training import DEMO, DEMO_BASELINE, PAPER, Config, fit
 
 __version__ = "0.1.0"
-__all__ = ["DEMO", "DEMO_BASELINE", "NAW", "PAPER", "Config", "NLALoss", "Run", "Scores", "fit", "js_divergence", "read_run",
-           "released_divergence", "scores"]
+__all__ = ["DEMO", "DEMO_BASELINE", "NAW", "PAPER", "Config", "NLALoss", "Run", "Scores", "fit", "js_divergence",
+           "read_run", "released_divergence", "scores"]

@@ -1,40 +1,43 @@
-"""The command line: ``nla train``, ``nla show``; every option of ``train`` is a field of Config."""
+"""The command line. Every option of ``nla train`` is a field of Config; errors are one line."""
 
+import contextlib
 import dataclasses
 import sys
+from pathlib import Path
 
 import click
 import pandas as pd
+from tqdm import tqdm
 
+from nla.data import check, corruption, store
+from nla.data.datasets import READERS
 from nla.data.manifest import DataError
-from nla.dynamics import RunError, read_run
-from nla.models import WeightsError
-from nla.training import DEMO, DEMO_BASELINE, PAPER, Config, fit
+from nla.dynamics import read_run
+from nla.training import DEMO, DEMO_BASELINE, PAPER, Config, fit, forward, restore
 
 PRESETS = {"none": Config(), "demo": DEMO, "demo-baseline": DEMO_BASELINE, "paper": PAPER}
 
 
 @click.group(context_settings={"show_default": True})
 def commands():
-    """NLA research kit: train, look, compare."""
+    """NLA research kit: prepare data, train, look, compare."""
 
 
-def config_options(command):
+def options_of_config(command):
     """One option for each plain field of Config."""
     for item in reversed(dataclasses.fields(Config)):
         if item.type in (str, int, float):
-            name = "--" + item.name.replace("_", "-")
-            command = click.option(name, type=item.type, default=None, show_default=str(item.default))(command)
+            option = click.option(f"--{item.name.replace('_', '-')}", type=item.type, show_default=repr(item.default))
+            command = option(command)
     return command
 
 
 @commands.command()
-@click.option("--preset", type=click.Choice(list(PRESETS)), default="none",
-              help="Start from a preset; the options given override it.")
-@click.option("--out", type=click.Path(), default=None, help="Run folder  [default: data/runs/<data>-<loss>-<key>]")
-@config_options
+@click.option("--preset", type=click.Choice(list(PRESETS)), default="none", help="Start from these options.")
+@click.option("--out", type=click.Path(), show_default="data/runs/<data>-<name>-<key>", help="Run folder.")
+@options_of_config
 def train(preset, out, **options):
-    """Train one model and print the table of its last epoch."""
+    """Train one model, or continue it, and print the table of its last epoch."""
     config = dataclasses.replace(PRESETS[preset], **{k: v for k, v in options.items() if v is not None})
     run = fit(config, out)
     print_table([run])
@@ -42,10 +45,10 @@ def train(preset, out, **options):
 
 
 @commands.command()
-@click.argument("folders", nargs=-1, required=True, type=click.Path(exists=True))
+@click.argument("folders", nargs=-1, type=click.Path(exists=True))
 def show(folders):
-    """Print the table of one or more finished runs."""
-    print_table([read_run(folder) for folder in folders])
+    """Print the table of finished runs side by side; without FOLDERS, of the demo's two."""
+    print_table([read_run(folder) for folder in folders or (DEMO_BASELINE.folder, DEMO.folder)])
 
 
 def print_table(runs) -> None:
@@ -54,10 +57,102 @@ def print_table(runs) -> None:
     click.echo(table.to_string(float_format="{:.2f}".format))
 
 
+@commands.group()
+def data():
+    """Check, look at, pack and corrupt a data set on disk."""
+
+
+def options_of_data(command):
+    command = click.option("--root", type=click.Path(exists=True), required=True, help="Its folder.")(command)
+    return click.option("--data", "name", type=click.Choice(list(READERS)), required=True)(command)
+
+
+@contextlib.contextmanager
+def bar(description):
+    """A progress bar as a function of (done, total)."""
+    with tqdm(desc=description, unit="image", leave=False) as shown:
+        def progress(done, total):
+            shown.total = total
+            shown.update(done - shown.n)
+        yield progress
+
+
+@data.command("check")
+@options_of_data
+def check_command(name, root):
+    """Compare a data set with the published counts, find damage and duplicates; exit status 1 if it differs."""
+    with bar("decoding") as progress:
+        report = check.check(name, root, progress)
+    click.echo(report.table.to_string(index=False, na_rep="?"))
+    for mark, lines in (("note", report.notes), ("problem", report.problems)):
+        for line in lines:
+            click.echo(f"{mark}: {line}")
+    sys.exit(bool(report.problems))
+
+
+@data.command("sheet")
+@options_of_data
+@click.option("--out", type=click.Path(), default="figures/sheet.png")
+@click.option("--split", default="train")
+@click.option("--per-class", default=12)
+@click.option("--seed", default=0)
+def sheet_command(name, root, out, split, per_class, seed):
+    """Draw a contact sheet, one row a class; a red frame marks a label that is not the true one."""
+    manifest = check.pick(READERS[name](root), split, per_class, seed)
+    Path(out).parent.mkdir(parents=True, exist_ok=True)
+    check.sheet(store.read_pixels(root, manifest, size=96), manifest).save(out)
+    click.echo(f"wrote {out}")
+
+
+@data.command("pack")
+@options_of_data
+@click.option("--into", type=click.Path(), default="data/cache")
+@click.option("--size", type=int, help="Pixels, height and width.", show_default="as stored")
+def pack_command(name, root, into, size):
+    """Decode every image once into a packed store that training maps into memory."""
+    manifest = READERS[name](root)
+    with bar("packing") as progress:
+        images = store.pack(root, manifest, into, size, progress=progress)
+    click.echo(f"{len(images)} images of {tuple(images.shape[1:])} in {into}")
+
+
+@data.command("corrupt")
+@options_of_data
+@click.option("--kind", type=click.Choice(["symmetric", "pair", "matrix", "prediction"]), default="symmetric")
+@click.option("--ratio", type=float, default=0.3, help="Share of the training labels that change.")
+@click.option("--matrix", type=click.Path(exists=True), help="kind=matrix: csv of K x K probabilities, no header.")
+@click.option("--run", type=click.Path(exists=True), help="kind=prediction: a finished run on the same data.")
+@click.option("--seed", default=0)
+@click.option("--out", type=click.Path(), required=True, help="The list to write, one 'name label' a line.")
+def corrupt_command(name, root, kind, ratio, matrix, run, seed, out):
+    """Write a list of corrupted training labels in the literature's format."""
+    manifest = READERS[name](root)
+    if kind == "symmetric":
+        manifest = corruption.flip_labels(manifest, ratio, seed)
+    elif kind == "pair":
+        classes = 1 + manifest[["label", "true_label"]].to_numpy().max()
+        manifest = corruption.confuse_labels(manifest, corruption.pair_matrix(ratio, classes), seed)
+    elif kind == "matrix":
+        if not matrix:
+            raise DataError("kind matrix needs --matrix FILE, a csv of K x K probabilities without a header")
+        manifest = corruption.confuse_labels(manifest, pd.read_csv(matrix, header=None), seed)
+    else:
+        if not run:
+            raise DataError("kind prediction needs --run FOLDER, a finished run on the same data")
+        train = manifest[manifest["split"] == "train"]
+        model, config = restore(read_run(run))
+        images = store.read_pixels(root, train, config.size, model.in_channels)
+        probabilities = forward(model, images, range(len(train)), config)[0].softmax(1)
+        manifest = corruption.flip_by_prediction(manifest, probabilities, ratio, seed)
+    corruption.write_list(manifest, out)
+    changed = (manifest["label"] != manifest["true_label"]) & (manifest["split"] == "train")
+    click.echo(f"wrote {out}: {changed.sum()} of {(manifest['split'] == 'train').sum()} labels are not the true ones")
+
+
 def main() -> None:
     try:
         commands()
-    except (DataError, RunError, WeightsError, ValueError) as error:
+    except (ValueError, OSError) as error:
         sys.exit(f"nla: {error}")
 
 

@@ -25,6 +25,10 @@ class Classifier(nn.Module):
         super().__init__()
         self.backbone, self.fc = backbone, nn.Linear(latent_dim, num_classes)
 
+    @property
+    def in_channels(self) -> int:
+        return next(module.in_channels for module in self.modules() if isinstance(module, nn.Conv2d))
+
     def forward(self, images: Tensor) -> Output:
         latent = self.backbone(images)
         return Output(self.fc(latent), latent)

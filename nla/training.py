@@ -156,7 +156,8 @@ def fit(config: Config, folder: str | Path | None = None, progress: bool = True)
     snapshot(config.epochs)
     with atomic(folder / "model.safetensors") as temporary:
         save_file({k: v.contiguous().cpu() for k, v in state.model.state_dict().items()}, temporary)
-    write_json(folder / "card.json", card(config, device, len(classes), time.perf_counter() - started))
+    facts = {"classes": len(classes), "channels": images.shape[1], "seconds": time.perf_counter() - started}
+    write_json(folder / "card.json", card(config, device) | facts)
     return read_run(folder)
 
 
@@ -192,7 +193,7 @@ def forward(model: nn.Module, images: Tensor, rows: np.ndarray, config: Config, 
     """Logits (N, K) and latents (N, D), float32 on the CPU, in evaluation mode without augmentation."""
     model.eval()
     outputs = []
-    for batch in torch.tensor(rows, device=images.device).split(batch_size):
+    for batch in torch.tensor(np.asarray(rows), device=images.device).split(batch_size):
         x = normalize(images[batch], config.augmentation)
         with autocast(config, images.device):
             outputs.append(model((mirror(x) if flip else x).contiguous(memory_format=torch.channels_last)))
@@ -266,6 +267,17 @@ def prepare(config: Config, num_classes: int, in_channels: int, device: torch.de
     return State(model, optimizer, torch.optim.lr_scheduler.ExponentialLR(optimizer, config.lr_decay), [])
 
 
+def restore(run: Run) -> tuple[nn.Module, Config]:
+    """The trained model of a finished run, on the CPU and in evaluation mode, and its config."""
+    content = run.config
+    nested = {name: kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in content[name].items()})
+              for name, kind in (("naw", NAW), ("augmentation", Augmentation))}
+    config = Config(**content | nested | {"weights": "", "device": "cpu"})
+    model = prepare(config, len(run.classes), run.card["channels"], torch.device("cpu")).model
+    models.load_weights(model, run.folder / "model.safetensors")
+    return model.eval(), config
+
+
 def make_loss(config: Config) -> nn.Module:
     checked = pick_device(config.device).type == "cpu"
     match config.loss:
@@ -319,13 +331,12 @@ def claim(folder: Path, config: Config) -> bool:
     return False
 
 
-def card(config: Config, device: torch.device, classes: int, seconds: float) -> dict:
-    """Where the numbers come from: versions, commit, machine, seed, time."""
+def card(config: Config, device: torch.device) -> dict:
+    """Where the numbers come from: versions, commit, machine, seed."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
     versions = {p: importlib.metadata.version(p) for p in ("torch", "torchvision", "numpy", "pandas")}
-    return {"format": FORMAT, "key": config.key, "classes": classes, "seed": config.seed,
-            "device": str(device), "device_name": name, "threads": torch.get_num_threads(),
-            "seconds": round(seconds, 2), "commit": git_commit(), "python": platform.python_version(), **versions}
+    return {"format": FORMAT, "key": config.key, "seed": config.seed, "device": str(device),
+            "device_name": name, "threads": torch.get_num_threads(), "commit": git_commit(), "python": platform.python_version(), **versions}
 
 
 def git_commit() -> str:

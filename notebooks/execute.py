@@ -29,7 +29,7 @@ def execute(path: Path, target: Path | None, quick: bool = False) -> None:
     notebook = nbformat.read(path, as_version=4)
     if quick:
         notebook.cells.insert(0, nbformat.v4.new_code_cell(QUICK))
-    NotebookClient(notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": HERE.parent}}).execute()
+    NotebookClient(notebook, timeout=600, resources={"metadata": {"path": HERE.parent}}).execute()
     for cell in notebook.cells:  # a finished progress bar says nothing, and timestamps change at every run
         cell.metadata.pop("execution", None)
         if cell.cell_type == "code":

@@ -16,7 +16,6 @@ from nla.data import (
     read_ferplus,
     read_folder,
     read_rafdb,
-    relabel,
 )
 from nla.data.ferplus import FERPLUS, VOTES, plurality, read_votes
 from nla.data.manifest import validate
@@ -140,7 +139,7 @@ BALLOTS = {"4,0,0,1,3,2,0,0,0,0": ("neutral", None, None), "6,4,0,0,0,0,0,0,0,0"
            "1,1,1,1,1,1,1,1,1,1": ("tie", None, None), "0,0,0,0,0,0,6,0,2,2": ("fear",) * 3}
 
 
-@pytest.mark.parametrize("column, protocol", enumerate(["plurality", "majority", "microsoft"]))
+@pytest.mark.parametrize("column, protocol", list(enumerate(["plurality", "majority", "microsoft"])))
 def test_protocols_by_hand(column, protocol):
     frame = pd.DataFrame([list(map(int, ballot.split(","))) for ballot in BALLOTS], columns=VOTES)
     winner, tied = plurality(frame, protocol)
@@ -243,15 +242,13 @@ def test_votes_faults_name_file_and_line(tmp_path, change, message):
 
 
 @pytest.mark.parametrize("before, after, message", [
-    ("3,", "7,", "'7' is no label; expected 0 to 6"), ("3,", "-1,", "'-1' is no label"),
-    ("3,", "1.5,", "'1.5' is no label"), ("Training", "Trainings", "'Trainings' is no split"),
+    ("\n3,", "\n7,", "line 2: '7' is no label; expected 0 to 6"), ("\n3,", "\n-1,", "'-1' is no label"),
+    ("\n3,", "\n1.5,", "'1.5' is no label"), ("PublicTest", "Public", "line 3: 'Public' is no split"),
     ("emotion,pixels,Usage", "emotion;pixels;Usage", "expected the columns emotion, pixels, Usage"),
 ])
 def test_fer2013_faults(tmp_path, before, after, message):
     path = fake.fer2013(tmp_path, (3, 3), ("Training", "PublicTest"))
-    path.write_text("\n".join(path.read_text().replace("\n" + before, "\n" + after).replace(before, after, 1)
-                              .split("\n")) if before.isalpha() or ";" in after else
-                    path.read_text().replace("\n" + before, "\n" + after))
+    path.write_text(path.read_text().replace(before, after))
     assert "fer2013.csv" in refused(message, read_fer2013, tmp_path)
 
 
@@ -409,7 +406,7 @@ def mutants(tmp_path_factory):
 
 
 @given(MUTATION)
-@settings(max_examples=500, **LOOSE)
+@settings(max_examples=600, **LOOSE)
 def test_mutated_label_lists(mutants, changes):
     path = mutants / "rafdb/EmoLabel/list_patition_label.txt"
     labels = survives(lambda folder: label_list(path, EXPRESSIONS[:7]), path, changes)
@@ -433,7 +430,7 @@ def test_mutated_votes(mutants, changes):
                         ("lists/Manually_Annotated_file_lists/training.csv", read_affectnet),
                         ("lists/Manually_Annotated_file_lists/validation.csv", read_affectnet),
                         ("plain/affectnet_train.csv", read_affectnet)]), MUTATION)
-@settings(max_examples=800, **LOOSE)
+@settings(max_examples=300, **LOOSE)
 def test_mutated_csv_files(mutants, which, changes):
     path, read = mutants / which[0], which[1]
     manifest = survives(lambda _: read(mutants / which[0].split("/")[0]), path, changes)
@@ -445,7 +442,7 @@ def test_mutated_csv_files(mutants, which, changes):
 
 
 @given(MUTATION)
-@settings(max_examples=300, **LOOSE)
+@settings(max_examples=200, **LOOSE)
 def test_mutated_annotations(mutants, changes):
     path = mutants / "arrays/train_set/annotations/3_exp.npy"
     manifest = survives(lambda _: read_affectnet(mutants / "arrays"), path, changes)
@@ -468,4 +465,4 @@ def test_real_fer2013_numbers(data_root):
     disagree = (manifest["label"] != manifest["true_label"]).mean()
     assert .30 < disagree < .40
     assert manifest.attrs["notes"] and set(manifest["kind"]) == {"clean", "ambiguous", "noisy"}
-    assert relabel is not None and manifest["label"].max() == 6 and read_ferplus(data_root)["label"].max() == 7
+    assert manifest["label"].max() == manifest["true_label"].max() == 6

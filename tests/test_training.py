@@ -10,9 +10,9 @@ import pytest
 import torch
 from conftest import TINY
 
-from nla import NAW, Scores, fit, models, read_run
+from nla import NAW, Scores, fit, read_run
 from nla.dynamics import RunError, atomic, snapshot_epochs
-from nla.training import forward, load_data, prepare
+from nla.training import forward, load_data, restore
 
 PARTS = ("dynamics", "predictions", "latents")
 
@@ -54,8 +54,8 @@ def test_the_record_has_each_training_sample_once_and_follows_the_formula(tiny_r
 def test_predictions_and_latents_are_those_of_the_saved_model(tiny_run):
     images, manifest = load_data(TINY)
     pd.testing.assert_frame_equal(manifest, tiny_run.manifest)
-    model = prepare(TINY, 7, 3, torch.device("cpu")).model
-    models.load_weights(model, tiny_run.folder / "model.safetensors")
+    model, config = restore(tiny_run)
+    assert config == dataclasses.replace(TINY, device="cpu")
     predictions = tiny_run.predictions()
     assert predictions["index"].tolist() == manifest.index[manifest["split"] != "train"].tolist()
     logits, _ = forward(model, images, predictions["index"].to_numpy(), TINY)

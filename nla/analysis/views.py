@@ -31,11 +31,12 @@ def groups(run: Run, table: pd.DataFrame, by: str) -> pd.Series:
 
 
 def over_epochs(run: Run, by: str = "class", column: str = "weight") -> pd.DataFrame:
-    """Mean and quartiles of a per-sample ``column`` by class or kind: epoch, <by>, mean, low, high, n."""
+    """Mean of a per-sample ``column`` by class or kind, with its 95 % interval: epoch, <by>, mean, low, high, n."""
     table = run.all_samples.reset_index(drop=True)
     grouped = table.groupby(["epoch", groups(run, table, by)], observed=True)[column]
-    return grouped.agg(mean="mean", low=lambda x: x.quantile(0.25), high=lambda x: x.quantile(0.75),
-                       n="count").reset_index()
+    table = grouped.agg(mean="mean", half="sem", n="count").reset_index()
+    half = 1.96 * table.pop("half").fillna(0)
+    return table.assign(low=table["mean"] - half, high=table["mean"] + half)
 
 
 def memorisation(run: Run) -> pd.Series:

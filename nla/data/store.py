@@ -53,6 +53,8 @@ def open_image(path, box):
         image = ImageOps.exif_transpose(image)
         if image.mode.startswith("I"):
             image = Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))
+        if image.mode == "F":
+            raise ValueError("its pixels are fractions of unknown range; save it as 8-bit")
         image = image.convert("L" if image.mode in ("1", "L", "LA") else "RGB")
     if box is not None:
         x, y, right, low = max(box[0], 0), max(box[1], 0), box[0] + box[2], box[1] + box[3]
@@ -181,5 +183,5 @@ def whole_blocks(target, log):
     try:
         return {start: crc for start, crc in json.loads(log.read_text()).items() if crc == zlib.crc32(
             np.load(target, mmap_mode="r")[int(start):int(start) + BLOCK])}
-    except (OSError, ValueError, AttributeError):
+    except (OSError, EOFError, ValueError, AttributeError):
         return {}

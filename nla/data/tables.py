@@ -20,14 +20,14 @@ TWO_SPLITS = "there is no third split: the second (PublicTest, validation) is th
 def locate(root, name, inside, *layouts):
     """Return (base, i): the folder where ``layouts[i]``, a tuple of alternative patterns, is found.
 
-    Looked for in ``root``, in its subfolders called one of ``inside``, and once more below those.
+    Looked for in the subfolders called one of ``inside``, down to the second level, then in ``root`` itself.
     """
     root = Path(root)
     if not root.is_dir():
         raise DataError(f"{root}: no such folder; give the folder that holds {name}, or the one above it")
-    bases = [root, *(child for pattern in ("*", "*/*") for child in sorted(root.glob(pattern))
-                     if child.name.lower() in inside and child.is_dir())]
-    for base in bases:
+    named = [child for pattern in ("*", "*/*") for child in sorted(root.glob(pattern))
+             if child.name.lower() in inside and child.is_dir()]
+    for base in [*named, root]:
         for i, layout in enumerate(layouts):
             if any(next(base.glob(pattern), None) for pattern in layout):
                 return base, i

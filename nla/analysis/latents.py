@@ -1,0 +1,114 @@
+"""How the latent space forms: UMAP of a run's snapshots in shared axes, and numbers beside the picture.
+
+The same probe images are embedded at every snapshot. Snapshots differ by arbitrary shifts, scales and
+rotations of the latent space, which carry no meaning; :func:`aligned_latents` removes these, and a single UMAP
+(McInnes, Healy, Melville 2018) of all snapshots together then gives axes that all steps share.
+"""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy.linalg import orthogonal_procrustes
+from sklearn.decomposition import PCA
+from sklearn.manifold import trustworthiness
+from sklearn.metrics import silhouette_score
+from sklearn.neighbors import NearestNeighbors
+
+from nla.dynamics import Run, RunError, write_table
+
+CACHE = Path("data/cache")
+DIMENSIONS = 32  # kept before UMAP; nearly all variance of a trained latent space, and half the time
+
+
+def aligned_latents(run: Run, steps: list[int] | None = None) -> dict[int, np.ndarray]:
+    """Latents (P, D) of each snapshot, centred, scaled to unit spread and rotated onto the one after it.
+
+    Distances within a snapshot keep their proportions (a rotation changes none). RunError if the run
+    has no snapshots, or not those asked for.
+    """
+    if not run.latents:
+        raise RunError(f"{run.folder} has no latent snapshots; train with snapshots >= 2 to record them")
+    steps = sorted(run.latents if steps is None else steps)
+    missing = [step for step in steps if step not in run.latents]
+    if missing:
+        raise RunError(f"no snapshot at epoch {missing[0]}; there are {', '.join(map(str, run.latents))}")
+    aligned, target = {}, None
+    for step in reversed(steps):
+        latent = run.latents[step]["latent"].astype(np.float64)
+        latent = latent - latent.mean(0)
+        latent /= max(np.sqrt(np.square(latent).sum(1).mean()), 1e-12)
+        aligned[step] = target = latent if target is None else latent @ orthogonal_procrustes(latent, target)[0]
+    return dict(sorted(aligned.items()))
+
+
+def joint_umap(run: Run, seed: int = 0, steps: list[int] | None = None, neighbors: int = 15,
+               epochs: int = 200, cache: str | Path | None = CACHE) -> pd.DataFrame:
+    """One UMAP of all snapshots: epoch, index, x, y, and label, true_label, split, kind of the manifest.
+
+    Same run and seed, same picture. The result is kept under ``cache`` by the hash of what it depends
+    on (None: not kept).
+    """
+    latents = aligned_latents(run, steps)
+    stacked = np.concatenate(list(latents.values())).astype(np.float32)
+    content = stacked.tobytes() + repr((seed, sorted(latents), neighbors, epochs, DIMENSIONS, 1)).encode()
+    file = cache and Path(cache) / f"umap-{hashlib.sha256(content).hexdigest()[:16]}.parquet"
+    if file and file.is_file():
+        points = pd.read_parquet(file).to_numpy()
+    else:
+        points = fit_umap(stacked, seed, neighbors, epochs)
+        if file:
+            write_table(file, pd.DataFrame(points, columns=["x", "y"]))
+    index = np.concatenate([run.latents[step]["index"] for step in latents])
+    table = pd.DataFrame({"epoch": np.repeat(list(latents), len(stacked) // len(latents)), "index": index,
+                          "x": points[:, 0], "y": points[:, 1]})
+    facts = [name for name in ("label", "true_label", "split", "kind") if name in run.manifest]
+    return table.join(run.manifest[facts], on="index")
+
+
+def fit_umap(points: np.ndarray, seed: int, neighbors: int, epochs: int) -> np.ndarray:
+    """UMAP of points (N, D) to (N, 2), from a PCA start, reproducible for a seed."""
+    import warnings
+
+    import umap  # here, so that the rest of the kit runs without it
+
+    reduced = PCA(min(DIMENSIONS, *points.shape), random_state=seed).fit_transform(points)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="n_jobs value")
+        return umap.UMAP(n_neighbors=min(neighbors, len(points) - 1), n_epochs=epochs, init="pca",
+                         random_state=seed, n_jobs=1).fit_transform(reduced)
+
+
+def quality(run: Run, embedding: pd.DataFrame, neighbors: int = 15) -> pd.DataFrame:
+    """What the picture should not be believed without, one row a step.
+
+    trustworthiness (0..1): are neighbours in the picture neighbours in the latent space;
+    silhouette (-1..1) and purity (0..1): do true classes separate in the *latent* space, purity being
+    the share of a sample's nearest neighbours that have its true class; drift: mean distance that
+    samples moved in the picture since the step before, in units of the picture's root mean square
+    radius; change (0..1): 1 - linear CKA of the latents with the step before (Kornblith et al. 2019).
+    """
+    rows, before = [], None
+    radius = np.sqrt(embedding[["x", "y"]].var(ddof=0).sum())
+    for step, part in embedding.groupby("epoch"):
+        latent, classes = run.latents[step]["latent"], part["true_label"].to_numpy()
+        points, k = part[["x", "y"]].to_numpy(), min(neighbors, (len(part) - 1) // 2)
+        nearest = NearestNeighbors(n_neighbors=k).fit(latent).kneighbors(return_distance=False)
+        several = 1 < len(np.unique(classes)) < len(classes)
+        row = {"epoch": step, "trustworthiness": trustworthiness(latent, points, n_neighbors=k),
+               "silhouette": silhouette_score(latent, classes) if several else np.nan,
+               "purity": float((classes[nearest] == classes[:, None]).mean()), "drift": np.nan, "change": np.nan}
+        if before is not None:
+            row |= {"drift": float(np.linalg.norm(points - before[0], axis=1).mean() / radius),
+                    "change": 1 - cka(latent, before[1])}
+        rows.append(row)
+        before = points, latent
+    return pd.DataFrame(rows)
+
+
+def cka(a: np.ndarray, b: np.ndarray) -> float:
+    """Linear centred kernel alignment (0..1) of two representations (N, D) of the same samples."""
+    a, b = a - a.mean(0), b - b.mean(0)
+    scale = np.linalg.norm(a.T @ a) * np.linalg.norm(b.T @ b)
+    return float(np.square(np.linalg.norm(a.T @ b)) / scale) if scale else np.nan
