@@ -9,11 +9,12 @@ import click
 import pandas as pd
 from tqdm import tqdm
 
+from nla.config import DEMO, DEMO_BASELINE, PAPER, Config
 from nla.data import check, corruption, store
 from nla.data.datasets import READERS
 from nla.data.manifest import DataError
 from nla.dynamics import read_run
-from nla.training import DEMO, DEMO_BASELINE, PAPER, Config, fit, forward, restore
+from nla.training import fit, forward, restore
 
 PRESETS = {"none": Config(), "demo": DEMO, "demo-baseline": DEMO_BASELINE, "paper": PAPER}
 

@@ -6,14 +6,13 @@ are seeded by (seed, epoch), so that a run resumes at an epoch's start with the 
 """
 
 import dataclasses
-import hashlib
 import importlib.metadata
 import json
 import platform
 import subprocess
 import time
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -25,69 +24,13 @@ from tqdm import tqdm
 
 from nla import data, models
 from nla.baselines import CrossEntropyLoss
-from nla.data.images import Augmentation, augment, mirror, normalize, two_views
+from nla.config import Config
+from nla.data.images import augment, mirror, normalize, two_views
 from nla.dynamics import FORMAT, Run, atomic, read_run, snapshot_epochs, write_arrays, write_json, write_table
 from nla.losses import NLALoss
 from nla.metrics import accuracies
-from nla.naw import NAW
 
 TEST_SEED = 1_000_003  # the built-in test faces are the same for every run
-
-
-@dataclass(frozen=True)
-class Config:
-    """Everything a run depends on. Equal configs give equal numbers on the same machine."""
-
-    name: str = ""  # shown in tables; by default the loss
-    # data
-    data: str = "faces"  # faces, rafdb, fer2013, ferplus, affectnet
-    root: str = "data"  # folder that holds the data set
-    size: int = 48  # pixels, height and width
-    train_faces: int = 4000  # built-in faces only
-    test_faces: int = 2000
-    ambiguous: float = 0.2  # share of ambiguous built-in faces
-    noise: float = 0.0  # share of training labels replaced by another class
-    imbalance: float = 1.0  # n_max / n_min imposed on the training set; 1 leaves it alone
-    # method
-    loss: str = "nla"  # nla, cross_entropy
-    variant: str = "paper"  # paper, released, released_v1
-    lam: float = 0.5  # weight of NAW against consistency
-    naw: NAW = field(default_factory=NAW)
-    # model and optimisation
-    model: str = "small_resnet"  # small_resnet, resnet18, resnet50
-    weights: str = ""  # file of outside weights to start from
-    epochs: int = 16
-    batch_size: int = 64
-    lr: float = 1e-3
-    weight_decay: float = 1e-4
-    lr_decay: float = 0.9  # learning rate factor per epoch
-    augmentation: Augmentation = field(default_factory=Augmentation)
-    precision: str = "auto"  # float32, bf16; auto: bf16 on a GPU
-    # record
-    probe: int = 600  # images in the fixed probe set
-    snapshots: int = 8  # about so many latent snapshots
-    seed: int = 0
-    device: str = "auto"  # cpu, cuda, mps; auto: the best there is
-
-    @property
-    def key(self) -> str:
-        """Eight hex digits of everything above; names the run folder."""
-        return hashlib.sha256(json.dumps(dataclasses.asdict(self), sort_keys=True).encode()).hexdigest()[:8]
-
-    @property
-    def folder(self) -> Path:
-        return Path("data/runs") / f"{self.data}-{(self.name or self.loss).lower()}-{self.key}"
-
-
-PAPER = Config(data="rafdb", size=224, model="resnet18", weights="data/weights/resnet18_msceleb.pth",
-               epochs=60, batch_size=32, lr=1e-4)
-"""The recipe of the paper; the MS-Celeb-1M weights have to be brought along."""
-
-DEMO = Config(name="NLA", noise=0.3)
-"""The built-in faces with 30 % label noise: under a minute on a laptop."""
-
-DEMO_BASELINE = dataclasses.replace(DEMO, name="cross-entropy", loss="cross_entropy")
-"""The same with plain cross-entropy, the other half of every comparison in the notebooks."""
 
 
 @dataclass
@@ -269,10 +212,7 @@ def prepare(config: Config, num_classes: int, in_channels: int, device: torch.de
 
 def restore(run: Run) -> tuple[nn.Module, Config]:
     """The trained model of a finished run, on the CPU and in evaluation mode, and its config."""
-    content = run.config
-    nested = {name: kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in content[name].items()})
-              for name, kind in (("naw", NAW), ("augmentation", Augmentation))}
-    config = Config(**content | nested | {"weights": "", "device": "cpu"})
+    config = dataclasses.replace(Config.parse(run.config), weights="", device="cpu")
     model = prepare(config, len(run.classes), run.card["channels"], torch.device("cpu")).model
     models.load_weights(model, run.folder / "model.safetensors")
     return model.eval(), config
@@ -336,7 +276,8 @@ def card(config: Config, device: torch.device) -> dict:
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
     versions = {p: importlib.metadata.version(p) for p in ("torch", "torchvision", "numpy", "pandas")}
     return {"format": FORMAT, "key": config.key, "seed": config.seed, "device": str(device),
-            "device_name": name, "threads": torch.get_num_threads(), "commit": git_commit(), "python": platform.python_version(), **versions}
+            "device_name": name, "threads": torch.get_num_threads(), "commit": git_commit(),
+            "python": platform.python_version(), **versions}
 
 
 def git_commit() -> str:
