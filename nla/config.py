@@ -19,8 +19,8 @@ class Config:
     data: str = "faces"  # faces, rafdb, fer2013, ferplus, affectnet
     root: str = "data"  # folder that holds the data set
     size: int = 48  # pixels, height and width
-    train_faces: int = 4000  # built-in faces only
-    test_faces: int = 2000
+    train_faces: int = 2000  # built-in faces only
+    test_faces: int = 1000
     ambiguous: float = 0.2  # share of ambiguous built-in faces
     noise: float = 0.0  # share of training labels replaced by another class
     imbalance: float = 1.0  # n_max / n_min imposed on the training set; 1 leaves it alone
@@ -32,9 +32,9 @@ class Config:
     # model and optimisation
     model: str = "small_resnet"  # small_resnet, resnet18, resnet50
     weights: str = ""  # file of outside weights to start from
-    epochs: int = 16
-    batch_size: int = 64
-    lr: float = 1e-3
+    epochs: int = 14
+    batch_size: int = 32
+    lr: float = 3e-3
     weight_decay: float = 1e-4
     lr_decay: float = 0.9  # learning rate factor per epoch
     augmentation: Augmentation = field(default_factory=Augmentation)

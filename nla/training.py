@@ -206,7 +206,7 @@ def prepare(config: Config, num_classes: int, in_channels: int, device: torch.de
     if config.weights:
         models.load_weights(model, config.weights)
     model = model.to(device, memory_format=torch.channels_last)
-    optimizer = torch.optim.Adam(model.parameters(), lr=config.lr, weight_decay=config.weight_decay)
+    optimizer = torch.optim.Adam(model.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True)
     return State(model, optimizer, torch.optim.lr_scheduler.ExponentialLR(optimizer, config.lr_decay), [])
 
 

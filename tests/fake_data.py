@@ -84,7 +84,8 @@ def ferplus_folders(root, ballots, usages, numbers=None):
             write(root / folder / "label.csv", "".join(lines))
 
 
-AFFECTNET_HEADER = "subDirectory_filePath,face_x,face_y,face_width,face_height,facial_landmarks,expression,valence,arousal"
+AFFECTNET_HEADER = ("subDirectory_filePath,face_x,face_y,face_width,face_height,facial_landmarks,"
+                    "expression,valence,arousal")
 
 
 def affectnet(root, layout, train=(0, 1, 2, 3, 4, 5, 6, 7, 1), val=(3, 7, 0)):

@@ -4,8 +4,8 @@ import pytest
 import torch
 from test_datasets import refused
 
-from nla.data import make_faces
 from nla.data import check as checking
+from nla.data import make_faces
 from nla.data.check import check, pick, sheet
 
 
@@ -78,7 +78,7 @@ def test_fer2013_without_private_test_compares_public_with_public(tmp_path):
 
 
 def test_sheet_has_a_row_per_class_and_frames_wrong_labels():
-    images, manifest = make_faces(120, 0, size=32, noisy=.5)
+    images, manifest = make_faces(60, 0, size=32, noisy=.5)
     sample = pick(manifest, per_class=4)
     assert sample["label"].value_counts().max() == 4 and sample["label"].is_monotonic_increasing
     picture = sheet(images[torch.tensor(sample.index.to_numpy())], sample, tile=32)

@@ -1,4 +1,5 @@
 import os
+import random
 
 import fake_data as fake
 import numpy as np
@@ -217,7 +218,8 @@ def test_microsoft_folders_agree_with_the_csv_pair(tmp_path):
     for options in ({}, {"protocol": "majority"}, {"classes": 7}, {"dedupe": False}):
         pair, folders = read_ferplus(tmp_path / "pair", **options), read_ferplus(tmp_path / "folders", **options)
         assert folders["path"].str[-8:-4].astype(int).sort_values().to_list() == pair["row"].to_list()
-        assert folders.groupby(["split", "label", "kind"]).size().equals(pair.groupby(["split", "label", "kind"]).size())
+        sizes = [manifest.groupby(["split", "label", "kind"]).size() for manifest in (folders, pair)]
+        assert sizes[0].equals(sizes[1]) and "noisy" not in set(pair["kind"])
     os.remove(tmp_path / "folders/data/FER2013Train/fer0000000.png")
     refused("fer0000000.png: listed but not there", read_ferplus, tmp_path / "folders")
 
@@ -357,18 +359,17 @@ def test_generated_lists_read_right(tmp_path, rows, end, gap, bom):
     assert list(zip(labels.index, labels + 1, strict=True)) == rows
 
 
-MUTATION = st.lists(st.tuples(st.sampled_from(["set", "insert", "delete", "cut", "double"]), st.floats(0, 1),
-                              st.one_of(st.integers(0, 255), st.sampled_from(list(b'\n\r ,;"./\\0123456789\0')))),
-                    min_size=1, max_size=4)
+MUTATION = st.integers(0, 2**62)
 
 
-def mutate(content, changes):
-    """``content`` with a few bytes set, inserted, deleted, cut off or doubled."""
-    content = bytearray(content)
-    for kind, place, byte in changes:
-        at = int(place * len(content))
-        if kind == "set" and at < len(content):
-            content[at] = byte
+def mutate(content, seed):
+    """``content`` with up to four bytes or stretches set, inserted, deleted, cut off or doubled, as ``seed`` says."""
+    content, draw = bytearray(content), random.Random(seed)
+    for _ in range(draw.randint(1, 4)):
+        at, byte = draw.randrange(len(content) + 1), draw.choice([draw.randrange(256), *b'\n\r ,;"./\\0123456789\0'])
+        kind = draw.choice(["set", "insert", "delete", "cut", "double"])
+        if kind == "set":
+            content[at:at + 1] = bytes([byte])
         elif kind == "insert":
             content.insert(at, byte)
         elif kind == "delete":
@@ -441,6 +442,7 @@ def test_mutated_csv_files(mutants, which, changes):
             assert all(inside) and manifest["path"].is_unique
 
 
+@pytest.mark.filterwarnings("ignore:Reading")  # numpy on headers that look like Python 2's
 @given(MUTATION)
 @settings(max_examples=200, **LOOSE)
 def test_mutated_annotations(mutants, changes):
@@ -456,13 +458,3 @@ def test_a_table_needs_its_columns(tmp_path):
     path = fake.write(tmp_path / "t.csv", "a,b\n1,2\n\n3,4\n")
     assert list(table(path, ("a",)).index) == [2, 3]
     refused("t.csv, line 1: expected the columns c separated by commas; found a, b", table, path, ("c",))
-
-
-# -------------------------------------------------------------------------------------------- real files
-
-def test_real_fer2013_numbers(data_root):
-    manifest = read_fer2013(data_root)
-    disagree = (manifest["label"] != manifest["true_label"]).mean()
-    assert .30 < disagree < .40
-    assert manifest.attrs["notes"] and set(manifest["kind"]) == {"clean", "ambiguous", "noisy"}
-    assert manifest["label"].max() == manifest["true_label"].max() == 6

@@ -6,6 +6,7 @@ rotations of the latent space, which carry no meaning; :func:`aligned_latents` r
 """
 
 import hashlib
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -68,16 +69,19 @@ def joint_umap(run: Run, seed: int = 0, steps: list[int] | None = None, neighbor
 
 
 def fit_umap(points: np.ndarray, seed: int, neighbors: int, epochs: int) -> np.ndarray:
-    """UMAP of points (N, D) to (N, 2), from a PCA start, reproducible for a seed."""
-    import warnings
+    """UMAP of points (N, D) to (N, 2), from a PCA start, reproducible for a seed.
 
+    Exact neighbours are found here: at these sizes that is faster than compiling the approximate search.
+    """
     import umap  # here, so that the rest of the kit runs without it
 
     reduced = PCA(min(DIMENSIONS, *points.shape), random_state=seed).fit_transform(points)
+    k = min(neighbors, len(points) - 1)
+    distances, nearest = NearestNeighbors(n_neighbors=k).fit(reduced).kneighbors(reduced)
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="n_jobs value")
-        return umap.UMAP(n_neighbors=min(neighbors, len(points) - 1), n_epochs=epochs, init="pca",
-                         random_state=seed, n_jobs=1).fit_transform(reduced)
+        warnings.simplefilter("ignore")  # one thread because of the seed; no search index for new points
+        return umap.UMAP(n_neighbors=k, n_epochs=epochs, init="pca", random_state=seed, n_jobs=1,
+                         precomputed_knn=(nearest, distances)).fit_transform(reduced)
 
 
 def quality(run: Run, embedding: pd.DataFrame, neighbors: int = 15) -> pd.DataFrame:

@@ -5,7 +5,6 @@ A view is a tidy table, one row per epoch (and group); figures and explorers dra
 
 import numpy as np
 import pandas as pd
-from sklearn.metrics import roc_auc_score
 
 from nla.data.manifest import KINDS
 from nla.dynamics import Run

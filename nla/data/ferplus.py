@@ -120,9 +120,9 @@ def plurality(votes, protocol="plurality"):
 def with_votes(manifest, votes, protocol, classes):
     """Add truth, kind and votes, and leave out the rows without a truth.  Returns (manifest, notes).
 
-    ``kind``: *noisy* if at most one vote in ten is for ``label`` (FERPlus's authors treat single votes as
-    slips), *clean* if at least seven are, else *ambiguous*.  Ties leave evaluation but stay in train, where
-    FER2013's own label is taken as true if it is among the tied.
+    ``kind``: *noisy* if ``label`` did not win and has at most one vote in ten (FERPlus's authors treat single
+    votes as slips), *clean* if at least seven in ten are for it, else *ambiguous*.  Ties leave evaluation but
+    stay in train, where FER2013's own label is taken as true if it is among the tied.
     """
     winner, tied = plurality(votes, protocol)
     ballots, at = votes[list(EXPRESSIONS)].to_numpy(), np.arange(len(votes))
@@ -132,7 +132,8 @@ def with_votes(manifest, votes, protocol, classes):
     manifest = manifest.assign(**{"label": winner, **manifest, "true_label": winner})
     total = votes[list(VOTES)].sum(axis=1)
     share, odd = ballots[at, manifest["label"]] / total, (total != 10).sum()
-    manifest["kind"] = np.select([share < .15, share > .65], ["noisy", "clean"], "ambiguous")
+    wrong = (share < .15) & (manifest["label"] != winner)
+    manifest["kind"] = np.select([wrong, share > .65], ["noisy", "clean"], "ambiguous")
     return left_out(manifest.join(votes[list(EXPRESSIONS)].add_prefix("votes_")), {
         "show no face (their name is blank)": votes["Image name"].str.strip() == "",
         f"have no winner by {protocol}": winner < 0,

@@ -87,7 +87,7 @@ def decoder(root, manifest, size=None, channels=None):
             raise DataError(f"{path}: {len(texts)} rows, but the manifest has row {rows.max()}; read it again")
         sources = [(path, f"line {row + 2}") for row in rows]
     else:
-        sources = [(Path(root) / path, f"row {row}") for row, path in manifest["path"].items()]
+        sources = [(os.path.join(root, path), f"row {row}") for row, path in manifest["path"].items()]
         boxes = manifest.filter(like="box_").to_numpy() if "box_x" in manifest else [None] * len(sources)
 
     def read(i):
@@ -133,7 +133,7 @@ def read_pixels(root, manifest, size=None, channels=None):
 
 def store_name(root, manifest, size, channels):
     """(what, state), two hashes that name the store; a DataError names the first source that is missing."""
-    sources = [fer2013_csv(root)] if "row" in manifest else [Path(root) / path for path in manifest["path"]]
+    sources = [fer2013_csv(root)] if "row" in manifest else [os.path.join(root, path) for path in manifest["path"]]
     columns = manifest[[name for name in manifest if name in ("row", "path") or name.startswith("box_")]]
     what = f"{Path(root).resolve()} {size} {channels}\n{columns.to_csv(index=False)}"
     state = f"{VERSION} {BLOCK} {PIL.__version__}"
