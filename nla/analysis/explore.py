@@ -100,10 +100,10 @@ def plane_cloud(run: Run, points: int) -> Cloud:
     tables = [run.samples(epoch).iloc[facts.index] for epoch in run.epochs["epoch"]]
     p_gt, p_nn, weight = (np.stack([t[name].to_numpy() for t in tables]) for name in ("p_gt", "p_nn", "weight"))
     naw, total = figures.naw_of(run), run.config["epochs"]
+    titles = [f"{run.name}, epoch {e + 1} of {total}, ε = {naw.epsilon(e / total):.2f}" for e in run.epochs["epoch"]]
     return Cloud(facts.assign(kind=views.kinds(facts)).reset_index(drop=True), np.stack([p_gt, p_nn], -1), weight,
                  lambda s, i: f"p_GT {p_gt[s, i]:.2f}, p_NN {p_nn[s, i]:.2f}<br>w* {weight[s, i]:.3f}",
-                 [f"{run.name}, epoch {e + 1} of {total}, ε = {naw.epsilon(e / total):.2f}" for e in run.epochs["epoch"]],
-                 figures.WEIGHT_TOP)
+                 titles, figures.WEIGHT_TOP)
 
 
 def latent_cloud(run: Run, embedding: pd.DataFrame) -> Cloud:
@@ -128,7 +128,7 @@ def assemble(scatter: Scatter, cloud: Cloud, classes: Sequence[str], images, twi
     play = ipywidgets.Play(max=slider.max, interval=600, show_repeat=False)
     colour = ipywidgets.ToggleButtons(options=["kind", "class"], description="colour by",
                                       style={"button_width": "60px"})
-    shown = [ipywidgets.ToggleButton(True, description=name, layout={"width": "86px"}) for name in (*kinds, *classes)]
+    shown = [ipywidgets.ToggleButton(True, description=name, layout={"width": "auto"}) for name in (*kinds, *classes)]
     faces = ipywidgets.HTML(layout={"width": "500px", "max_height": "520px", "overflow": "auto"})
     ipywidgets.jslink((play, "value"), (slider, "value"))
     ipywidgets.jslink((slider, "value"), (scatter, "step"))
@@ -167,9 +167,9 @@ def cards(selected: Sequence[int], step: int, cloud: Cloud, classes: Sequence[st
         fact = cloud.facts.iloc[i]
         face = "" if images is None else face_html(images[int(fact["index"])])
         truth = "" if fact["label"] == fact["true_label"] else f"<br><i>true: {classes[fact['true_label']]}</i>"
-        parts.append(f"<div style='width:112px;margin:3px;font-size:11px;line-height:1.3'>{face}<br>"
-                     f"{sparkline(cloud.values[:, i] / cloud.top, step)}<br><b>{classes[fact['label']]}</b> ({fact['kind']}){truth}"
-                     f"<br>{cloud.notes(step, i)}</div>")
+        history = sparkline(cloud.values[:, i] / cloud.top, step)
+        parts.append(f"<div style='width:130px;margin:3px;font-size:11px;line-height:1.3'>{face}<br>{history}<br>"
+                     f"<b>{classes[fact['label']]}</b> ({fact['kind']}){truth}<br>{cloud.notes(step, i)}</div>")
     return "".join(parts) + "</div>"
 
 

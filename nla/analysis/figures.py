@@ -365,19 +365,43 @@ def face_sheet(images, manifest: pd.DataFrame, by: str = "true_label", columns: 
     the label is written under each face, and the true class where it differs.
     """
     groups = sorted(manifest.groupby(by, observed=True), key=lambda g: KINDS.index(g[0]) if by == "kind" else g[0])
-    rng, (height, width), gap = np.random.default_rng(seed), images.shape[-2:], 16 if by == "kind" else 2
-    sheet = np.full((len(groups) * (height + gap), columns * (width + 2), 3), 255, np.uint8)
-    figure, axes = new_figure(TWO, TWO * 0.9 * sheet.shape[0] / sheet.shape[1] + 0.1)
-    for r, (_, rows) in enumerate(groups):
-        for c, row in enumerate(rng.permutation(rows.index)[:columns]):
-            sheet[r * (height + gap):, c * (width + 2):][:height, :width] = thumbnail(images[int(row)])
-            if by == "kind":
-                label, true = (EXPRESSIONS[manifest.at[row, name]] for name in ("label", "true_label"))
-                axes[0, 0].text((c + 0.5) * (width + 2), (r + 1) * (height + gap) - gap + 1, label + (
-                    f"\ntrue: {true}" if true != label else ""), fontsize=5, ha="center", va="top", linespacing=0.95)
+    cells, captions, rng = [], [], np.random.default_rng(seed)
+    for _, rows in groups:
+        chosen = rng.permutation(rows.index)[:columns]
+        blank = [None] * (columns - len(chosen))
+        cells += [images[int(row)] for row in chosen] + blank
+        captions += [caption_of(manifest.loc[row]) if by == "kind" else "" for row in chosen] + blank
+    return mosaic(cells, captions, columns, [name if by == "kind" else EXPRESSIONS[name] for name, _ in groups])
+
+
+def caption_of(row: pd.Series) -> str:
+    """The label of a row of a manifest, and on a second line the true class where it differs."""
+    label, true = EXPRESSIONS[row["label"]], EXPRESSIONS[row["true_label"]]
+    return label if label == true else f"{label}\ntrue: {true}"
+
+
+@figure_of
+def faces(images, captions: Sequence[str] = (), columns: int = 8) -> Figure:
+    """Some faces (n, C, H, W), uint8 or floats in 0..1, each with its caption (lines parted by \\n) under it."""
+    return mosaic(list(images), captions or [""] * len(images), columns, [])
+
+
+def mosaic(images: Sequence, captions: Sequence[str], columns: int, names: Sequence[str]) -> Figure:
+    """Faces (C, H, W) in rows of ``columns``, None leaving a gap, with captions below and names of the rows beside."""
+    height, width = next(image for image in images if image is not None).shape[-2:]
+    size, inch = min(7.0, 52 / columns), columns * (width + 2) / (0.9 * TWO if len(names) else TWO)  # points; pixels
+    lines = max(text.count("\n") + 1 if text else 0 for text in captions)
+    gap = 2 + round(lines * size * 1.35 / 72 * inch)
+    rows = -(-len(images) // columns)
+    sheet = np.full((rows * (height + gap), columns * (width + 2), 3), 255, np.uint8)
+    figure, axes = new_figure(TWO, sheet.shape[0] / inch + 0.1)
+    for k, (image, caption) in enumerate(zip(images, captions, strict=True)):
+        top, left = k // columns * (height + gap), k % columns * (width + 2)
+        if image is not None:
+            sheet[top:top + height, left:left + width] = thumbnail(image)
+            axes[0, 0].text(left + width / 2, top + height + 1, caption, fontsize=size, ha="center", va="top")
     axes[0, 0].imshow(sheet, interpolation="nearest")
-    axes[0, 0].set_yticks((np.arange(len(groups)) + 0.5) * (height + gap),
-                          [name if by == "kind" else EXPRESSIONS[name] for name, _ in groups])
+    axes[0, 0].set_yticks(np.arange(len(names)) * (height + gap) + height / 2, names)
     axes[0, 0].set_xticks([])
     axes[0, 0].tick_params(length=0)
     axes[0, 0].spines[:].set_visible(False)
@@ -385,5 +409,7 @@ def face_sheet(images, manifest: pd.DataFrame, by: str = "true_label", columns: 
 
 
 def thumbnail(image) -> np.ndarray:
-    """One face (C, H, W), grey or colour, as (H, W, 3) uint8."""
-    return np.broadcast_to(np.asarray(image).transpose(1, 2, 0), (*image.shape[-2:], 3))
+    """One face (C, H, W), grey or colour, uint8 or floats in 0..1, as (H, W, 3) uint8."""
+    pixels = np.asarray(image).transpose(1, 2, 0)
+    pixels = pixels if pixels.dtype == np.uint8 else (255 * pixels.clip(0, 1)).round().astype(np.uint8)
+    return np.broadcast_to(pixels, (*pixels.shape[:2], 3))

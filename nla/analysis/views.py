@@ -1,11 +1,14 @@
 """Views of a run, each derived from its raw records in a few lines of pandas.
 
-A view is a tidy table, one row per epoch (and group); figures and explorers draw these and nothing else.
+A view is a tidy table by epoch (and group); figures and explorers draw these and nothing else.
 """
 
 import numpy as np
 import pandas as pd
+import torch
+from sklearn.metrics import roc_auc_score
 
+from nla.consistency import js_divergence
 from nla.data.manifest import KINDS
 from nla.dynamics import Run
 
@@ -20,13 +23,19 @@ def kinds(table: pd.DataFrame) -> pd.Series:
     return kind.cat.remove_unused_categories()
 
 
+def regions(table: pd.DataFrame, margin: float = 0.2) -> pd.Series:
+    """What each row looks like on the plane: clean where p_GT - p_NN > margin, noisy where it is < -margin."""
+    gap = table["p_gt"] - table["p_nn"]
+    return pd.Series(pd.Categorical(np.select([gap > margin, gap < -margin], ["clean", "noisy"], "ambiguous"), KINDS),
+                     table.index, name="region")
+
+
 def groups(run: Run, table: pd.DataFrame, by: str) -> pd.Series:
     """The group of each row: its ``kind``, or the name of its ``class`` (the label it is trained on)."""
-    if by == "kind":
-        return kinds(table)
-    if by == "class":
-        return pd.Series(pd.Categorical.from_codes(table["label"], run.classes), table.index, name="class")
-    raise ValueError(f"by must be 'class' or 'kind', got {by!r}")
+    if by not in ("kind", "class"):
+        raise ValueError(f"by must be 'class' or 'kind', got {by!r}")
+    return kinds(table) if by == "kind" else pd.Series(
+        pd.Categorical.from_codes(table["label"], run.classes), table.index, name="class")
 
 
 def over_epochs(run: Run, by: str = "class", column: str = "weight") -> pd.DataFrame:
@@ -38,15 +47,6 @@ def over_epochs(run: Run, by: str = "class", column: str = "weight") -> pd.DataF
     return table.assign(low=table["mean"] - half, high=table["mean"] + half)
 
 
-def memorisation(run: Run) -> pd.Series:
-    """Share (0..1) of the noisy training samples that are predicted as their wrong label, by epoch.
-
-    Empty if no label of the run is known to be wrong.
-    """
-    samples = run.all_samples
-    return samples[samples["label"] != samples["true_label"]].groupby("epoch")["correct"].mean()
-
-
 def weight_share(run: Run) -> pd.DataFrame:
     """Each class's share (0..1) of the samples, of w* and of the loss weight 1 + w*, by epoch.
 
@@ -54,7 +54,59 @@ def weight_share(run: Run) -> pd.DataFrame:
     gets more of w* than its number of samples).
     """
     table = run.all_samples.reset_index(drop=True)
-    table = table.assign(samples=1.0, loss_weight=1 + table["weight"])[["epoch", "samples", "weight", "loss_weight"]]
-    sums = table.groupby(["epoch", groups(run, run.all_samples.reset_index(drop=True), "class")], observed=True).sum()
+    amounts = pd.DataFrame({"samples": 1.0, "weight": table["weight"], "loss_weight": 1 + table["weight"]})
+    sums = amounts.groupby([table["epoch"], groups(run, table, "class")], observed=True).sum()
     shares = sums / sums.groupby("epoch").transform("sum")
     return shares.assign(excess=shares["weight"] / shares["samples"]).reset_index()
+
+
+def memorisation(run: Run) -> pd.Series:
+    """Share (0..1) of the noisy training samples that are predicted as their wrong label, by epoch.
+
+    Empty if no training sample is known to be noisy.
+    """
+    samples = run.all_samples.reset_index(drop=True)
+    return samples[kinds(samples) == "noisy"].groupby("epoch")["correct"].mean()
+
+
+def separation(run: Run, positive: str = "ambiguous", negative: str = "noisy") -> pd.Series:
+    """AUROC of w* by epoch: the chance that an ambiguous sample outweighs a noisy one. Empty without both."""
+    samples = run.all_samples.reset_index(drop=True)
+    samples = samples.assign(kind=kinds(samples).astype(str))
+    samples = samples[samples["kind"].isin([positive, negative])]
+    if samples["kind"].nunique() < 2:
+        return pd.Series(dtype=float, index=pd.Index([], name="epoch"), name="separation")
+    return samples.groupby("epoch")[["kind", "weight"]].apply(
+        lambda part: roc_auc_score(part["kind"] == positive, part["weight"])).rename("separation")
+
+
+def flow(run: Run, start: int, end: int, margin: float = 0.2) -> pd.DataFrame:
+    """How many samples went from one region of the plane (rows, at ``start``) to another (columns, at ``end``)."""
+    before, after = (regions(run.samples(epoch), margin) for epoch in (start, end))
+    return pd.crosstab(before.rename(f"epoch {start}"), after.rename(f"epoch {end}"), dropna=False)
+
+
+def learning(run: Run) -> pd.DataFrame:
+    """One row a training sample: index, learned (first epoch predicted as labelled, NaN: never), and forgotten,
+
+    the number of times that it turned from predicted as labelled to not (Toneva et al. 2019).
+    """
+    correct = run.all_samples.pivot(index="index", columns="epoch", values="correct")
+    turned = correct.to_numpy(dtype=np.int8)
+    return pd.DataFrame({"learned": correct.idxmax(axis=1).where(correct.any(axis=1)),
+                         "forgotten": (np.diff(turned) < 0).sum(1)}, correct.index).reset_index()
+
+
+def agreement(run: Run) -> pd.DataFrame:
+    """How alike a face and its mirror image are to the model, by snapshot: epoch, divergence, cosine.
+
+    Means over the probe set of the Jensen-Shannon divergence (nats) of the predictions and of the cosine
+    of the latents.
+    """
+    rows = []
+    for epoch, arrays in run.latents.items():
+        parts = {name: torch.tensor(array).double() for name, array in arrays.items() if name != "index"}
+        rows.append({"epoch": epoch,
+                     "divergence": float(js_divergence(parts["logits"], parts["flipped_logits"]).mean()),
+                     "cosine": float(torch.cosine_similarity(parts["latent"], parts["flipped_latent"]).mean())})
+    return pd.DataFrame(rows, columns=["epoch", "divergence", "cosine"])

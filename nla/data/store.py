@@ -109,11 +109,16 @@ def decoder(root, manifest, size=None, channels=None):
 
 def blocks(root, manifest, size, channels, wanted=lambda start: True):
     """Decode in parallel; yield (start, images uint8 (b, C, H, W)) for each block that is ``wanted``."""
-    read = decoder(root, manifest, size, channels)
+    read, count = decoder(root, manifest, size, channels), len(manifest)
     first = read(0)
+
+    def several(at, end):  # enough for a thread to be worth its while
+        return [read(i) for i in range(at, min(at + 64, end))]
+
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for start in filter(wanted, range(0, len(manifest), BLOCK)):
-            images = list(pool.map(read, range(start, min(start + BLOCK, len(manifest)))))
+        for start in filter(wanted, range(0, count, BLOCK)):
+            end = min(start + BLOCK, count)
+            images = [image for part in pool.map(several, range(start, end, 64), [end] * BLOCK) for image in part]
             for i, image in enumerate(images):
                 if image.shape != first.shape:
                     raise DataError(f"row {start + i}: the image is {image.shape} (channels, height, width), "

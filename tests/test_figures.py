@@ -1,0 +1,157 @@
+"""Every figure: it draws, nothing is clipped or overlaps, and it says what it should."""
+
+import itertools
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from PIL import Image
+
+from nla import NAW
+from nla.analysis import figures
+
+CVD = {  # Machado, Oliveira, Fernandes 2009, severity 1: linear RGB
+    "protanopia": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "deuteranopia": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+    "tritanopia": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]]}
+
+
+def linear(colour):
+    c = np.array(mpl.colors.to_rgb(colour))
+    return np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4)
+
+
+def lab(rgb):
+    """CIE L*a*b* (D65) of linear RGB."""
+    xyz = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]) @ rgb
+    f = np.cbrt(np.maximum(xyz / [0.9505, 1, 1.089], 1e-6))
+    return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
+
+
+@pytest.mark.parametrize("palette", [figures.PALETTE, figures.KIND_PALETTE])
+@pytest.mark.parametrize("vision", ["usual", *CVD])
+def test_colours_differ_for_every_kind_of_vision(palette, vision):
+    matrix = np.array(CVD.get(vision, np.eye(3)))
+    seen = {name: lab(np.clip(matrix @ linear(colour), 0, 1)) for name, colour in palette.items()}
+    for a, b in itertools.combinations(seen, 2):
+        assert np.linalg.norm(seen[a] - seen[b]) > 20, (a, b)
+
+
+@pytest.mark.parametrize("palette", [figures.PALETTE, figures.KIND_PALETTE])
+def test_colours_differ_in_grey(palette):
+    lightness = sorted(lab(linear(colour))[0] for colour in palette.values())
+    assert np.diff(lightness).min() > 4
+
+
+def drawings(run, other=None):
+    yield "plane", lambda: figures.plane(run)
+    yield "plane by class", lambda: figures.plane(run, 0, by="class", points=20)
+    yield "planes", lambda: figures.planes(run)
+    yield "surfaces", lambda: figures.weight_surfaces(NAW())
+    yield "weights by class", lambda: figures.weights_over_epochs(run)
+    yield "weights by kind", lambda: figures.weights_over_epochs(run, "kind")
+    yield "curves", lambda: figures.training_curves([run, other or run])
+    yield "per class", lambda: figures.per_class_accuracy([run, other or run])
+    yield "confusion", lambda: figures.confusion_matrices([run, other or run])
+    yield "one confusion", lambda: figures.confusion_matrices(run)
+
+
+def clipped(figure):
+    """Texts that reach beyond the page."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    page, renderer = figure.bbox.padded(1), canvas.get_renderer()
+    texts = [t for t in figure.findobj(mpl.text.Text) if t.get_text() and t.get_visible() and shown(t)]
+    boxes = [(t.get_text(), t.get_window_extent(renderer)) for t in texts]
+    return [text for text, box in boxes if box.width and not (
+        page.x0 <= box.x0 and box.x1 <= page.x1 and page.y0 <= box.y0 and box.y1 <= page.y1)]
+
+
+def shown(artist):
+    """Neither in a hidden panel nor a tick label beyond its axis."""
+    axes = artist.axes
+    if axes is None or artist in axes.texts or artist in (axes.title, axes._left_title, axes.xaxis.label, axes.yaxis.label):
+        return axes is None or axes.get_visible()
+    return False
+
+
+@pytest.mark.parametrize("name", [name for name, _ in drawings(None)])
+def test_figures_draw_with_labels_and_without_clipping(planted_run, name):
+    before = dict(mpl.rcParams)
+    figure = dict(drawings(planted_run))[name]()
+    assert dict(mpl.rcParams) == before
+    assert figure.get_size_inches()[0] in (figures.ONE, figures.TWO)
+    assert clipped(figure) == []
+    for ax in figure.axes:
+        if ax.get_visible():
+            assert ax.get_xlabel() or ax.get_ylabel() or ax.get_title(loc="left")
+
+
+def test_odd_runs_draw(odd_run):
+    for _, draw in drawings(odd_run):
+        FigureCanvasAgg(draw()).draw()
+
+
+def test_surface_is_the_weight_and_jumps_only_at_the_diagonal():
+    naw, grid = NAW(), figures.weight_grid(NAW(), 0.3, 101)
+    sigma = np.array(naw.covariances(0.3)[0])
+    d = np.array([0.8, 0.1]) - naw.mu_true
+    assert grid[10, 80] == pytest.approx(np.exp(-0.5 * d @ np.linalg.inv(sigma) @ d) / (2 * np.pi * np.sqrt(
+        np.linalg.det(sigma))))
+    wrong = figures.halved(grid, True)
+    assert np.isnan(wrong[10, 80]) and wrong[80, 10] == grid[80, 10]
+    assert wrong[50, 50] == grid[50, 49] and wrong[50, 51] == grid[50, 49]  # continued over the diagonal
+
+
+def test_per_class_shows_the_planted_accuracies(planted_run):
+    figure = figures.per_class_accuracy([planted_run, planted_run])
+    points = figure.axes[0].containers[0].lines[0].get_xdata()
+    assert points[0] == 0 and all(points[1:] == 100)
+    assert "surprise (20)" in [t.get_text() for t in figure.axes[0].get_yticklabels()]  # pooled: 2 x 10
+
+
+def test_confusion_difference_of_a_run_with_itself_is_nothing(planted_run):
+    figure = figures.confusion_matrices([planted_run, planted_run])
+    assert {t.get_text() for t in figure.axes[2].texts} == {"0"}
+    assert [t.get_text() for t in figures.confusion_matrices(planted_run).axes[0].texts][:3] == ["0", "10", "0"]
+
+
+def test_faces_are_the_rows_asked_for(planted_run, planted_images):
+    train = planted_run.manifest.query("split == 'train'")
+    figure = figures.face_sheet(planted_images, train, by="kind", columns=4)
+    assert [t.get_text() for t in figure.axes[0].get_yticklabels()] == ["clean", "ambiguous", "noisy"]
+    sheet = np.asarray(figure.axes[0].images[0].get_array())
+    for r, kind in enumerate(["clean", "ambiguous", "noisy"]):
+        for c in range(4):
+            row = int(sheet[r * (sheet.shape[0] // 3) + 4, c * 18 + 4, 0])
+            assert train.loc[row, "kind"] == kind
+    assert clipped(figure) == []
+    assert clipped(figures.faces(planted_images[:5] / 255, ["label: fear\nmodel: anger"] * 5)) == []
+
+
+def test_saved_files_name_their_run(planted_run, tmp_path):
+    figure = figures.training_curves(planted_run)
+    files = figures.save(figure, tmp_path / "figures/curves", planted_run, ("pdf", "svg", "png"))
+    key = planted_run.card["key"]
+    assert f"config {key}, seed 0" in Image.open(files[2]).text["Description"]
+    assert f"config {key}, seed 0" in files[1].read_text()
+    assert f"config {key}, seed 0".encode() in files[0].read_bytes()
+    first = [file.read_bytes() for file in files]
+    again = figures.save(figures.training_curves(planted_run), tmp_path / "again", planted_run, ("pdf", "svg", "png"))
+    assert [file.read_bytes() for file in again] == first  # same run, same bytes
+    assert not list(tmp_path.rglob(".*"))
+
+
+def test_latent_steps_share_axes_and_palette(planted_run):
+    from nla.analysis import latents
+
+    table = np.random.default_rng(0).normal(size=(4 * 140, 2))
+    rows = np.tile(planted_run.latents[0]["index"], 4)
+    embedding = planted_run.manifest.loc[rows].reset_index(names="index").assign(
+        epoch=np.repeat([0, 1, 2, 5], 140), x=table[:, 0], y=table[:, 1])
+    quality = latents.quality(planted_run, embedding)
+    for by in ("true_label", "kind"):
+        figure = figures.latent_steps(embedding, by, quality)
+        assert len({ax.get_xlim() for ax in figure.axes}) == 1
+        assert clipped(figure) == []

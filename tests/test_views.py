@@ -1,0 +1,101 @@
+"""Views of a run whose every answer is planted (see conftest.plant)."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from nla import NAW, Scores
+from nla.analysis import views
+
+
+def test_mean_weight_of_each_kind_is_the_planted_one(planted_run):
+    import torch
+
+    table = views.over_epochs(planted_run, "kind").set_index(["epoch", "kind"])
+    ambiguous = Scores(torch.tensor([0.45]), torch.tensor([0.40]), torch.tensor([True]))
+    for epoch in range(5):
+        expected = NAW().weights(ambiguous, epoch / 5).item()
+        row = table.loc[(epoch, "ambiguous")]
+        assert row["mean"] == pytest.approx(expected, rel=1e-6)
+        assert row["low"] == pytest.approx(row["high"], abs=1e-9) and row["n"] == 42
+    assert (table["low"] <= table["mean"] + 1e-12).all() and (table["mean"] <= table["high"] + 1e-12).all()
+    assert table.loc[(4, "noisy"), "high"] > table.loc[(4, "noisy"), "mean"]  # some memorised, some not
+
+
+def test_by_class_every_sample_counts_once(planted_run):
+    table = views.over_epochs(planted_run, "class", "cross_entropy")
+    assert (table.groupby("epoch")["n"].sum() == 210).all()
+    assert list(table["class"].unique()) == list(planted_run.classes)
+    with pytest.raises(ValueError, match="'class' or 'kind'"):
+        views.over_epochs(planted_run, "colour")
+
+
+def test_kinds_fall_back_to_what_the_labels_tell():
+    table = pd.DataFrame({"label": [0, 1, 2], "true_label": [0, 2, 2]})
+    assert list(views.kinds(table)) == ["clean", "noisy", "clean"]
+    known = table.assign(kind=["ambiguous", "noisy", "ambiguous"])
+    assert list(views.kinds(known).cat.categories) == ["ambiguous", "noisy"]
+
+
+def test_memorisation_is_half_of_the_noisy_in_the_last_epoch(planted_run):
+    assert views.memorisation(planted_run).tolist() == [0, 0, 0, 0, 0.5]
+
+
+def test_weight_shares_sum_to_one_and_are_even_for_even_classes(planted_run):
+    table = views.weight_share(planted_run)
+    sums = table.groupby("epoch")[["samples", "weight", "loss_weight"]].sum()
+    np.testing.assert_allclose(sums, 1)
+    np.testing.assert_allclose(table["samples"], 1 / 7)
+    np.testing.assert_allclose(table["excess"], 1, atol=0.02)
+
+
+def test_weight_separates_ambiguous_from_noisy_until_noise_is_memorised(planted_run):
+    by_epoch = views.separation(planted_run)
+    assert by_epoch.loc[:3].tolist() == [1, 1, 1, 1]
+    assert 0.5 <= by_epoch.loc[4] <= 1
+    assert views.separation(planted_run, "noisy", "ambiguous").loc[0] == 0
+    assert views.separation(planted_run, "ambiguous", "ambiguous").empty
+
+
+def test_regions_of_the_plane():
+    table = pd.DataFrame({"p_gt": [0.9, 0.45, 0.05, 0.6], "p_nn": [0.05, 0.4, 0.8, 0.4]})
+    assert list(views.regions(table, 0.25)) == ["clean", "ambiguous", "noisy", "ambiguous"]
+
+
+def test_flow_counts_every_sample_and_finds_the_memorised(planted_run):
+    table = views.flow(planted_run, 3, 4)
+    assert table.to_numpy().sum() == 210
+    assert table.loc["noisy", "clean"] == 21  # the memorised half of 42
+    assert table.loc["clean", "clean"] == 126
+    assert views.flow(planted_run, 0, 0).equals(views.flow(planted_run, 0, 0).T.rename_axis(
+        index="epoch 0", columns="epoch 0"))
+
+
+def test_first_learned_and_forgotten(planted_run):
+    table = views.learning(planted_run).join(planted_run.manifest["kind"], on="index")
+    clean, noisy = table[table["kind"] == "clean"], table[table["kind"] == "noisy"]
+    assert clean["learned"].eq(1).all() or clean["learned"].eq(0).all()
+    assert noisy["learned"].isna().sum() == 21 and noisy["learned"].eq(4).sum() == 21
+    assert table["forgotten"].eq(0).all()
+
+
+def test_forgetting_is_counted():
+    class Forgetful:
+        all_samples = pd.DataFrame({"index": [7] * 5, "epoch": range(5), "correct": [True, False, True, False, True]})
+
+    assert views.learning(Forgetful())[["index", "learned", "forgotten"]].iloc[0].tolist() == [7, 0, 2]
+
+
+def test_agreement_of_identical_views_is_perfect(planted_run):
+    table = views.agreement(planted_run)
+    assert table["epoch"].tolist() == [0, 1, 2, 5]
+    np.testing.assert_allclose(table["divergence"], 0, atol=1e-12)
+    np.testing.assert_allclose(table["cosine"], 1)
+
+
+def test_odd_runs_give_tables_without_nan(odd_run):
+    for table in (views.over_epochs(odd_run), views.over_epochs(odd_run, "kind"), views.weight_share(odd_run)):
+        assert len(table) and not table.isna().any(axis=None)
+    assert not views.memorisation(odd_run).isna().any()
+    assert not views.separation(odd_run).isna().any()
+    assert list(views.agreement(odd_run).columns) == ["epoch", "divergence", "cosine"]
