@@ -14,7 +14,7 @@ from nla.data import check, corruption, store
 from nla.data.datasets import READERS
 from nla.data.manifest import DataError
 from nla.dynamics import read_run
-from nla.training import fit, forward, restore
+from nla.training import fit, forward, load_data, restore
 
 PRESETS = {"none": Config(), "demo": DEMO, "demo-baseline": DEMO_BASELINE, "paper": PAPER}
 
@@ -56,6 +56,38 @@ def print_table(runs) -> None:
     """One column a run: test accuracies in percent, and the mean w* of each kind of training sample."""
     table = pd.DataFrame([run.summary() for run in runs]).set_index("method").T
     click.echo(table.to_string(float_format="{:.2f}".format))
+
+
+@commands.command()
+@click.option("--run", "folders", type=click.Path(exists=True), multiple=True, help="Repeat it to compare runs.",
+              show_default="the demo's two")
+@click.option("--out", type=click.Path(), default="figures", help="Folder for the pdf and png files.")
+def figures(folders, out):
+    """Draw every figure from run folders alone; the last run given is the one looked into."""
+    from nla.analysis import figures as draw  # here, so that training needs no plotting library
+    from nla.analysis import latents
+    runs = [read_run(folder) for folder in folders or (DEMO_BASELINE.folder, DEMO.folder)]
+    run = runs[-1]
+    drawings = {
+        "weight_surfaces": lambda: draw.weight_surfaces(draw.naw_of(run)),
+        "plane": lambda: draw.plane(run), "planes": lambda: draw.planes(run),
+        "weights_by_class": lambda: draw.weights_over_epochs(run, "class"),
+        "weights_by_kind": lambda: draw.weights_over_epochs(run, "kind"),
+        "training_curves": lambda: draw.training_curves(runs),
+        "per_class_accuracy": lambda: draw.per_class_accuracy(runs),
+        "confusion": lambda: draw.confusion_matrices(runs[-2:]),
+        "latents": lambda: draw.latent_steps(embedding := latents.joint_umap(run),
+                                             quality=latents.quality(run, embedding)),
+    }
+    if run.config["data"] == "faces":  # real faces stay where they are
+        drawings["faces"] = lambda: draw.face_sheet(*load_data(Config.parse(run.config)))
+    if "kind" not in run.manifest:
+        drawings = {name: drawing for name, drawing in drawings.items() if name not in ("plane", "weights_by_kind")}
+    files = []
+    for name in (shown := tqdm(drawings, unit="figure", leave=False)):
+        shown.set_postfix_str(name)
+        files += draw.save(drawings[name](), Path(out) / name, runs)
+    click.echo("\n".join(["figures:", *(f"  {file}" for file in files)]))
 
 
 @commands.group()

@@ -7,7 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from nla.data.images import Augmentation
+from nla.losses import VARIANTS
 from nla.naw import NAW
+
+CHOICES = {"loss": ("nla", "cross_entropy"), "variant": VARIANTS, "precision": ("auto", "float32", "bf16"),
+           "model": ("small_resnet", "resnet18", "resnet50")}
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,14 @@ class Config:
     snapshots: int = 8  # about so many latent snapshots
     seed: int = 0
     device: str = "auto"  # cpu, cuda, mps; auto: the best there is
+
+    def __post_init__(self):
+        for name, choices in CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise ValueError(f"unknown {name} {getattr(self, name)!r}; expected one of {', '.join(choices)}")
+        for name in ("epochs", "batch_size", "size", "train_faces", "test_faces", "probe"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
 
     @classmethod
     def parse(cls, content: dict) -> "Config":

@@ -132,6 +132,9 @@ class Run:
     def confusion(self, epoch: int = -1, split: str = "test", normalize: str | None = None) -> pd.DataFrame:
         """Confusion matrix (K, K) on a split, true classes in rows."""
         rows = self.predictions(epoch).query("split == @split")
+        if rows.empty:
+            raise RunError(f"{self.folder} has no {split} samples to score; its splits are "
+                           f"{', '.join(self.manifest['split'].unique())}")
         return confusion(rows["true_label"], rows["prediction"], self.classes, normalize)
 
     def summary(self) -> dict[str, float | str]:

@@ -61,16 +61,17 @@ def fit(config: Config, folder: str | Path | None = None, progress: bool = True)
     last whole epoch. ValueError if the folder holds a run of another config.
     """
     folder = Path(folder) if folder else config.folder
-    if claim(folder, config):
+    if finished(folder, config):
         return read_run(folder)
     device = pick_device(config.device)
     images, manifest = load_data(config)
-    write_table(folder / "manifest.parquet", manifest)
     classes = data.EXPRESSIONS[:max(7, 1 + int(manifest[["label", "true_label"]].to_numpy().max()))]
     images, labels = images.to(device), torch.tensor(manifest["label"].to_numpy(), device=device)
     train = torch.tensor(np.flatnonzero(manifest["split"] == "train"))
     probe, held_out = probe_rows(manifest, config.probe), np.flatnonzero(manifest["split"] != "train")
     state, loss = prepare(config, len(classes), images.shape[1], device), make_loss(config)
+    write_json(folder / "config.json", dataclasses.asdict(config))
+    write_table(folder / "manifest.parquet", manifest)
     if (folder / "checkpoint.pt").is_file():
         state.load(folder / "checkpoint.pt")
 
@@ -192,17 +193,17 @@ def load_data(config: Config) -> tuple[Tensor, pd.DataFrame]:
     if config.imbalance != 1:
         manifest = data.imbalance(manifest, config.imbalance, config.seed)
         images = images[torch.tensor(manifest.index.to_numpy())]
+    missing = {"train", "test"} - set(manifest["split"])
+    if missing:
+        raise data.DataError(f"{config.data} in {config.root} has no {' and no '.join(sorted(missing))} images")
     return images, manifest.reset_index(drop=True)
 
 
 def prepare(config: Config, num_classes: int, in_channels: int, device: torch.device) -> State:
     """Model, optimiser and schedule at their start, initialised from the config's seed."""
-    builders = {"small_resnet": models.small_resnet, "resnet18": models.resnet18, "resnet50": models.resnet50}
-    if config.model not in builders:
-        raise ValueError(f"unknown model {config.model!r}; expected one of {', '.join(builders)}")
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
-        model = builders[config.model](num_classes, in_channels)
+        model = getattr(models, config.model)(num_classes, in_channels)
     if config.weights:
         models.load_weights(model, config.weights)
     model = model.to(device, memory_format=torch.channels_last)
@@ -220,12 +221,9 @@ def restore(run: Run) -> tuple[nn.Module, Config]:
 
 def make_loss(config: Config) -> nn.Module:
     checked = pick_device(config.device).type == "cpu"
-    match config.loss:
-        case "nla":
-            return NLALoss(config.lam, config.naw, config.variant, checked)
-        case "cross_entropy":
-            return CrossEntropyLoss(config.naw, checked)
-    raise ValueError(f"unknown loss {config.loss!r}; expected nla or cross_entropy")
+    if config.loss == "cross_entropy":
+        return CrossEntropyLoss(config.naw, checked)
+    return NLALoss(config.lam, config.naw, config.variant, checked)
 
 
 def probe_rows(manifest: pd.DataFrame, count: int) -> np.ndarray:
@@ -251,24 +249,20 @@ def pick_device(device: str) -> torch.device:
 
 def autocast(config: Config, device: torch.device):
     """Forward passes in bf16 where asked for, or by default on a GPU; the loss is always float32."""
-    if config.precision not in ("auto", "float32", "bf16"):
-        raise ValueError(f"unknown precision {config.precision!r}; expected auto, float32 or bf16")
     enabled = config.precision == "bf16" or (config.precision == "auto" and device.type != "cpu")
     return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
 
 
-def claim(folder: Path, config: Config) -> bool:
-    """Write the config into a new folder, or compare it with the one there; True if that run is finished."""
-    wanted = json.loads(json.dumps(dataclasses.asdict(config)))
-    if (folder / "config.json").is_file():
-        found = json.loads((folder / "config.json").read_text())
-        different = [k for k in wanted | found if wanted.get(k) != found.get(k)]
-        if different:
-            changes = ", ".join(f"{k}: {found.get(k)} -> {wanted.get(k)}" for k in different)
-            raise ValueError(f"{folder} holds a run of another config ({changes}); choose another folder")
-        return (folder / "card.json").is_file()
-    write_json(folder / "config.json", wanted)
-    return False
+def finished(folder: Path, config: Config) -> bool:
+    """Whether ``folder`` holds the finished run of this config. ValueError if it holds another config's run."""
+    if not (folder / "checkpoint.pt").is_file():
+        return False
+    wanted, found = json.loads(json.dumps(dataclasses.asdict(config))), Run(folder).config
+    different = [name for name in wanted | found if wanted.get(name) != found.get(name)]
+    if different:
+        changes = ", ".join(f"{name}: {found.get(name)} -> {wanted.get(name)}" for name in different)
+        raise ValueError(f"{folder} holds a run of another config ({changes}); choose another folder")
+    return (folder / "card.json").is_file()
 
 
 def card(config: Config, device: torch.device) -> dict:

@@ -35,7 +35,7 @@ def data_root():
     return root
 
 
-def plant(folder, epochs=5, per_class=30, test_per_class=10, classes=range(7), kinds=True, latents=True, name="planted"):
+def plant(folder, epochs=5, per_class=30, test_per_class=10, classes=range(7), kinds=True, latents=True):
     """A run folder written by hand, so that every view of it has a known answer.
 
     Of each class's training samples the first 60 % are clean (p_GT from .3 to .9), the next 20 % ambiguous
@@ -51,7 +51,7 @@ def plant(folder, epochs=5, per_class=30, test_per_class=10, classes=range(7), k
     manifest = pd.DataFrame({"label": np.concatenate([labels, test]), "true_label": np.concatenate([true, test]),
                              "split": ["train"] * len(labels) + ["test"] * len(test),
                              "kind": [*kind, *["clean"] * len(test)]}).drop(columns=[] if kinds else "kind")
-    config = Config(name=name, epochs=epochs, noise=0.2)
+    config = Config(name="planted", epochs=epochs, noise=0.2)
     naw, rng, history = NAW(), np.random.default_rng(0), []
     for epoch in range(epochs):
         clean = 0.3 + 0.6 * epoch / max(epochs - 1, 1)

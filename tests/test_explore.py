@@ -1,91 +1,189 @@
-"""The explorers' Python side: what the browser is sent, and what answers a selection, and how fast."""
+"""The explorers' Python side: what the browser is sent, what answers a pick, and how fast; and the browser itself."""
 
 import base64
+import io
+import json
+import shutil
 import time
 
 import numpy as np
 import pytest
 from conftest import plant
+from PIL import Image
 
 from nla.analysis import explore, figures
 
 
-def parts(widget):
-    """slider, colours, filters by name, scatter, faces"""
-    (play, slider, colour), kinds, classes, (scatter, faces) = (box.children for box in widget.children)
-    return slider, colour, {b.description: b for b in (*kinds, *classes)}, scatter, faces
+@pytest.fixture(scope="module")
+def embedding(planted_run):
+    rows = planted_run.latents[0]["index"]
+    points = np.random.default_rng(0).normal(size=(4 * len(rows), 2))
+    return planted_run.manifest.loc[np.tile(rows, 4)].reset_index(names="index").assign(
+        epoch=np.repeat([0, 1, 2, 5], len(rows)), x=points[:, 0], y=points[:, 1])
 
 
-def test_points_are_where_the_run_says(planted_run):
-    _, _, _, scatter, _ = parts(explore.naw_explorer(planted_run))
-    sent = np.frombuffer(scatter.points, "<u2").reshape(5, 210, 2) / 65535
+def places(widget):
+    content = widget.content
+    return np.frombuffer(content["points"], "<u2").reshape(len(content["titles"]), -1, 2) / 65535
+
+
+def channel(widget, name):
+    (found,) = [c for c in widget.content["channels"] if c["name"] == name]
+    values = np.frombuffer(found["values"], "<u2").reshape(len(widget.content["titles"]), -1)
+    return values / 65535 * found["top"]
+
+
+def codes(widget, name):
+    return np.frombuffer(widget.content[name], np.uint8)
+
+
+def test_points_facts_and_weights_are_the_runs(planted_run):
+    widget = explore.naw_explorer(planted_run)
     for epoch in (0, 4):
-        np.testing.assert_allclose(sent[epoch], planted_run.samples(epoch)[["p_gt", "p_nn"]], atol=1e-5)
-    assert len(scatter.backgrounds) == len(scatter.titles) == 5
-    assert "epoch 5 of 5" in scatter.titles[4]
+        samples = planted_run.samples(epoch)
+        np.testing.assert_allclose(places(widget)[epoch], samples[["p_gt", "p_nn"]], atol=1e-5)
+        np.testing.assert_allclose(channel(widget, "w*")[epoch], samples["weight"], atol=1e-5)
+    assert (codes(widget, "label") == samples["label"]).all() and (codes(widget, "true") == samples["true_label"]).all()
+    names = np.array(widget.content["kinds"])[codes(widget, "kind")]
+    assert (names == samples["kind"]).all()
+    assert len(widget.content["backgrounds"]) == len(widget.content["titles"]) == 5
+    assert "epoch 5 of 5" in widget.content["titles"][4]
+    assert widget.content["looks"]["kind"]["palette"] == [figures.KIND_PALETTE[k] for k in widget.content["kinds"]]
 
 
-def test_selection_shows_those_faces_and_follows_the_epoch(planted_run, planted_images):
-    _, _, _, scatter, faces = parts(explore.naw_explorer(planted_run, planted_images))
-    assert "Draw a loop" in faces.value
-    scatter.selected = [28]  # surprise, noisy: truly fear
-    assert "1 selected" in faces.value and "true: fear" in faces.value and "noisy" in faces.value
-    assert explore.face_html(planted_images[28]) in faces.value
-    assert explore.face_html(planted_images[27]) not in faces.value
-    assert "p_GT 0.05" in faces.value
-    scatter.step = 4
-    assert "p_GT 0.70" in faces.value  # memorised
-    scatter.selected = []
-    assert "Draw a loop" in faces.value
+def test_a_pick_is_answered_with_those_faces(planted_run, planted_images):
+    widget = explore.naw_explorer(planted_run, planted_images)
+    assert widget.faces == {}
+    widget.selected = [28, 3]
+    assert set(widget.faces) == {"28", "3"}
+    face = np.asarray(Image.open(io.BytesIO(base64.b64decode(widget.faces["28"].split(",")[1]))))
+    assert face.shape == (16, 16, 3) and (face == 28).all()
+    widget.selected = list(range(100))
+    assert len(widget.faces) == explore.CARDS
+    bare = explore.naw_explorer(planted_run)
+    bare.selected = [1]
+    assert bare.faces == {}
 
 
-def test_filters_and_colours(planted_run):
-    _, colour, filters, scatter, _ = parts(explore.naw_explorer(planted_run))
-    def visible():
-        return np.frombuffer(scatter.visible, np.uint8).sum()
-    assert visible() == 210
-    filters["noisy"].value = False
-    assert visible() == 168
-    filters["fear"].value = False
-    assert visible() == 144
-    assert scatter.palette == [figures.KIND_PALETTE[k] for k in ("clean", "ambiguous", "noisy")]
-    colour.value = "class"
-    assert scatter.palette[0] == figures.PALETTE["surprise"]
-    assert (np.frombuffer(scatter.codes, np.uint8) == planted_run.samples(0)["label"]).all()
+def test_background_is_white_where_no_sample_can_be():
+    url = explore.surface_url(explore.NAW(), 0.0, 101)
+    image = np.asarray(Image.open(io.BytesIO(base64.b64decode(url.split(",")[1]))))
+    assert (image[:40, 70:] == 255).all()  # p_GT + p_NN > 1
+    assert image[-10, 5].sum() < image[30, 5].sum()  # darker, so heavier, near the diagonal than far from it
+
+
+def test_large_runs_are_thinned_and_rows_kept(planted_run, planted_images):
+    widget = explore.naw_explorer(planted_run, planted_images, points=50)
+    assert places(widget).shape == (5, 50, 2) and len(set(widget.index)) == 50
+    weights = planted_run.samples(2).set_index("index")["weight"]
+    np.testing.assert_allclose(channel(widget, "w*")[2], weights.loc[widget.index], atol=1e-5)
+
+
+def test_latent_explorer_tells_what_was_predicted(planted_run, embedding):
+    widget = explore.latent_explorer(planted_run, embedding)
+    assert places(widget).min() == pytest.approx(0.04, abs=1e-4) and places(widget).max() == pytest.approx(0.96, abs=1e-4)
+    guess = codes(widget, "guess").reshape(4, -1)
+    assert (guess[3] == planted_run.latents[5]["logits"].argmax(1)).all()
+    assert channel(widget, "p(true)")[3].mean() > channel(widget, "p(true)")[0].mean()
+    assert widget.content["titles"][0] == "planted, before training"
+
+
+def test_confusion_explorer_puts_faces_into_their_cells(planted_run):
+    widget = explore.confusion_explorer(planted_run)
+    rows = planted_run.predictions()
+    column, row = np.floor(places(widget)[-1] * 7).T
+    assert (column == rows["prediction"]).all() and (6 - row == rows["true_label"]).all()
+    assert widget.content["cells"] == 7
+    np.testing.assert_allclose(channel(widget, "p(true)")[-1][rows["true_label"] > 0], 0.7, atol=1e-4)
+
+
+def test_parameter_explorer_reweighs_the_recorded_run(planted_run):
+    box = explore.parameter_explorer(planted_run)
+    plane, controls = box.children[0], {c.description: c for c in box.children[1].children[:-1]}
+    table, before = box.children[1].children[-1], plane.content["backgrounds"]
+    kept = table.value
+    controls["std_true"].value = 0.4
+    assert plane.content["backgrounds"] != before and table.value != kept
+    assert "1.0" not in kept.split("share")[0] and "ambiguous" in kept
+    controls["epoch"].value = 0
+    np.testing.assert_allclose(places(plane)[0], planted_run.samples(0)[["p_gt", "p_nn"]], atol=1e-5)
+    assert "epoch 1 of 5" in plane.content["titles"][0]
 
 
 def test_static_twin_travels_with_the_widget(planted_run):
-    bundle = explore.naw_explorer(planted_run)._repr_mimebundle_()
-    assert "application/vnd.jupyter.widget-view+json" in bundle
-    assert base64.b64decode(bundle["image/png"]).startswith(b"\x89PNG")
+    data, _ = explore.naw_explorer(planted_run)._repr_mimebundle_()
+    assert "application/vnd.jupyter.widget-view+json" in data
+    assert base64.b64decode(data["image/png"]).startswith(b"\x89PNG")
     assert len(explore.naw_explorer_static(planted_run, [0, 2, -1]).axes) == 4  # three planes and a colour bar
 
 
-def test_latent_explorer_tells_what_was_predicted(planted_run):
-    rows = planted_run.latents[0]["index"]
-    points = np.random.default_rng(0).normal(size=(4 * len(rows), 2))
-    embedding = planted_run.manifest.loc[np.tile(rows, 4)].reset_index(names="index").assign(
-        epoch=np.repeat([0, 1, 2, 5], len(rows)), x=points[:, 0], y=points[:, 1])
-    _, _, _, scatter, faces = parts(explore.latent_explorer(planted_run, embedding))
-    sent = np.frombuffer(scatter.points, "<u2").reshape(4, len(rows), 2) / 65535
-    assert sent.min() == pytest.approx(0.05, abs=1e-4) and sent.max() == pytest.approx(0.95, abs=1e-4)
-    scatter.step, scatter.selected = 3, [20]
-    logits = planted_run.latents[5]["logits"][20]
-    assert f"predicted {planted_run.classes[logits.argmax()]}" in faces.value
-
-
 def test_answers_within_150_ms_at_the_size_of_rafdb(tmp_path):
-    run = plant(tmp_path / "large", epochs=3, per_class=1753, test_per_class=0, latents=False)  # 12,271 samples
-    images = np.random.default_rng(0).integers(0, 255, (12_271, 3, 48, 48), dtype=np.uint8)
-    slider, colour, filters, scatter, faces = parts(explore.naw_explorer(run, images))
-    for act in (lambda: setattr(scatter, "selected", list(range(0, 12_271, 3))), lambda: setattr(scatter, "step", 2),
-                lambda: setattr(colour, "value", "class"), lambda: setattr(filters["clean"], "value", False)):
+    run = plant(tmp_path / "large", epochs=3, per_class=1753, test_per_class=400, latents=False)  # 12,271 samples
+    images = np.random.default_rng(0).integers(0, 255, (15_100, 3, 48, 48), dtype=np.uint8)
+    widget, box = explore.naw_explorer(run, images), explore.parameter_explorer(run)
+    controls = {c.description: c for c in box.children[1].children[:-1]}
+    for act in (lambda: setattr(widget, "selected", list(range(0, 12_271, 3))), lambda: setattr(widget, "step", 2),
+                lambda: setattr(controls["slope"], "value", -5.0), lambda: setattr(controls["epoch"], "value", 1)):
         start = time.process_time()
         act()
         assert time.process_time() - start < 0.15
 
 
 def test_odd_runs_open(odd_run):
-    _, _, _, scatter, faces = parts(explore.naw_explorer(odd_run))
-    scatter.selected = [0]
-    assert "1 selected" in faces.value
+    widget = explore.naw_explorer(odd_run)
+    widget.selected = [0]
+    assert len(widget.content["label"]) == len(odd_run.samples())
+    assert explore.parameter_explorer(odd_run).children
+
+
+@pytest.fixture(scope="module")
+def page(planted_run, planted_images, tmp_path_factory):
+    return explore.naw_html(planted_run, tmp_path_factory.mktemp("html") / "naw.html", planted_images, size=16)
+
+
+def test_export_is_whole_and_small(page):
+    text = page.read_text()
+    assert "/*" not in text.split("<script")[1] and "http" not in text.replace("http://www.w3.org", "")
+    assert len(text) < 500_000 and not list(page.parent.glob(".*"))
+    content = json.loads(text.split('id="data">')[1].split("</script>")[0])
+    assert len(base64.b64decode(content["points"]["base64"])) == 5 * 210 * 2 * 2
+    assert content["sprite"].startswith("data:image/jpeg;base64,")
+
+
+@pytest.mark.browser
+def test_export_in_a_browser(page, tmp_path):
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if not chromium:
+        pytest.skip("chromium is not installed")
+    with playwright.sync_playwright() as browsers:
+        browser = browsers.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        tab, errors = browser.new_page(viewport={"width": 1200, "height": 800}), []
+        tab.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+        tab.on("pageerror", lambda error: errors.append(str(error)))
+        tab.goto(page.as_uri())
+        canvas = tab.locator("canvas.nla-scatter")
+        first = canvas.screenshot()
+        tab.fill(".nla-step", "4")
+        tab.wait_for_timeout(300)
+        moved = canvas.screenshot()
+        assert moved != first
+        box = canvas.bounding_box()
+        around = [(0.0, 0.7), (0.12, 0.7), (0.12, 0.9), (0.0, 0.9)]  # p_GT and p_NN: the noisy at (.05, .80)
+        points = [(box["x"] + 78 + 440 * x, box["y"] + 26 + 440 * (1 - y)) for x, y in around]
+        tab.mouse.move(*points[0])
+        tab.mouse.down()
+        for point in points[1:]:
+            tab.mouse.move(*point, steps=3)
+        tab.mouse.up()
+        cards = tab.locator(".nla-card")
+        assert "21 selected" in tab.inner_text(".nla-faces") and cards.count() == 21
+        assert all("noisy" in text and "true:" in text for text in cards.all_inner_texts())
+        tab.click("text=noisy")  # hides them; what is selected stays
+        tab.click("text=colour by class")
+        tab.click(".nla-play")
+        tab.wait_for_timeout(900)
+        assert tab.input_value(".nla-step") != "4" and canvas.screenshot() != moved
+        tab.screenshot(path=tmp_path / "explorer.png")
+        browser.close()
+    assert errors == []

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import RidgeClassifier
 
 from nla.data.faces import EXPRESSION_UNITS, RAFDB_PROPORTIONS, UNITS, draw_traits, make_faces, render
 from nla.data.manifest import EXPRESSIONS, validate
@@ -83,21 +83,21 @@ def test_label_rules(faces):
 
 
 def test_labels_are_drawn_from_the_true_distribution():
-    manifest = make_faces(3000, seed=8, size=16, ambiguous=1.0)[1]
+    manifest = make_faces(1000, seed=8, size=16, ambiguous=1.0)[1]
     expected = manifest[P].max(axis=1).mean()
     agreement = (manifest["label"] == manifest["true_label"]).mean()
-    assert abs(agreement - expected) < 4 * (expected * (1 - expected) / 3000) ** 0.5
+    assert abs(agreement - expected) < 4 * (expected * (1 - expected) / 1000) ** 0.5
 
 
 def test_noisy_labels_are_uniform_over_the_other_classes():
-    manifest = make_faces(3000, seed=9, size=16, ambiguous=0, noisy=1.0, proportions=(0, 0, 0, 1, 0, 0, 0))[1]
+    manifest = make_faces(900, seed=9, size=16, ambiguous=0, noisy=1.0, proportions=(0, 0, 0, 1, 0, 0, 0))[1]
     counts = manifest["label"].value_counts()
-    assert set(counts.index) == {0, 1, 2, 4, 5, 6} and counts.min() > 420 and counts.max() < 580
+    assert set(counts.index) == {0, 1, 2, 4, 5, 6} and counts.min() > 105 and counts.max() < 195
 
 
 def test_class_proportions():
-    true = make_faces(1227, seed=0, size=16)[1]["true_label"]
-    expected = np.array(RAFDB_PROPORTIONS) / sum(RAFDB_PROPORTIONS) * 1227
+    true = make_faces(500, seed=0, size=16)[1]["true_label"]
+    expected = np.array(RAFDB_PROPORTIONS) / sum(RAFDB_PROPORTIONS) * 500
     assert (np.abs(np.bincount(true, minlength=7) - expected) < 1).all()
     even = make_faces(70, seed=0, size=16, proportions=[1] * 7)[1]["true_label"]
     assert np.bincount(even).tolist() == [10] * 7
@@ -105,10 +105,10 @@ def test_class_proportions():
 
 @pytest.mark.parametrize("factor", [2, 4])
 def test_a_face_looks_the_same_at_every_size(factor):
-    small = make_faces(24, seed=7, size=48)[0].float()
-    large = torch.nn.functional.avg_pool2d(make_faces(24, seed=7, size=48 * factor)[0].float(), factor)
+    small = make_faces(8, seed=7, size=48)[0].float()
+    large = torch.nn.functional.avg_pool2d(make_faces(8, seed=7, size=48 * factor)[0].float(), factor)
     assert ((small - large).abs().mean((1, 2, 3)) < 5).all()  # of 255
-    other = make_faces(24, seed=8, size=48)[0].float()
+    other = make_faces(8, seed=8, size=48)[0].float()
     assert ((other - large).abs().mean((1, 2, 3)) > 15).all()
 
 
@@ -131,12 +131,12 @@ def test_an_expressionless_face_is_symmetric():
 
 def test_expressions_can_be_told_apart():
     """A linear classifier on small grey pixels, which knows nothing of faces, is far above chance (1/7)."""
-    images, manifest = make_faces(1750, seed=11, ambiguous=0, proportions=[1] * 7)
+    images, manifest = make_faces(1050, seed=11, ambiguous=0, proportions=[1] * 7)
     x = torch.nn.functional.avg_pool2d(images.float().mean(1, keepdim=True), 2).flatten(1)
     x = ((x - x.mean(1, keepdim=True)) / x.std(1, keepdim=True)).numpy()
     y = manifest["true_label"].to_numpy()
-    model = LogisticRegression(C=0.01, max_iter=60).fit(x[:1400], y[:1400])
-    assert model.score(x[1400:], y[1400:]) > 0.5
+    model = RidgeClassifier(alpha=300).fit(x[:800], y[:800])
+    assert model.score(x[800:], y[800:]) > 0.5
 
 
 @pytest.mark.parametrize("wrong, message", [

@@ -389,7 +389,7 @@ def faces(images, captions: Sequence[str] = (), columns: int = 8) -> Figure:
 def mosaic(images: Sequence, captions: Sequence[str], columns: int, names: Sequence[str]) -> Figure:
     """Faces (C, H, W) in rows of ``columns``, None leaving a gap, with captions below and names of the rows beside."""
     height, width = next(image for image in images if image is not None).shape[-2:]
-    size, inch = min(7.0, 52 / columns), columns * (width + 2) / (0.9 * TWO if len(names) else TWO)  # points; pixels
+    size, inch = min(7.0, 52 / columns), columns * (width + 2) / (0.88 * TWO if len(names) else TWO)  # points; pixels
     lines = max(text.count("\n") + 1 if text else 0 for text in captions)
     gap = 2 + round(lines * size * 1.35 / 72 * inch)
     rows = -(-len(images) // columns)

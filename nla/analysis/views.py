@@ -11,6 +11,7 @@ from sklearn.metrics import roc_auc_score
 from nla.consistency import js_divergence
 from nla.data.manifest import KINDS
 from nla.dynamics import Run
+from nla.naw import NAW, Scores
 
 
 def kinds(table: pd.DataFrame) -> pd.Series:
@@ -78,6 +79,20 @@ def separation(run: Run, positive: str = "ambiguous", negative: str = "noisy") -
         return pd.Series(dtype=float, index=pd.Index([], name="epoch"), name="separation")
     return samples.groupby("epoch")[["kind", "weight"]].apply(
         lambda part: roc_auc_score(part["kind"] == positive, part["weight"])).rename("separation")
+
+
+def reweighted(samples: pd.DataFrame, naw: NAW, progress: float, lam: float) -> pd.DataFrame:
+    """By kind: n, w* as recorded, w* under other parameters, and the share (0..1) of the loss under these.
+
+    The divergence of a run that recorded none counts as 0.
+    """
+    scores = Scores(*(torch.tensor(samples[name].to_numpy()) for name in ("p_gt", "p_nn", "correct")))
+    weight = naw.weights(scores, progress).numpy()
+    loss = lam * (1 + weight) * samples["cross_entropy"] + (1 - lam) * samples["divergence"].fillna(0)
+    table = samples.assign(n=1, now=weight, loss=loss).groupby(kinds(samples), observed=True).agg(
+        {"n": "sum", "weight": "mean", "now": "mean", "loss": "sum"})
+    return table.assign(loss=table["loss"] / table["loss"].sum()).rename(
+        columns={"weight": "w* recorded", "now": "w* now", "loss": "share of the loss"})
 
 
 def flow(run: Run, start: int, end: int, margin: float = 0.2) -> pd.DataFrame:

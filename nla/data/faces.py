@@ -37,8 +37,8 @@ IDENTITY = {  # mean and standard deviation
     "nose_w": (1, .1), "nose_y": (-.21, .02), "mouth_y": (-.5, .018), "mouth_w": (.25, .016), "lips": (1, .18),
     "hairline": (.68, .05), "part": (0, .3), "sweep": (.2, .15), "age": (.5, .2), "makeup": (0, .5), "beard": (-.7, .7)}
 CAMERA = {  # likewise, the deviations scaled by ``nuisance``
-    "yaw": (0, .04), "pitch": (0, .025), "roll": (0, .025), "zoom": (.98, .02), "pan": (0, .015), "gaze": (0, .01),
-    "lift": (0, .015), "light": (0, .3), "light_y": (.5, .1), "gain": (1, .1), "blur": (0, .003), "grain": (.01, .02)}
+    "yaw": (0, .035), "pitch": (0, .025), "roll": (0, .025), "zoom": (.98, .02), "pan": (0, .012), "gaze": (0, .01),
+    "lift": (0, .012), "light": (0, .3), "light_y": (.5, .1), "gain": (1, .1), "blur": (0, .003), "grain": (.01, .02)}
 CHANCE = {"long": .5, "bald": .08, "fringe": .12, "glasses": .13, "shades": .015, "hand": .05}
 FACTS = ("yaw", "pitch", "roll", "light", "blur", "grain", "beard", "fringe", "glasses", "shades", "hand")
 

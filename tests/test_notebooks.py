@@ -1,0 +1,161 @@
+"""The notebooks: the house style as committed, and that they run (marked ``notebooks``) in a quick profile."""
+
+import importlib.util
+import os
+import statistics
+from pathlib import Path
+
+import nbformat
+import pytest
+
+NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
+LESSONS = sorted(NOTEBOOKS.glob("[0-9]*.ipynb"))
+SOLUTIONS = sorted(NOTEBOOKS.glob("solutions/*.ipynb"))
+ALL = pytest.mark.parametrize("path", LESSONS + SOLUTIONS, ids=lambda p: f"{p.parent.name}-{p.stem}")
+EACH_LESSON = pytest.mark.parametrize("path", LESSONS, ids=lambda p: p.stem)
+WIDGET = "application/vnd.jupyter.widget"
+
+spec = importlib.util.spec_from_file_location("execute", NOTEBOOKS / "execute.py")
+execute = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(execute)
+
+
+def cells(path, kind):
+    return [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == kind]
+
+
+def text_of(path):
+    return "\n".join(cell.source for cell in cells(path, "markdown"))
+
+
+def test_there_are_lessons_each_with_solutions():
+    assert len(LESSONS) >= 6
+    assert [path.name for path in LESSONS] == [path.name for path in SOLUTIONS]
+    assert [path.name[:2] for path in LESSONS] == sorted({path.name[:2] for path in LESSONS})  # no number twice
+
+
+@ALL
+def test_it_is_committed_executed_small_and_clean(path):
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    code = cells(path, "code")
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
+    assert path.stat().st_size <= 500 * 1024
+    assert "widgets" not in notebook.metadata
+    assert all("execution" not in cell.metadata for cell in notebook.cells)
+    for cell in code:
+        for output in cell.outputs:
+            assert output.output_type != "error"
+            assert output.get("name") != "stderr"  # neither warnings nor progress bars
+            assert not any(mime.startswith(WIDGET) for mime in output.get("data", {}))
+
+
+@ALL
+def test_what_it_shows_names_no_machine_and_no_warning(path):
+    for cell in cells(path, "code"):
+        for output in cell.outputs:
+            data = output.get("data", {})
+            shown = output.get("text", "") + data.get("text/plain", "") + data.get("text/html", "")
+            assert not any(word in shown for word in ("/home/", "/root/", "/tmp/", "/work/", "/Users/", "Warning"))
+
+
+@ALL
+def test_code_is_short_and_explained(path):
+    lengths = [len(cell.source.splitlines()) for cell in cells(path, "code")]
+    assert max(lengths) <= 30 and min(lengths) > 0
+    if path in LESSONS:
+        assert statistics.median(lengths) <= 8
+        assert len(cells(path, "markdown")) >= len(lengths)
+
+
+@EACH_LESSON
+def test_it_opens_with_what_a_reader_wants_to_know(path):
+    opening, first = cells(path, "markdown")[0].source, cells(path, "code")[0].source
+    assert opening.startswith(f"# {path.name[:2]} · ")
+    for part in ("**Question.**", "**In the paper.**", "arxiv.org/abs/2502.09993", "**Needs**", "**Produces**",
+                 "| run time | 2 CPU cores |"):
+        assert part in opening
+    assert "nla.__version__" in first and "seed" in first and "print(" in first
+    assert "@" not in opening.replace("@" * 3, "")  # no place-holder left for a run time
+
+
+@EACH_LESSON
+def test_it_ends_in_checks_and_exercises(path):
+    notebook, last = nbformat.read(path, as_version=4), cells(path, "code")[-1]
+    headings = [line for line in text_of(path).splitlines() if line.startswith("#")]
+    assert headings[-2:] == ["## Checks", "## Exercises"]
+    assert last.source.count("assert") >= 4 and "all checks passed" in last.outputs[-1]["text"]
+    exercises = notebook.cells[-1].source
+    assert sum(f"\n{k}. **" in exercises for k in range(1, 5)) in (2, 3)
+    assert f"solutions/{path.name}" in exercises
+
+
+@ALL
+def test_links_between_notebooks_lead_somewhere(path):
+    for piece in text_of(path).split("](")[1:]:
+        link = piece.split(")")[0]
+        assert link.startswith("https://") or (path.parent / link).exists(), link
+
+
+@pytest.mark.parametrize("path", SOLUTIONS, ids=lambda p: p.stem)
+def test_every_exercise_is_solved_and_the_solution_checked(path):
+    wanted = sum(f"\n{k}. **" in cells(NOTEBOOKS / path.name, "markdown")[-1].source for k in range(1, 5))
+    assert text_of(path).count("\n## ") + text_of(path).startswith("## ") == wanted + 1  # and the checks
+    last = cells(path, "code")[-1]
+    assert last.source.count("assert") >= 3 and "all checks passed" in last.outputs[-1]["text"]
+
+
+def test_figures_are_shown_where_they_are_made():
+    for path in LESSONS:
+        pictures = [output for cell in cells(path, "code") for output in cell.outputs if "image/png" in output.get("data", {})]
+        assert len(pictures) >= 2, path.name
+
+
+def test_tidying_leaves_out_progress_bars_timestamps_and_widgets(tmp_path):
+    view = {execute.WIDGET: {"model_id": "a"}, "text/plain": "VBox(children=(...))"}
+    outputs = [nbformat.v4.new_output("stream", name="stderr", text="50 %"), nbformat.v4.new_output("display_data", view),
+               nbformat.v4.new_output("stream", name="stdout", text="kept")]
+    cell = nbformat.v4.new_code_cell("1", outputs=outputs, metadata={"execution": {"started": "now"}})
+    notebook = execute.tidy(nbformat.v4.new_notebook(cells=[cell], metadata={"widgets": {"state": {}}}))
+    assert [output.output_type for output in notebook.cells[0].outputs] == ["display_data", "stream"]
+    assert set(notebook.cells[0].outputs[0]["data"]) == {"text/plain"}
+    assert "VBox" not in notebook.cells[0].outputs[0]["data"]["text/plain"]
+    assert not notebook.cells[0].metadata and "widgets" not in notebook.metadata
+
+
+# Running them
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory):
+    """A folder in which runs are kept from one notebook to the next; the checkout's data/ stays out of it."""
+    if root := os.environ.get("NLA_DATA_ROOT"):
+        os.environ["NLA_DATA_ROOT"] = str(Path(root).resolve())
+    return tmp_path_factory.mktemp("notebooks")
+
+
+@pytest.mark.notebooks
+@EACH_LESSON
+def test_it_runs_in_the_quick_profile(path, workplace):
+    execute.execute(path, workplace / path.name, quick=True, folder=workplace)
+    done = cells(workplace / path.name, "code")
+    assert "all checks passed" in done[-1].outputs[-1]["text"]
+
+
+@pytest.mark.notebooks
+@pytest.mark.slow
+@pytest.mark.parametrize("path", SOLUTIONS, ids=lambda p: p.stem)
+def test_its_solutions_run_in_the_quick_profile(path, workplace):
+    execute.execute(path, workplace / "solutions" / path.name, quick=True, folder=workplace)
+
+
+@pytest.mark.notebooks
+def test_an_error_stops_the_execution_and_says_where(tmp_path, monkeypatch, capsys):
+    broken = tmp_path / "broken.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1 / 0  # here")]), broken)
+    before = broken.read_bytes()
+    monkeypatch.setattr("sys.argv", ["execute.py", "--in-place", str(broken)])
+    monkeypatch.setenv("NLA_DATA_ROOT", "as it was")
+    with pytest.raises(SystemExit, match="broken.ipynb failed(.|\n)*1 / 0  # here(.|\n)*ZeroDivisionError"):
+        execute.main()
+    assert broken.read_bytes() == before
