@@ -9,11 +9,19 @@ from nla.data.faces import EXPRESSION_UNITS, RAFDB_PROPORTIONS, UNITS, draw_trai
 from nla.data.manifest import EXPRESSIONS, validate
 
 P = [f"p_{e}" for e in EXPRESSIONS[:7]]
-HAPPINESS, SADNESS, SURPRISE, NEUTRAL = 3, 4, 0, 6
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Small drawings are as fast on one thread, and much faster than two on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
-def faces():
+def faces(one_thread):
     return make_faces(1000, seed=1, size=16, ambiguous=0.3, noisy=0.2, split="val")
 
 
@@ -135,8 +143,8 @@ def test_expressions_can_be_told_apart():
     x = torch.nn.functional.avg_pool2d(images.float().mean(1, keepdim=True), 2).flatten(1)
     x = ((x - x.mean(1, keepdim=True)) / x.std(1, keepdim=True)).numpy()
     y = manifest["true_label"].to_numpy()
-    model = RidgeClassifier(alpha=300).fit(x[:800], y[:800])
-    assert model.score(x[800:], y[800:]) > 0.5
+    model = RidgeClassifier(alpha=100).fit(x[:800], y[:800])
+    assert model.score(x[800:], y[800:]) > 0.6
 
 
 @pytest.mark.parametrize("wrong, message", [

@@ -4,6 +4,7 @@ import itertools
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
@@ -50,6 +51,7 @@ def drawings(run, other=None):
     yield "plane by class", lambda: figures.plane(run, 0, by="class", points=20)
     yield "planes", lambda: figures.planes(run)
     yield "surfaces", lambda: figures.weight_surfaces(NAW())
+    yield "framework", lambda: figures.framework()
     yield "weights by class", lambda: figures.weights_over_epochs(run)
     yield "weights by kind", lambda: figures.weights_over_epochs(run, "kind")
     yield "curves", lambda: figures.training_curves([run, other or run])
@@ -84,7 +86,7 @@ def test_figures_draw_with_labels_and_without_clipping(planted_run, name):
     assert figure.get_size_inches()[0] in (figures.ONE, figures.TWO)
     assert flaws(figure) == []
     for ax in figure.axes:
-        if ax.get_visible():
+        if ax.get_visible() and name != "framework":
             assert ax.get_xlabel() or ax.get_ylabel() or ax.get_title(loc="left")
 
 
@@ -160,3 +162,17 @@ def test_latent_steps_share_axes_and_palette(planted_run):
         figure = figures.latent_steps(embedding, by, quality)
         assert len({ax.get_xlim() for ax in figure.axes}) == 1
         assert flaws(figure) == []
+
+
+@pytest.mark.parametrize("x", ["noise", "imbalance"])
+def test_accuracy_against_shows_means_and_intervals(x):
+    means = {"CE": 80, "NLA": 85}
+    rows = [{"method": m, x: v, "overall": means[m] + s} for m in means for v in (1, 20) for s in (-1, 0, 1)]
+    rows.append({"method": "once", x: 1, "overall": 70})
+    figure = figures.accuracy_against(pd.DataFrame(rows), x)
+    containers = figure.axes[0].containers
+    assert [c.get_label() for c in containers] == ["CE (n = 3)", "NLA (n = 3)", "once (n = 1)"]
+    assert containers[1].lines[0].get_ydata().tolist() == [85, 85]
+    low, high = containers[1].lines[2][0].get_segments()[0][:, 1]
+    assert high - 85 == pytest.approx(4.303 * 1 / np.sqrt(3), rel=1e-3) and 85 - low == pytest.approx(high - 85)
+    assert flaws(figure) == []

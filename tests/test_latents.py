@@ -31,10 +31,23 @@ def test_cached_by_content_and_the_same_for_a_seed(planted_run, embedding, monke
     again = latents.joint_umap(planted_run, seed=1, neighbors=8, epochs=60, cache=None)
     assert again.equals(table)
     assert len(list(cache.iterdir())) == 1
-    monkeypatch.setattr(latents, "fit_umap", lambda *a: pytest.fail("the cache was not used"))
+    def fit_joint(*_):
+        pytest.fail("the cache was not used")
+
+    monkeypatch.setattr(latents, "fit_joint", fit_joint)
     assert latents.joint_umap(planted_run, seed=1, neighbors=8, epochs=60, cache=cache).equals(table)
     with pytest.raises(pytest.fail.Exception):  # another seed is another picture
         latents.joint_umap(planted_run, seed=2, neighbors=8, epochs=60, cache=cache)
+
+
+@pytest.mark.slow
+def test_aligned_steps_keep_their_neighbours_and_repeat(planted_run, tmp_path):
+    pytest.importorskip("umap")
+    table = latents.aligned_umap(planted_run, neighbors=8, epochs=40, steps=[1, 2, 5], cache=tmp_path)
+    assert table.groupby("epoch").size().tolist() == [140] * 3 and np.isfinite(table[["x", "y"]]).all(axis=None)
+    quality = latents.quality(planted_run, table)
+    assert quality["trustworthiness"].gt(0.7).all()
+    assert latents.aligned_umap(planted_run, neighbors=8, epochs=40, steps=[1, 2, 5], cache=None).equals(table)
 
 
 def test_quality_follows_the_planted_separation(planted_run, embedding):

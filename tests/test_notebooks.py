@@ -107,13 +107,15 @@ def test_every_exercise_is_solved_and_the_solution_checked(path):
 
 def test_figures_are_shown_where_they_are_made():
     for path in LESSONS:
-        pictures = [output for cell in cells(path, "code") for output in cell.outputs if "image/png" in output.get("data", {})]
+        outputs = [output for cell in cells(path, "code") for output in cell.outputs]
+        pictures = [output for output in outputs if "image/png" in output.get("data", {})]
         assert len(pictures) >= 2, path.name
 
 
 def test_tidying_leaves_out_progress_bars_timestamps_and_widgets(tmp_path):
     view = {execute.WIDGET: {"model_id": "a"}, "text/plain": "VBox(children=(...))"}
-    outputs = [nbformat.v4.new_output("stream", name="stderr", text="50 %"), nbformat.v4.new_output("display_data", view),
+    outputs = [nbformat.v4.new_output("stream", name="stderr", text="50 %"),
+               nbformat.v4.new_output("display_data", view),
                nbformat.v4.new_output("stream", name="stdout", text="kept")]
     cell = nbformat.v4.new_code_cell("1", outputs=outputs, metadata={"execution": {"started": "now"}})
     notebook = execute.tidy(nbformat.v4.new_notebook(cells=[cell], metadata={"widgets": {"state": {}}}))

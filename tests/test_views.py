@@ -93,6 +93,16 @@ def test_agreement_of_identical_views_is_perfect(planted_run):
     np.testing.assert_allclose(table["cosine"], 1)
 
 
+def test_reweighting_with_the_runs_own_parameters_changes_nothing(planted_run):
+    samples = planted_run.samples(3)
+    table = views.reweighted(samples, NAW(), 3 / 5, 0.5)
+    np.testing.assert_allclose(table["w* now"], table["w* recorded"])
+    assert table["n"].tolist() == [126, 42, 42] and table["share of the loss"].sum() == pytest.approx(1)
+    other = views.reweighted(samples, NAW(std_true=0.3), 3 / 5, 1.0)
+    assert (other["w* now"] != table["w* now"])[["clean", "ambiguous"]].all()
+    assert other.loc["noisy", "w* now"] == pytest.approx(table.loc["noisy", "w* now"])
+
+
 def test_odd_runs_give_tables_without_nan(odd_run):
     for table in (views.over_epochs(odd_run), views.over_epochs(odd_run, "kind"), views.weight_share(odd_run)):
         assert len(table) and not table.isna().any(axis=None)

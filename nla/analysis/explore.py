@@ -6,6 +6,7 @@ a pick with its faces. Where there is no kernel, the widget shows its static twi
 """
 
 import base64
+import functools
 import io
 import json
 from collections.abc import Callable, Sequence
@@ -38,8 +39,8 @@ class Explorer(anywidget.AnyWidget):
     selected = traitlets.List().tag(sync=True)  # positions 0..n-1
     faces = traitlets.Dict().tag(sync=True)  # image URLs of the first of them
 
-    def __init__(self, content: dict, index: np.ndarray, images, twin: Callable[[], Figure]):
-        super().__init__(content=content)
+    def __init__(self, content: dict, index: np.ndarray, images, twin: Callable[[], Figure], step: int = 0):
+        super().__init__(content=content, step=step)
         self.index, self.images, self.twin = index, images, twin
 
     @traitlets.observe("selected")
@@ -62,13 +63,11 @@ def content_of(run: Run, facts: pd.DataFrame, places: np.ndarray, channels: dict
     one title a step. ``more``: labels, xticks, yticks, backgrounds, guess (S, n), cells.
     """
     kinds = views.kinds(facts)
-    groups = {"kind": kinds.cat.categories, "label": run.classes}
-    looks = {by: dict(zip(("palette", "markers"), figures.LOOKS[name])) for by, name in (("kind", "kind"), ("label", "class"))}
-    return {"kinds": list(groups["kind"]), "classes": list(run.classes), "titles": list(titles),
-            "points": as_uint16(places), "kind": as_uint8(kinds.cat.codes),
-            "label": as_uint8(facts["label"]), "true": as_uint8(facts["true_label"]),
-            "looks": {by: {part: [look[name] for name in groups[by]] for part, look in both.items()}
-                      for by, both in looks.items()},
+    names = {"kind": list(kinds.cat.categories), "class": list(run.classes)}
+    return {"kinds": names["kind"], "classes": names["class"], "titles": list(titles), "points": as_uint16(places),
+            "kind": as_uint8(kinds.cat.codes), "label": as_uint8(facts["label"]), "true": as_uint8(facts["true_label"]),
+            "looks": {by: {part: [look[name] for name in names[by]] for part, look in
+                           zip(("palette", "markers"), figures.LOOKS[by])} for by in names},
             "channels": [{"name": name, "top": top, "digits": digits, "values": as_uint16(values / top)}
                          for name, (values, top, digits) in channels.items()],
             "backgrounds": [], "guess": None, "cells": 0, "columns": 0, "xticks": [], "yticks": []} | more
@@ -136,7 +135,8 @@ def confusion_explorer(run: Run, images=None, split: str = "test") -> Explorer:
                          [f"{run.name}, after epoch {e + 1}" for e in run.epochs["epoch"]], guess=as_uint8(guess),
                          cells=count, labels=["predicted class", "true class"], backgrounds=[checks_url(count)],
                          xticks=ticks, yticks=[[1 - at, name] for at, name in ticks])
-    return Explorer(content, facts["index"].to_numpy(), images, lambda: figures.confusion_matrices(run, split=split))
+    twin = functools.partial(figures.confusion_matrices, run, split=split)
+    return Explorer(content, facts["index"].to_numpy(), images, twin, step=len(tables) - 1)
 
 
 def parameter_explorer(run: Run, images=None, points: int = 4000) -> ipywidgets.HBox:
@@ -167,7 +167,7 @@ def parameter_explorer(run: Run, images=None, points: int = 4000) -> ipywidgets.
     for slider in controls:
         slider.observe(redraw, "value")
     redraw(None)
-    return ipywidgets.HBox([plane, ipywidgets.VBox([*controls, table])], layout={"flex_flow": "row wrap"})
+    return ipywidgets.HBox([ipywidgets.VBox([*controls, table]), plane])
 
 
 def naw_html(run: Run, path: str | Path, images=None, points: int = 2000, size: int = 48) -> Path:

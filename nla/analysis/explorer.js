@@ -1,7 +1,7 @@
 // Points that move from step to step, with the faces and the histories of those picked with the mouse.
 // Jupyter loads this through anywidget; the HTML export inlines it and hands in a plain object as model.
 // model: content (see explore.py), step, selected (positions), faces ({position: image URL}).
-const SIZE = 440, LEFT = 78, TOP = 26, MOVE = 120, CARDS = 24 // pixels; milliseconds from step to step; faces shown
+const SIZE = 440, LEFT = 88, TOP = 26, MOVE = 120, CARDS = 24 // pixels; milliseconds from step to step; faces shown
 
 const PAGE = `<style>
 .nla { font: 13px sans-serif; color: #222; background: #fff; padding: 4px }
@@ -10,7 +10,7 @@ const PAGE = `<style>
 .nla input { width: 240px; vertical-align: middle }
 .nla-main { display: flex; flex-wrap: wrap; gap: 12px }
 .nla-scatter { touch-action: none; cursor: crosshair }
-.nla-faces { width: 550px; max-height: 510px; overflow: auto; font-size: 11px; line-height: 1.3 }
+.nla-faces { flex: 1 1 280px; max-width: 560px; max-height: 510px; overflow: auto; font-size: 11px; line-height: 1.3 }
 .nla-card { display: inline-block; vertical-align: top; width: 128px; margin: 2px }
 .nla-face { display: block; width: 72px; height: 72px; image-rendering: pixelated }
 </style><div class="nla">
@@ -42,7 +42,7 @@ export function explore(model, el) {
   const ratio = window.devicePixelRatio || 1, width = SIZE + LEFT + 12, height = SIZE + TOP + 62
   Object.assign(canvas, { width: width * ratio, height: height * ratio })
   Object.assign(canvas.style, { width: `${width}px`, height: `${height}px` })
-  let data, points, codes, visible, images, channels, n, steps, by = "kind", shown = 0, from = 0, started = -MOVE, loop = []
+  let data, points, codes, stamps, visible, images, channels, n, steps, by = "kind", shown = 0, from = 0, started = -MOVE, loop = []
   const off = new Set()
 
   function read() { // what the kernel sent
@@ -61,9 +61,17 @@ export function explore(model, el) {
     sort()
   }
   function sort() { // into groups, shown and hidden
-    const facts = { kind: numbers(data.kind, Uint8Array), label: numbers(data.label, Uint8Array) }
+    const facts = { kind: numbers(data.kind, Uint8Array), class: numbers(data.label, Uint8Array) }
     codes = facts[by]
-    visible = codes.map((_, i) => !off.has(data.kinds[facts.kind[i]]) && !off.has(data.classes[facts.label[i]]))
+    stamps = data.looks[by].palette.map((colour, group) => { // each marker drawn once: stamping is much faster
+      const stamp = Object.assign(document.createElement("canvas"), { width: 10 * ratio, height: 10 * ratio }), s = stamp.getContext("2d")
+      s.scale(ratio, ratio)
+      s.fillStyle = colour
+      SHAPES[data.looks[by].markers[group]](s, 5, 5, 2.5)
+      s.fill()
+      return stamp
+    })
+    visible = codes.map((_, i) => !off.has(data.kinds[facts.kind[i]]) && !off.has(data.classes[facts.class[i]]))
     draw()
     cards()
   }
@@ -74,26 +82,28 @@ export function explore(model, el) {
 
   function draw() {
     const t = Math.min(1, (performance.now() - started) / MOVE), look = data.looks[by], chosen = new Set(model.get("selected"))
-    const mark = (i, size) => { // on its way from the step before
+    const between = (i) => { // on its way from the step before
       const [x, y] = place(i, shown), [a, b] = t < 1 ? place(i, from) : [x, y]
-      SHAPES[look.markers[codes[i]]](c, a + (x - a) * t, b + (y - b) * t, size)
+      return [a + (x - a) * t, b + (y - b) * t]
     }
     c.setTransform(ratio, 0, 0, ratio, 0, 0)
     c.fillStyle = "#fff"
     c.fillRect(0, 0, width, height)
     if (background()?.complete) c.drawImage(background(), LEFT, TOP, SIZE, SIZE)
     frame()
-    look.palette.forEach((colour, group) => {
-      c.beginPath()
-      for (let i = 0; i < n; i++) if (codes[i] === group && visible[i]) mark(i, 2.4)
-      Object.assign(c, { fillStyle: colour, globalAlpha: chosen.size ? 0.35 : 0.8 })
-      c.fill()
-      c.globalAlpha = 1
+    c.globalAlpha = chosen.size ? 0.35 : 0.8
+    look.palette.forEach((_, group) => {
+      for (let i = 0; i < n; i++) {
+        if (codes[i] !== group || !visible[i]) continue
+        const [x, y] = between(i)
+        c.drawImage(stamps[group], x - 5, y - 5, 10, 10)
+      }
     })
+    c.globalAlpha = 1
     for (const i of chosen) {
       if (chosen.size <= CARDS) line([...Array(steps).keys()].map((s) => place(i, s)), "#11111144")
       c.beginPath()
-      mark(i, 4.2)
+      SHAPES[look.markers[codes[i]]](c, ...between(i), 4.2)
       Object.assign(c, { fillStyle: look.palette[codes[i]], strokeStyle: "#111", lineWidth: 1 })
       c.fill()
       c.stroke()
@@ -186,7 +196,7 @@ export function explore(model, el) {
     find(where).append(item)
     return item
   }
-  const choices = [["colour by kind", "kind"], ["colour by class", "label"]].map(([text, fact]) => button("by", text, fact === by, (item) => {
+  const choices = ["kind", "class"].map((fact) => button("by", `colour by ${fact}`, fact === by, (item) => {
     choices.forEach((other) => other.classList.toggle("on", other === item))
     by = fact
   }))

@@ -18,8 +18,10 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Polygon
+from matplotlib.patches import FancyBboxPatch, Polygon
 from matplotlib.ticker import MaxNLocator
+from scipy.stats import binomtest
+from scipy.stats import t as student
 
 from nla.analysis import views
 from nla.data.manifest import EXPRESSIONS, KINDS
@@ -216,11 +218,43 @@ def weight_surfaces(naw: NAW | None = None, progresses: Sequence[float] = (0, 0.
             filled = ax.contourf(axis, axis, halved(value, wrong), levels=levels, cmap="cividis")
             border = Polygon([(0, 0), (0, 1) if wrong else (1, 0), (0.5, 0.5)], fill=False, edgecolor="#222222")
             filled.set_clip_path(ax.add_patch(border))
-            ax.set(xlim=(0, 0.5 if wrong else 1), ylim=(0, 1 if wrong else 0.5), aspect="equal", xlabel="$p_{GT}$",
-                   ylabel="$p_{NN}$")
-            ax.set(xticks=np.arange(0, ax.get_xlim()[1] + 0.1, 0.5), yticks=np.arange(0, ax.get_ylim()[1] + 0.1, 0.5))
+            ax.set(xticks=[0, 0.5] if wrong else [0, 0.5, 1], yticks=[0, 0.5, 1] if wrong else [0, 0.5], aspect="equal",
+                   xlim=(0, 0.5 if wrong else 1), ylim=(0, 1 if wrong else 0.5), xlabel="$p_{GT}$", ylabel="$p_{NN}$")
             ax.set_title("at any time" if wrong else f"$e/E$ = {time:g}, $\\epsilon$ = {naw.epsilon(time):.2f}")
         figure.colorbar(filled, ax=axes, label=f"w* where {part}", pad=0.02, shrink=0.9)
+    return figure
+
+
+@figure_of
+def framework(naw: NAW | None = None) -> Figure:
+    """The method as a drawing: two views, one network, the weight of each sample, and the loss."""
+    figure = Figure(figsize=(TWO, 2.0))
+    ax = figure.add_axes((0, 0, 1, 1), xlim=(0, 14), ylim=(0, 4), frame_on=False, xticks=[], yticks=[])
+    boxes = {"face": (0.9, 2, 1.4, "face $x$\nlabel $y$"), "view": (3.1, 3, 1.7, "augmented\nview"),
+             "mirror": (3.1, 1, 1.7, "its mirror\nimage"), "network": (5.2, 2, 1.4, "network\n(shared)"),
+             "p": (6.9, 3, 0.7, "$p$"), "q": (6.9, 1, 0.7, "$p'$"), "plane": (8.65, 3, 1.6, ""),
+             "ce": (11.1, 3, 2.1, "$(1 + w^*)\\,$CE$(p, y)$"), "jsd": (11.1, 1, 2.1, "consistency\nJSD$(p, p')$"),
+             "loss": (13.3, 2, 1.0, "loss $L$")}
+    for x, y, width, text in boxes.values():
+        ax.text(x, y, text, ha="center", va="center")
+        if text:
+            ax.add_patch(FancyBboxPatch((x - width / 2 + 0.1, y - 0.3), width - 0.2, 0.6, boxstyle="round,pad=0.1",
+                                        facecolor="white", edgecolor="#222222", linewidth=0.8))
+    arrows = ["face view", "face mirror", "view network", "mirror network", "network p", "network q", "p plane",
+              "plane ce $w^*$", "q jsd", "p jsd", "ce loss $\\lambda$", "jsd loss $1-\\lambda$"]
+    for start, end, *text in map(str.split, arrows):
+        (x, y, width, _), (x2, y2, width2, _) = boxes[start], boxes[end]
+        tail = (x, y - 0.4) if (start, end) == ("p", "jsd") else (x + width / 2, y)
+        ax.annotate("", (x2 - width2 / 2, y2), tail, arrowprops={"arrowstyle": "-|>", "color": "#555555",
+                                                                 "linewidth": 0.8, "shrinkA": 0, "shrinkB": 0})
+        beside = (0.15, 0.2) if start == "ce" else (0, -0.5) if start == "jsd" else (0, 0.2)
+        ax.text((tail[0] + x2 - width2 / 2) / 2 + beside[0], (y + y2) / 2 + beside[1], "".join(text),
+                ha="left" if end == "loss" else "center")
+    plane = figure.add_axes((7.95 / 14, 0.58, 1.4 / 14, 0.35))
+    draw_surface(plane, naw or NAW(), 1.0, lines=False)
+    plane.set(xticks=[], yticks=[], facecolor="none")
+    ax.text(8.65, 2.05, "$p_{GT}$", ha="center", fontsize=7)
+    ax.text(9.05, 3.55, "$p_{NN}$", ha="center", fontsize=7)
     return figure
 
 
@@ -267,6 +301,29 @@ def training_curves(runs: Run | Sequence[Run]) -> Figure:
     return figure
 
 
+@figure_of
+def accuracy_against(results: pd.DataFrame, x: str = "noise", metric: str = "overall") -> Figure:
+    """Accuracy of each method against the noise ratio, the imbalance factor or any other column of ``results``.
+
+    ``results`` has a row a run: method, ``x``, ``metric`` (%). Mean over the runs of a cell, with its 95 % interval
+    (t distribution) where there are several.
+    """
+    labels = {"noise": "label noise (%)", "imbalance": "imbalance factor (largest / smallest class)"}
+    figure, axes = new_figure(ONE, 2.4)
+    for (method, rows), look in zip(results.groupby("method", sort=False), itertools.cycle(METHODS)):
+        cells = rows.groupby(x)[metric].agg(["mean", "sem", "count"])
+        around = (cells["sem"] * student.ppf(0.975, cells["count"] - 1)).fillna(0)
+        at = cells.index * (100 if x == "noise" else 1)
+        axes[0, 0].errorbar(at, cells["mean"], yerr=around, label=f"{method} (n = {int(cells['count'].min())})", **look)
+    axes[0, 0].set(xlabel=labels.get(x, x), ylabel=f"{metric} accuracy (%)")
+    if x == "imbalance":
+        axes[0, 0].set_xscale("log")
+        axes[0, 0].set_xticks(sorted(results[x].unique()), [f"{v:g}" for v in sorted(results[x].unique())])
+        axes[0, 0].minorticks_off()
+    axes[0, 0].legend(loc="best")
+    return figure
+
+
 # Classes
 
 
@@ -277,17 +334,16 @@ def per_class_accuracy(runs: Run | Sequence[Run], split: str = "test") -> Figure
     for run in listed(runs):
         counts[run.name] = run.confusion(split=split) + counts.get(run.name, 0)
     figure, axes = new_figure(ONE, 2.9)
-    ax, shift = axes[0, 0], 0.22
+    ax = axes[0, 0]
     for k, (name, table) in enumerate(counts.items()):
         look = METHODS[k % len(METHODS)] | {"linestyle": "", "elinewidth": 1}
-        n = table.sum(axis=1).replace(0, np.nan)
-        rate, z = np.diag(table) / n, 1.96
-        centre = (rate + z**2 / (2 * n)) / (1 + z**2 / n)
-        half = z * np.sqrt(rate * (1 - rate) / n + z**2 / (4 * n**2)) / (1 + z**2 / n)
-        y = np.arange(len(rate)) + shift * (k - (len(counts) - 1) / 2)
-        around = 100 * np.stack([rate - centre + half, centre + half - rate])
-        ax.errorbar(100 * rate, y, xerr=around, label=name, **look)
-        ax.errorbar([100 * rate.mean()], [len(rate) + 0.3 + y[0]], **look)
+        hits, n = np.diag(table), table.sum(axis=1).to_numpy()
+        rate = np.divide(hits, n, out=np.full(len(n), np.nan), where=n > 0)
+        low, high = np.array([binomtest(h, m).proportion_ci(method="wilson") if m else (np.nan, np.nan)
+                              for h, m in zip(hits, n)]).T
+        y = np.arange(len(rate)) + 0.22 * (k - (len(counts) - 1) / 2)
+        ax.errorbar(100 * rate, y, xerr=100 * np.stack([rate - low, high - rate]).clip(0), label=name, **look)
+        ax.errorbar([100 * np.nanmean(rate)], [len(rate) + 0.3 + y[0]], **look)
     first = next(iter(counts.values()))
     ax.axhline(len(first) - 0.35, color="#BBBBBB", linewidth=0.6)
     ax.set_yticks([*range(len(first)), len(first) + 0.3],
@@ -351,7 +407,7 @@ def latent_steps(embedding: pd.DataFrame, by: str = "true_label", quality: pd.Da
         title = "before training" if step == 0 else f"after epoch {step}"
         if quality is not None:
             row = quality.set_index("epoch").loc[step]
-            title += f"\npurity {row['purity']:.2f}, silhouette {row['silhouette']:+.2f}"
+            title += f"\npurity {row['purity']:.2f}\nsilhouette {row['silhouette']:+.2f}"
         ax.set(title=title, xticks=[], yticks=[], box_aspect=1)
     legend_below(figure, look, order)
     return figure

@@ -35,8 +35,8 @@ def groups(run: Run, table: pd.DataFrame, by: str) -> pd.Series:
     """The group of each row: its ``kind``, or the name of its ``class`` (the label it is trained on)."""
     if by not in ("kind", "class"):
         raise ValueError(f"by must be 'class' or 'kind', got {by!r}")
-    return kinds(table) if by == "kind" else pd.Series(
-        pd.Categorical.from_codes(table["label"], run.classes), table.index, name="class")
+    classes = pd.Categorical.from_codes(table["label"], run.classes)
+    return kinds(table) if by == "kind" else pd.Series(classes, table.index, name="class")
 
 
 def over_epochs(run: Run, by: str = "class", column: str = "weight") -> pd.DataFrame:
@@ -102,14 +102,12 @@ def flow(run: Run, start: int, end: int, margin: float = 0.2) -> pd.DataFrame:
 
 
 def learning(run: Run) -> pd.DataFrame:
-    """One row a training sample: index, learned (first epoch predicted as labelled, NaN: never), and forgotten,
-
-    the number of times that it turned from predicted as labelled to not (Toneva et al. 2019).
-    """
+    """A row a training sample: index, learned (first epoch predicted as labelled, NaN: never), and forgotten: how
+    often it turned from predicted as labelled to not (Toneva et al. 2019)."""
     correct = run.all_samples.pivot(index="index", columns="epoch", values="correct")
-    turned = correct.to_numpy(dtype=np.int8)
-    return pd.DataFrame({"learned": correct.idxmax(axis=1).where(correct.any(axis=1)),
-                         "forgotten": (np.diff(turned) < 0).sum(1)}, correct.index).reset_index()
+    forgotten = (np.diff(correct.to_numpy(dtype=np.int8)) < 0).sum(1)
+    learned = correct.idxmax(axis=1).where(correct.any(axis=1))
+    return pd.DataFrame({"learned": learned, "forgotten": forgotten}, correct.index).reset_index()
 
 
 def agreement(run: Run) -> pd.DataFrame:
