@@ -399,7 +399,8 @@ def latent_steps(embedding: pd.DataFrame, by: str = "true_label", quality: pd.Da
     names = embedding[by].astype(str) if by == "kind" else embedding[by].map(dict(enumerate(EXPRESSIONS)))
     order = [name for name in look[0] if (names == name).any()]
     steps = sorted(embedding["epoch"].unique())
-    figure, axes = panels(len(steps), None, "UMAP 1 (a.u.)", "UMAP 2 (a.u.)", extra=0.6 if quality is None else 0.8)
+    extra = 0.6 if quality is None else 0.6 + 0.26 * -(-len(steps) // 4)
+    figure, axes = panels(len(steps), None, "UMAP 1 (a.u.)", "UMAP 2 (a.u.)", extra)
     for ax, step in zip(axes, steps, strict=True):
         for name in order:
             part = embedding[(embedding["epoch"] == step) & (names == name)]
