@@ -64,7 +64,7 @@ def fit(config: Config, folder: str | Path | None = None, progress: bool = True)
     if finished(folder, config):
         return read_run(folder)
     device = pick_device(config.device)
-    images, manifest = load_data(config)
+    images, manifest = load_data(config, progress)
     classes = data.EXPRESSIONS[:max(7, 1 + int(manifest[["label", "true_label"]].to_numpy().max()))]
     images, labels = images.to(device), torch.tensor(manifest["label"].to_numpy(), device=device)
     train = torch.tensor(np.flatnonzero(manifest["split"] == "train"))
@@ -176,13 +176,13 @@ def epoch_row(epoch: int, samples: pd.DataFrame, predictions: pd.DataFrame, mani
     return row
 
 
-def load_data(config: Config) -> tuple[Tensor, pd.DataFrame]:
+def load_data(config: Config, progress: bool = False) -> tuple[Tensor, pd.DataFrame]:
     """Images (N, C, H, W) uint8 and their manifest, with the configured noise and imbalance."""
     if config.data == "faces":
         sizes = {"train": config.train_faces, "val": config.test_faces // 2, "test": config.test_faces}
         parts = [data.make_faces(n, seed=config.seed if split == "train" else TEST_SEED + (split == "test"),
                                  size=config.size, ambiguous=config.ambiguous, split=split,
-                                 noisy=config.noise if split == "train" else 0.0)
+                                 noisy=config.noise if split == "train" else 0.0, progress=progress)
                  for split, n in sizes.items()]
         images = torch.cat([part[0] for part in parts])
         manifest = pd.concat([part[1] for part in parts], ignore_index=True)

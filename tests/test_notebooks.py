@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import re
 import statistics
 from pathlib import Path
 
@@ -56,7 +57,7 @@ def test_what_it_shows_names_no_machine_and_no_warning(path):
         for output in cell.outputs:
             data = output.get("data", {})
             shown = output.get("text", "") + data.get("text/plain", "") + data.get("text/html", "")
-            assert not any(word in shown for word in ("/home/", "/root/", "/tmp/", "/work/", "/Users/", "Warning"))
+            assert not re.search(r"/(home|root|tmp|work|Users)/|Warning", shown)
 
 
 @ALL

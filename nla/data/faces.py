@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import pandas as pd
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from nla.data.manifest import EXPRESSIONS, KINDS, SPLITS
 
@@ -44,7 +45,7 @@ FACTS = ("yaw", "pitch", "roll", "light", "blur", "grain", "beard", "fringe", "g
 
 
 def make_faces(n, seed, size=48, ambiguous=0.2, noisy=0.0, proportions=RAFDB_PROPORTIONS, split="train",
-               nuisance=1.0, chunk=32) -> tuple[Tensor, pd.DataFrame]:
+               nuisance=1.0, chunk=32, progress=False) -> tuple[Tensor, pd.DataFrame]:
     """Draw ``n`` faces: images, uint8 (n, 3, size, size), and the manifest, a row for each.
 
     Columns: ``row``, ``label``, ``true_label``, ``split``, ``kind``, the true distribution ``p_<class>``, the units
@@ -64,7 +65,8 @@ def make_faces(n, seed, size=48, ambiguous=0.2, noisy=0.0, proportions=RAFDB_PRO
     generator = torch.Generator().manual_seed(seed)
     columns, units = _plant(n, ambiguous, noisy, proportions, generator)
     traits, images = draw_traits(n, generator, nuisance), torch.empty(n, 3, size, size, dtype=torch.uint8)
-    for rows in torch.arange(n).split(chunk):
+    for rows in tqdm(torch.arange(n).split(chunk), "drawing faces", unit_scale=chunk, unit="face", leave=False,
+                     disable=not progress):
         grain = torch.rand(len(rows), 3, 48, 48, generator=generator) - .5
         images[rows] = render(units[rows], {k: v[rows] for k, v in traits.items()}, size, grain)
     columns |= {f"au_{name}": units[:, i] for i, name in enumerate(UNITS.values())} | {k: traits[k] for k in FACTS}
