@@ -81,8 +81,6 @@ def figures(folders, out):
     }
     if run.config["data"] == "faces":  # real faces stay where they are
         drawings["faces"] = lambda: draw.face_sheet(*load_data(Config.parse(run.config)))
-    if "kind" not in run.manifest:
-        drawings = {name: drawing for name, drawing in drawings.items() if name not in ("plane", "weights_by_kind")}
     files = []
     for name in (shown := tqdm(drawings, unit="figure", leave=False)):
         shown.set_postfix_str(name)
@@ -125,16 +123,19 @@ def check_command(name, root):
 
 @data.command("sheet")
 @options_of_data
-@click.option("--out", type=click.Path(), default="figures/sheet.png")
+@click.option("--out", type=click.Path(), default="figures/sheet", help="Without the ending .png.")
 @click.option("--split", default="train")
 @click.option("--per-class", default=12)
 @click.option("--seed", default=0)
 def sheet_command(name, root, out, split, per_class, seed):
-    """Draw a contact sheet, one row a class; a red frame marks a label that is not the true one."""
-    manifest = check.pick(READERS[name](root), split, per_class, seed)
-    Path(out).parent.mkdir(parents=True, exist_ok=True)
-    check.sheet(store.read_pixels(root, manifest, size=96), manifest).save(out)
-    click.echo(f"wrote {out}")
+    """Draw a contact sheet, one row for each label; where a label is not the true one, that stands below."""
+    from nla.analysis import figures as draw
+    manifest = READERS[name](root).query("split == @split")
+    if manifest.empty:
+        raise DataError(f"there are no images in the split {split!r} of {name} in {root}")
+    manifest = manifest.sample(frac=1, random_state=seed).groupby("label").head(per_class).reset_index(drop=True)
+    figure = draw.face_sheet(store.read_pixels(root, manifest, size=96), manifest, "label", per_class)
+    click.echo(f"wrote {draw.save(figure, out, formats=['png'])[0]}")
 
 
 @data.command("pack")

@@ -1,12 +1,9 @@
 import fake_data as fake
-import numpy as np
 import pytest
-import torch
 from test_datasets import refused
 
 from nla.data import check as checking
-from nla.data import make_faces
-from nla.data.check import check, pick, sheet
+from nla.data.check import check
 
 
 @pytest.fixture
@@ -75,21 +72,6 @@ def test_fer2013_without_private_test_compares_public_with_public(tmp_path):
     fake.votes(tmp_path, ["0,0,0,0,8,2,0,0,0,0"] * 3, ("Training", "Training", "PublicTest"))
     report = check("ferplus", tmp_path)
     assert list(report.table["found"]) == [2, 1, 0] and "train: 2 images, expected 28709" in report.problems[0]
-
-
-def test_sheet_has_a_row_per_class_and_frames_wrong_labels():
-    images, manifest = make_faces(60, 0, size=32, noisy=.5)
-    sample = pick(manifest, per_class=4)
-    assert sample["label"].value_counts().max() == 4 and sample["label"].is_monotonic_increasing
-    picture = sheet(images[torch.tensor(sample.index.to_numpy())], sample, tile=32)
-    assert picture.size == (90 + 4 * 32, sample["label"].nunique() * 32)
-    red = (np.asarray(picture) == (255, 0, 0)).all(axis=-1)
-    corners = [red[row * 32, 90 + column * 32] for row, (_, part) in enumerate(sample.groupby("label"))
-               for column in range(len(part))]
-    assert corners == list(sample["label"] != sample["true_label"]) and 0 < sum(corners) < len(corners)
-    grey = sheet(images[torch.tensor(sample.index.to_numpy())][:, :1], sample)
-    assert np.asarray(grey)[:64, 90:].std() > 0
-    refused("no images in the split 'val'", pick, manifest, "val")
 
 
 @pytest.mark.slow

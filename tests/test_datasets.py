@@ -20,7 +20,7 @@ from nla.data import (
 )
 from nla.data.ferplus import FERPLUS, VOTES, plurality, read_votes
 from nla.data.manifest import validate
-from nla.data.tables import label_list, table
+from nla.data.parsing import label_list, table
 
 LOOSE = {"deadline": None, "suppress_health_check": [HealthCheck.function_scoped_fixture]}
 

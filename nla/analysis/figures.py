@@ -418,8 +418,8 @@ def latent_steps(embedding: pd.DataFrame, by: str = "true_label", quality: pd.Da
 def face_sheet(images, manifest: pd.DataFrame, by: str = "true_label", columns: int = 10, seed: int = 0) -> Figure:
     """A contact sheet: one row of faces for each true_label, label or kind, drawn at random.
 
-    ``images`` is a uint8 tensor (N, C, H, W); ``manifest`` may be any selection of its rows. By kind,
-    the label is written under each face, and the true class where it differs.
+    ``images`` is a uint8 tensor (N, C, H, W); ``manifest`` may be any selection of its rows. Under a face
+    stands, by kind, its label, and by kind or label the true class where that differs.
     """
     groups = sorted(manifest.groupby(by, observed=True), key=lambda g: KINDS.index(g[0]) if by == "kind" else g[0])
     cells, captions, rng = [], [], np.random.default_rng(seed)
@@ -427,14 +427,15 @@ def face_sheet(images, manifest: pd.DataFrame, by: str = "true_label", columns: 
         chosen = rng.permutation(rows.index)[:columns]
         blank = [None] * (columns - len(chosen))
         cells += [images[int(row)] for row in chosen] + blank
-        captions += [caption_of(manifest.loc[row]) if by == "kind" else "" for row in chosen] + blank
+        captions += [caption_of(manifest.loc[row], by) for row in chosen] + [""] * len(blank)
     return mosaic(cells, captions, columns, [name if by == "kind" else EXPRESSIONS[name] for name, _ in groups])
 
 
-def caption_of(row: pd.Series) -> str:
-    """The label of a row of a manifest, and on a second line the true class where it differs."""
+def caption_of(row: pd.Series, by: str) -> str:
+    """What a sheet in rows ``by`` label, kind or true_label does not say already of this row of a manifest."""
     label, true = EXPRESSIONS[row["label"]], EXPRESSIONS[row["true_label"]]
-    return label if label == true else f"{label}\ntrue: {true}"
+    lines = [label] * (by == "kind") + [f"true: {true}"] * (label != true and by != "true_label")
+    return "\n".join(lines)
 
 
 @figure_of

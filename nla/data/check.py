@@ -1,4 +1,4 @@
-"""Is a data set whole?  Counts against the published ones, damaged and doubled images, a look at each class."""
+"""Is a data set whole?  Counts against the published ones, damaged and doubled images."""
 
 import hashlib
 import os
@@ -6,14 +6,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import pandas as pd
-from PIL import Image, ImageDraw
 
 from .datasets import READERS
 from .manifest import EXPRESSIONS, DataError
+from .parsing import IMAGES, TWO_SPLITS
 from .store import decoder
-from .tables import IMAGES, TWO_SPLITS
 
 PUBLISHED = {  # in the canonical class order; FERPlus by rows (Microsoft's folders: rows with a face)
     "rafdb": {"train": (1290, 281, 717, 4772, 1982, 705, 2524), "test": (329, 74, 160, 1185, 478, 162, 680)},
@@ -102,30 +100,3 @@ def inspect(root, manifest, progress):
             digests.append(digest)
             progress(len(digests), len(manifest))
     return digests, sorted(damaged)
-
-
-def pick(manifest, split="train", per_class=12, seed=0):
-    """Draw up to ``per_class`` rows of each class of one split, for :func:`sheet`."""
-    mixed = manifest[manifest["split"] == split].sample(frac=1, random_state=seed)
-    if mixed.empty:
-        raise DataError(f"there are no images in the split {split!r}; there are {set(manifest['split'])}")
-    return mixed.groupby("label").head(per_class).sort_values("label", kind="stable")
-
-
-def sheet(images, manifest, tile=64):
-    """Draw a contact sheet, one row per class: a PIL image.  A red frame: the label is not the true one.
-
-    ``images`` uint8 (N, C, H, W) belong to the rows of ``manifest``, a sample such as :func:`pick` draws.
-    """
-    labels, columns = sorted(set(manifest["label"])), manifest["label"].value_counts().max()
-    canvas = Image.new("RGB", (90 + columns * tile, len(labels) * tile), "white")
-    pen = ImageDraw.Draw(canvas)
-    for row, label in enumerate(labels):
-        pen.text((6, row * tile + tile // 2 - 6), EXPRESSIONS[label], fill="black")
-        for column, i in enumerate(np.flatnonzero(manifest["label"] == label)):
-            pixels = np.asarray(images[i]).transpose(1, 2, 0).repeat(3 // len(images[i]), axis=2)
-            x, y = 90 + column * tile, row * tile
-            canvas.paste(Image.fromarray(pixels).resize((tile - 2, tile - 2)), (x, y))
-            if label != manifest["true_label"].iloc[i]:
-                pen.rectangle((x, y, x + tile - 3, y + tile - 3), outline="red", width=2)
-    return canvas

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from .manifest import EXPRESSIONS, DataError, validate
-from .tables import image_names, label_list, refuse
+from .parsing import image_names, label_list, refuse
 
 
 def training(manifest):

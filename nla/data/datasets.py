@@ -15,7 +15,7 @@ import pandas as pd
 from .corruption import relabel
 from .ferplus import read_fer2013, read_ferplus
 from .manifest import EXPRESSIONS, DataError
-from .tables import class_tree, codes, finish, label_list, left_out, locate, refuse, safe, splits, table
+from .parsing import class_tree, codes, finish, label_list, left_out, locate, refuse, safe, splits, table
 
 RAFDB = EXPRESSIONS[:7]
 AFFECTNET = ("neutral", "happiness", "sadness", "surprise", "fear", "disgust", "anger", "contempt",

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from .manifest import EXPRESSIONS, DataError
-from .tables import class_tree, codes, finish, left_out, locate, refuse, safe, splits, table
+from .parsing import class_tree, codes, finish, left_out, locate, refuse, safe, splits, table
 
 FER2013 = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")
 FERPLUS = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt")

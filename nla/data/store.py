@@ -21,7 +21,7 @@ from PIL import Image, ImageOps
 from .datasets import READERS
 from .ferplus import fer2013_csv
 from .manifest import DataError
-from .tables import table
+from .parsing import table
 
 VERSION, BLOCK, LARGEST = 1, 512, 64_000_000
 
