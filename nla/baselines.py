@@ -1,13 +1,13 @@
 """What NLA is compared with, under the same call: ``loss(logits, flipped_logits, targets, progress)``."""
 
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from nla.losses import LossTerms
+from nla.losses import LossTerms, Method
 from nla.naw import NAW, check, in_float32, scores_of
 
 
-class CrossEntropyLoss(nn.Module):
+class CrossEntropyLoss(Method):
     """Mean cross-entropy of the first view; the second is neither needed nor read.
 
     w* is what NAW would give at the same scores. It is recorded, so that a plain run can be looked at

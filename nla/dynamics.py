@@ -27,14 +27,21 @@ class RunError(ValueError):
 
 @contextlib.contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """A temporary name beside ``path`` that replaces it once the block has ended without an error."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """A temporary name beside ``path`` that replaces it once the block has ended without an error.
+
+    RunError if it cannot be written; what ``path`` held before is then still there.
+    """
     temporary = path.with_name(f".{path.name}.tmp")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         os.replace(temporary, path)
+    except OSError as error:
+        raise RunError(f"{path} cannot be written ({error.strerror or error}): free space or choose another folder; "
+                       "nothing that was there before is lost, and a run goes on from its last checkpoint") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def write_json(path: Path, content: dict) -> None:
@@ -137,11 +144,22 @@ class Run:
                            f"{', '.join(self.manifest['split'].unique())}")
         return confusion(rows["true_label"], rows["prediction"], self.classes, normalize)
 
+    @property
+    def best_epoch(self) -> int | None:
+        """The epoch with the best mean accuracy on the validation split, the first of equals; None without one."""
+        return int(self.epochs["val_mean"].idxmax()) if "val_mean" in self.epochs else None
+
     def summary(self) -> dict[str, float | str]:
-        """The last epoch's test accuracies in percent, and the mean w* of each kind of training sample."""
+        """The test accuracies (%) after the last epoch, those of the epoch that validation would choose, and the mean
+
+        w* of each kind of training sample.
+        """
         rows = self.predictions().query("split == 'test'")
         table = {"method": self.name, **accuracies(rows["true_label"], rows["prediction"], self.classes)}
-        samples = self.samples()
+        if self.best_epoch is not None:
+            best = self.epochs.loc[self.best_epoch]
+            table |= {f"best val: {name}": float(best[f"test_{name}"]) for name in ("overall", "mean")}
+        samples = self.samples() if (self.folder / "dynamics").is_dir() else pd.DataFrame()
         if "kind" in rows and rows["kind"].notna().all():
             for kind, part in rows.groupby("kind", observed=True):
                 table[f"on {kind}"] = 100 * (part["true_label"] == part["prediction"]).mean()

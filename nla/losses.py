@@ -42,7 +42,23 @@ class LossTerms(NamedTuple):
         return {name: value.detach() for name, value in facts.items()}
 
 
-class NLALoss(nn.Module):
+class Method(nn.Module):
+    """A way to train: a loss of one or two views, and what it needs to know beside their logits.
+
+    Simple ones define ``forward(logits, flipped_logits, targets, progress) -> LossTerms`` alone.
+    """
+
+    views = 1
+
+    def attach(self, model: nn.Module, labels: Tensor) -> None:
+        """Called once before training with the model and the training labels (N,)."""
+
+    def on_outputs(self, first, second, targets: Tensor, progress: float, rows: Tensor) -> LossTerms:
+        """The loss from the model's outputs for the two views; ``rows`` (B,) count the training samples from 0."""
+        return self(first.logits, None if second is None else second.logits, targets, progress)
+
+
+class NLALoss(Method):
     """lambda (1 + w*) CE + (1 - lambda) L_reg over a batch; see the table above for the variants.
 
     ``checked`` verifies the inputs (ValueError on NaN, on targets out of range, on wrong shapes); on a

@@ -1,8 +1,8 @@
 """Training: from a Config to a run folder.
 
-One forward pass serves both views; pixels live on the device as uint8 and are augmented there; the
-per-sample record stays on the device until the epoch ends. All randomness comes from generators that
-are seeded by (seed, epoch), so that a run resumes at an epoch's start with the same numbers.
+One forward pass serves both views; pixels are augmented on the device; the per-sample record stays there until
+the epoch ends, so that nothing waits inside it. All randomness comes from generators that are seeded by
+(seed, epoch, purpose) and kept in the checkpoint: a run goes on after any interruption with the same numbers.
 """
 
 import dataclasses
@@ -12,25 +12,58 @@ import platform
 import subprocess
 import time
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 import pandas as pd
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Generator, Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
 from nla import data, models
 from nla.baselines import CrossEntropyLoss
 from nla.config import Config
-from nla.data.images import augment, mirror, normalize, two_views
-from nla.dynamics import FORMAT, Run, atomic, read_run, snapshot_epochs, write_arrays, write_json, write_table
+from nla.data.images import augment, two_views
+from nla.dynamics import FORMAT, Run, RunError, atomic, read_run, snapshot_epochs, write_arrays, write_json, write_table
+from nla.inference import autocast, embed, in_layout, predict
+from nla.loading import feed, load_data, placed, probe_rows
 from nla.losses import NLALoss
 from nla.metrics import accuracies
+from nla.processes import World, claimed, join_world, stoppable
 
-TEST_SEED = 1_000_003  # the built-in test faces are the same for every run
+
+class TrainingError(ValueError):
+    """Training that cannot go on: the loss is no longer a number."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What does not change during a run."""
+
+    config: Config
+    folder: Path
+    world: World
+    images: Tensor  # (N, C, H, W) uint8
+    manifest: pd.DataFrame
+
+    @cached_property
+    def classes(self) -> tuple[str, ...]:
+        return data.EXPRESSIONS[:max(7, 1 + int(self.manifest[["label", "true_label"]].to_numpy().max()))]
+
+    @cached_property
+    def train(self) -> Tensor:
+        """The rows of the training samples, in the order of the manifest."""
+        return torch.tensor(np.flatnonzero(self.manifest["split"] == "train"))
+
+    @cached_property
+    def labels(self) -> Tensor:
+        """The labels of the training samples, on the device."""
+        return torch.tensor(self.manifest["label"].to_numpy()[self.train], device=self.world.device)
 
 
 @dataclass
@@ -38,219 +71,240 @@ class State:
     """What changes during a run, and so what a checkpoint holds."""
 
     model: nn.Module
+    loss: nn.Module
     optimizer: torch.optim.Optimizer
     schedule: torch.optim.lr_scheduler.LRScheduler
-    history: list[dict]  # the rows of epochs.csv so far
+    generator: Generator  # of the augmentation
+    history: list[dict] = field(default_factory=list)  # the rows of epochs.csv so far
+    step: int = 0  # steps taken in the epoch that has begun
+    seconds: float = 0.0  # spent on them
+    record: list[dict[str, Tensor]] = field(default_factory=list)  # of the samples they have seen
 
     def save(self, path: Path) -> None:
-        with atomic(path) as temporary:
-            torch.save({"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(),
-                        "schedule": self.schedule.state_dict(), "history": self.history}, temporary)
+        parts = {name: getattr(self, name).state_dict() for name in ("model", "loss", "optimizer", "schedule")}
+        record = {name: values.cpu() for name, values in joined(self.record).items()}
+        with atomic(path) as temporary, open(temporary, "wb") as file:
+            torch.save(parts | {"generator": self.generator.get_state(), "history": self.history, "step": self.step,
+                                "seconds": self.seconds, "record": record}, file)
 
     def load(self, path: Path) -> None:
         content = torch.load(path, map_location="cpu", weights_only=True)
-        for part in ("model", "optimizer", "schedule"):
-            getattr(self, part).load_state_dict(content[part])
-        self.history = content["history"]
+        for name in ("model", "loss", "optimizer", "schedule"):
+            getattr(self, name).load_state_dict(content[name])
+        self.generator.set_state(content["generator"])
+        self.history, self.step, self.seconds = content["history"], content["step"], content["seconds"]
+        device = next(self.model.parameters()).device
+        self.record = [{k: v.to(device) for k, v in content["record"].items()}] if content["record"] else []
 
 
 def fit(config: Config, folder: str | Path | None = None, progress: bool = True) -> Run:
     """Train, recording into ``folder`` (default: ``config.folder``), and return the run.
 
-    A finished run with the same config is read, not repeated; an unfinished one is continued from its
-    last whole epoch. ValueError if the folder holds a run of another config.
+    A finished run with the same config is read, not repeated; an unfinished one goes on from its last checkpoint
+    to the same numbers. Started by ``torchrun``, the processes share each batch. ValueError if the folder holds a
+    run of another config, RunError if it is in use or cannot be written, TrainingError if the loss is no longer a
+    number. KeyboardInterrupt (Ctrl-C, the stop button of a notebook) comes after a checkpoint.
     """
     folder = Path(folder) if folder else config.folder
     if finished(folder, config):
         return read_run(folder)
-    device = pick_device(config.device)
-    images, manifest = load_data(config, progress)
-    classes = data.EXPRESSIONS[:max(7, 1 + int(manifest[["label", "true_label"]].to_numpy().max()))]
-    images, labels = images.to(device), torch.tensor(manifest["label"].to_numpy(), device=device)
-    train = torch.tensor(np.flatnonzero(manifest["split"] == "train"))
-    probe, held_out = probe_rows(manifest, config.probe), np.flatnonzero(manifest["split"] != "train")
-    state, loss = prepare(config, len(classes), images.shape[1], device), make_loss(config)
-    write_json(folder / "config.json", dataclasses.asdict(config))
-    write_table(folder / "manifest.parquet", manifest)
-    if (folder / "checkpoint.pt").is_file():
-        state.load(folder / "checkpoint.pt")
-
-    def snapshot(epoch):
-        write_arrays(folder / f"latents/epoch_{epoch:03d}.npz", **embed(state.model, images, probe, config))
-
-    snapshots, started = snapshot_epochs(config.epochs, config.snapshots), time.perf_counter()
-    steps = -(-len(train) // config.batch_size)
-    bar = tqdm(total=config.epochs * steps, initial=len(state.history) * steps, disable=not progress,
-               desc=config.name or config.loss, unit="step", leave=False)
-    for epoch in range(len(state.history), config.epochs):
-        if epoch in snapshots:
-            snapshot(epoch)
-        began = time.perf_counter()
-        samples = train_epoch(state, loss, images, labels, train, epoch, config, bar)
-        predictions = predict(state.model, images, held_out, config, classes)
-        write_table(folder / f"dynamics/epoch_{epoch:03d}.parquet", samples)
-        write_table(folder / f"predictions/epoch_{epoch:03d}.parquet", predictions)
-        state.history.append(epoch_row(epoch, samples, predictions, manifest, classes, state, loss, config)
-                             | {"seconds": time.perf_counter() - began})
-        state.schedule.step()
-        write_table(folder / "epochs.csv", pd.DataFrame(state.history))
-        state.save(folder / "checkpoint.pt")
-        bar.set_postfix_str(f"test {state.history[-1]['test_overall']:.1f} %")
-    bar.close()
-    snapshot(config.epochs)
-    with atomic(folder / "model.safetensors") as temporary:
-        save_file({k: v.contiguous().cpu() for k, v in state.model.state_dict().items()}, temporary)
-    facts = {"classes": len(classes), "channels": images.shape[1], "seconds": time.perf_counter() - started}
-    write_json(folder / "card.json", card(config, device) | facts)
+    world = join_world(config.device)
+    images, manifest = load_data(config, progress and world.rank == 0)
+    task = Task(config, folder, world, placed(images, world.device, config.resident), manifest)
+    state = prepare(task)
+    with claimed(folder, world), stoppable() as stop:
+        if world.rank == 0:
+            write_json(folder / "config.json", dataclasses.asdict(config))
+            write_table(folder / "manifest.parquet", manifest)
+        if (folder / "checkpoint.pt").is_file():
+            state.load(folder / "checkpoint.pt")
+        network, steps = shared(state.model, task), -(-len(task.train) // config.batch_size)
+        with tqdm(total=config.epochs * steps, initial=len(state.history) * steps + state.step, unit="step",
+                  desc=config.name or config.loss, disable=not progress or world.rank > 0, leave=False) as bar:
+            while len(state.history) < config.epochs:
+                if state.step == 0:
+                    state.generator.manual_seed(seed_of(config.seed, len(state.history), "augmentation"))
+                    snapshot(task, state)
+                samples = train_epoch(task, state, network, bar, stop)
+                close_epoch(task, state, samples)
+                bar.set_postfix_str(f"test {state.history[-1].get('test_overall', np.nan):.1f} %")
+        snapshot(task, state)
+        if world.rank == 0:
+            write_model(folder / "model.safetensors", state.model)
+            write_json(folder / "card.json", card(task, state))
+        world.gather(None)  # every process waits for the files
     return read_run(folder)
 
 
-def train_epoch(state: State, loss: nn.Module, images: Tensor, labels: Tensor, train: Tensor, epoch: int,
-                config: Config, bar: tqdm) -> pd.DataFrame:
-    """One pass over the training rows; returns the per-sample record in the order of the rows."""
-    device, order = images.device, torch.randperm(len(train), generator=seeded(config.seed, epoch, "order"))
-    generator = seeded(config.seed, epoch, "augmentation", device)
-    rows, record = train[order], []
+def train_epoch(task: Task, state: State, network: nn.Module, bar: tqdm, stop: Event) -> pd.DataFrame:
+    """Go once through the training samples, or through those that are left; returns their record, one row each."""
+    config, world, epoch = task.config, task.world, len(state.history)
+    order = torch.randperm(len(task.train), generator=Generator().manual_seed(seed_of(config.seed, epoch, "order")))
+    batches = order.to(world.device).split(config.batch_size)[state.step:]
+    rows = task.train[order].to(task.images.device).split(config.batch_size)[state.step:]
+    began = saved = time.monotonic()
     state.model.train()
-    for batch in rows.to(device).split(config.batch_size):
-        views = augment(images[batch], config.augmentation, generator)
-        views = two_views(views) if loss.views == 2 else views
-        with autocast(config, device):
-            logits = state.model(views.contiguous(memory_format=torch.channels_last)).logits
-        first, second = logits.chunk(2) if loss.views == 2 else (logits, None)
-        terms = loss(first, second, labels[batch], epoch / config.epochs)
+    for batch, pixels in zip(batches, feed(task.images, rows, world.device), strict=True):
+        views, positions = augment(pixels, config.augmentation, state.generator)[world.share], batch[world.share]
+        share = len(positions) * world.size / len(batch)  # of the mean over the batch that this process's mean is
+        if not share:  # the last batch may be smaller than the number of processes, but all have to take part
+            views, positions = views.new_zeros(1, *pixels.shape[1:]), batch[:1]
+        first, second = outputs(network, views, state.loss.views, config)
+        terms = state.loss.on_outputs(first, second, task.labels[positions], epoch / config.epochs, positions)
         state.optimizer.zero_grad(set_to_none=True)
-        terms.total.backward()
+        (terms.total * share).backward()
         state.optimizer.step()
-        record.append(terms.record())
+        if share:
+            facts = terms.record() | {"prediction": first.logits.argmax(1)} if config.record else {}
+            state.record.append({"position": positions, "loss": terms.total.detach().expand(len(positions)), **facts})
+        state.step += 1
         bar.update()
-    table = {name: torch.cat([part[name] for part in record]).cpu().numpy() for name in record[0]}
-    if not np.isfinite(table["cross_entropy"]).all():
-        raise ValueError(f"the loss is not finite in epoch {epoch}: training has diverged; lower the learning rate")
-    table = pd.DataFrame({"index": rows.numpy(), "label": labels[rows.to(device)].cpu().numpy(), **table})
-    return table.sort_values("index", ignore_index=True)
+        now = time.monotonic()
+        if world.size == 1 and (stop.is_set() or now - saved > 60 * config.checkpoint_minutes):
+            state.seconds, began, saved = state.seconds + now - began, now, now
+            check_finite(task, state, order)
+            state.save(task.folder / "checkpoint.pt")
+        if stop.is_set():
+            raise KeyboardInterrupt(f"stopped in epoch {epoch + 1} after step {state.step}; the same call goes on")
+    check_finite(task, state, order)
+    state.seconds += time.monotonic() - began
+    parts = world.gather({name: values.cpu().numpy() for name, values in joined(state.record).items()})
+    table = pd.concat(map(pd.DataFrame, parts)).sort_values("position", ignore_index=True)
+    facts = {"index": task.train.numpy(), "label": task.labels.cpu().numpy()}
+    return pd.DataFrame(facts).join(table.drop(columns=["position", "loss"]))
 
 
-@torch.inference_mode()
-def forward(model: nn.Module, images: Tensor, rows: np.ndarray, config: Config, flip: bool = False,
-            batch_size: int = 256) -> tuple[Tensor, Tensor]:
-    """Logits (N, K) and latents (N, D), float32 on the CPU, in evaluation mode without augmentation."""
-    model.eval()
-    outputs = []
-    for batch in torch.tensor(np.asarray(rows), device=images.device).split(batch_size):
-        x = normalize(images[batch], config.augmentation)
-        with autocast(config, images.device):
-            outputs.append(model((mirror(x) if flip else x).contiguous(memory_format=torch.channels_last)))
-    return tuple(torch.cat(part).float().cpu() for part in zip(*outputs, strict=True))
+def outputs(network: nn.Module, views: Tensor, count: int, config: Config) -> tuple:
+    """The network's Output for images (B, C, H, W) and, if ``count`` is 2, for their mirror images, in one pass."""
+    with autocast(config, views.device):
+        output = network(in_layout(two_views(views) if count == 2 else views, config))
+    if count == 1:
+        return output, None
+    return tuple(models.Output(*part) for part in zip(*(both.chunk(2) for both in output)))
 
 
-def predict(model: nn.Module, images: Tensor, rows: np.ndarray, config: Config,
-            classes: tuple[str, ...]) -> pd.DataFrame:
-    """Prediction and probabilities of held-out rows, as a run records them."""
-    probabilities = forward(model, images, rows, config)[0].softmax(1).numpy()
-    return pd.DataFrame({"index": rows, "prediction": probabilities.argmax(1),
-                         **{f"p_{name}": probabilities[:, k] for k, name in enumerate(classes)}})
+def check_finite(task: Task, state: State, order: Tensor) -> None:
+    """TrainingError if a loss in this epoch is not finite; the batch where it began is saved to non_finite.json."""
+    record = joined(state.record)
+    lost = task.world.gather(record["position"][~record["loss"].isfinite()].tolist() if record else [])
+    lost = torch.tensor(sum(lost, []), dtype=torch.long)
+    if not len(lost):
+        return
+    step = int(torch.isin(order, lost).nonzero()[0]) // task.config.batch_size
+    rows, file = task.train[order.split(task.config.batch_size)[step]].tolist(), task.folder / "non_finite.json"
+    epoch = len(state.history)
+    if task.world.rank == 0:
+        write_json(file, {"epoch": epoch, "step": step, "index": rows})
+    raise TrainingError(f"the loss is not finite in epoch {epoch + 1}, step {step + 1}: training has diverged; lower "
+                        f"the learning rate, or look at the {len(rows)} images of that batch, listed in {file}")
 
 
-def embed(model: nn.Module, images: Tensor, rows: np.ndarray, config: Config) -> dict[str, np.ndarray]:
-    """A latent snapshot: logits and latents of the probe set and of its mirror images."""
-    logits, latent = forward(model, images, rows, config)
-    flipped_logits, flipped_latent = forward(model, images, rows, config, flip=True)
-    return {"index": rows, "logits": logits.numpy(), "latent": latent.numpy(),
-            "flipped_logits": flipped_logits.numpy(), "flipped_latent": flipped_latent.numpy()}
+def close_epoch(task: Task, state: State, samples: pd.DataFrame) -> None:
+    """Score the held-out samples, write what the epoch leaves behind, and the checkpoint last of all."""
+    config, folder, epoch = task.config, task.folder, len(state.history)
+    row = {"epoch": epoch, "seconds": state.seconds}
+    if task.world.rank == 0:
+        held_out = np.flatnonzero(task.manifest["split"] != "train")
+        predictions = predict(state.model, task.images, held_out, config, task.classes)
+        if config.record:
+            write_table(folder / f"dynamics/epoch_{epoch:03d}.parquet", samples)
+        write_table(folder / f"predictions/epoch_{epoch:03d}.parquet", predictions)
+        row = epoch_row(task, state, samples, predictions)
+    state.history.append(row)
+    state.schedule.step()
+    state.step, state.seconds, state.record = 0, 0.0, []
+    if task.world.rank == 0:
+        write_table(folder / "epochs.csv", pd.DataFrame(state.history))
+        if "val_mean" in row and row["val_mean"] > max((r["val_mean"] for r in state.history[:-1]), default=-1):
+            write_model(folder / "best.safetensors", state.model)
+        if config.tensorboard:
+            log(folder / "tensorboard", row)
+        state.save(folder / "checkpoint.pt")
 
 
-def epoch_row(epoch: int, samples: pd.DataFrame, predictions: pd.DataFrame, manifest: pd.DataFrame,
-              classes: tuple[str, ...], state: State, loss: nn.Module, config: Config) -> dict:
-    """One row of epochs.csv: means over the training pass, and accuracies (%) after it."""
+def epoch_row(task: Task, state: State, samples: pd.DataFrame, predictions: pd.DataFrame) -> dict:
+    """One row of epochs.csv: means over the training pass, accuracies (%) on the true labels after it, seconds."""
+    config, epoch = task.config, len(state.history)
     row = {"epoch": epoch, "epsilon": config.naw.epsilon(epoch / config.epochs),
-           "learning_rate": state.schedule.get_last_lr()[0],
-           **{name: float(samples[name].mean()) for name in ("weight", "cross_entropy", "divergence")},
-           "train_accuracy": 100 * float(samples["correct"].mean())}
-    held_out = manifest.loc[predictions["index"], ["split", "true_label"]]
+           "learning_rate": state.schedule.get_last_lr()[0]}
+    if config.record:
+        row |= {name: float(samples[name].mean()) for name in ("weight", "cross_entropy", "divergence")}
+        row["train_accuracy"] = 100 * float(samples["correct"].mean())
+    held_out = task.manifest.loc[predictions["index"], ["split", "true_label"]]
     for split in ("val", "test"):
         mask = (held_out["split"] == split).to_numpy()
         if mask.any():
-            scores = accuracies(held_out["true_label"][mask], predictions["prediction"][mask], classes)
+            scores = accuracies(held_out["true_label"][mask], predictions["prediction"][mask], task.classes)
             row |= {f"{split}_overall": scores["overall"], f"{split}_mean": scores["mean"]}
-    return row
+    return row | {"seconds": state.seconds}
 
 
-def load_data(config: Config, progress: bool = False) -> tuple[Tensor, pd.DataFrame]:
-    """Images (N, C, H, W) uint8 and their manifest, with the configured noise and imbalance."""
-    if config.data == "faces":
-        sizes = {"train": config.train_faces, "val": config.test_faces // 2, "test": config.test_faces}
-        parts = [data.make_faces(n, seed=config.seed if split == "train" else TEST_SEED + (split == "test"),
-                                 size=config.size, ambiguous=config.ambiguous, split=split,
-                                 noisy=config.noise if split == "train" else 0.0, progress=progress)
-                 for split, n in sizes.items()]
-        images = torch.cat([part[0] for part in parts])
-        manifest = pd.concat([part[1] for part in parts], ignore_index=True)
-    else:
-        images, manifest = data.load(config.data, config.root, size=config.size)
-        if config.noise:
-            manifest = data.flip_labels(manifest, config.noise, config.seed)
-    if config.imbalance != 1:
-        manifest = data.imbalance(manifest, config.imbalance, config.seed)
-        images = images[torch.tensor(manifest.index.to_numpy())]
-    missing = {"train", "test"} - set(manifest["split"])
-    if missing:
-        raise data.DataError(f"{config.data} in {config.root} has no {' and no '.join(sorted(missing))} images")
-    return images, manifest.reset_index(drop=True)
+def snapshot(task: Task, state: State) -> None:
+    """Write the latents of the probe set, if this epoch's start is one of the times for it."""
+    config, epoch = task.config, len(state.history)
+    if task.world.rank == 0 and epoch in snapshot_epochs(config.epochs, config.snapshots):
+        probe = probe_rows(task.manifest, config.probe)
+        write_arrays(task.folder / f"latents/epoch_{epoch:03d}.npz", **embed(state.model, task.images, probe, config))
 
 
-def prepare(config: Config, num_classes: int, in_channels: int, device: torch.device) -> State:
-    """Model, optimiser and schedule at their start, initialised from the config's seed."""
+def prepare(task: Task) -> State:
+    """Model, loss, optimiser and schedule at their start, initialised from the config's seed."""
+    config, device = task.config, task.world.device
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
-        model = getattr(models, config.model)(num_classes, in_channels)
-    if config.weights:
-        models.load_weights(model, config.weights)
-    model = model.to(device, memory_format=torch.channels_last)
-    optimizer = torch.optim.Adam(model.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True)
-    return State(model, optimizer, torch.optim.lr_scheduler.ExponentialLR(optimizer, config.lr_decay), [])
+        model = getattr(models, config.model)(len(task.classes), task.images.shape[1])
+        if config.weights:
+            models.load_weights(model, config.weights)
+        model = model.to(device, memory_format=torch.channels_last if config.channels_last else torch.contiguous_format)
+        loss = make_loss(config).to(device)
+        loss.attach(model, task.labels)
+    parameters = [*model.parameters(), *loss.parameters()]
+    optimizer = torch.optim.Adam(parameters, lr=config.lr, weight_decay=config.weight_decay, fused=config.fused)
+    schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, config.lr_decay)
+    return State(model, loss, optimizer, schedule, Generator(device))
 
 
-def restore(run: Run) -> tuple[nn.Module, Config]:
-    """The trained model of a finished run, on the CPU and in evaluation mode, and its config."""
-    config = dataclasses.replace(Config.parse(run.config), weights="", device="cpu")
-    model = prepare(config, len(run.classes), run.card["channels"], torch.device("cpu")).model
-    models.load_weights(model, run.folder / "model.safetensors")
-    return model.eval(), config
+def shared(model: nn.Module, task: Task) -> nn.Module:
+    """The model as it is called in training: on several processes with their gradients and batch statistics joined."""
+    config, world = task.config, task.world
+    if world.size > 1:
+        if config.loss not in ("nla", "cross_entropy") or config.variant != "paper":
+            raise ValueError(f"{config.loss} ({config.variant}) couples samples: train it on one process")
+        if world.device.type != "cpu":
+            nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        model = DistributedDataParallel(model)
+    return model if config.compile == "no" else torch.compile(model, mode=config.compile)
 
 
 def make_loss(config: Config) -> nn.Module:
-    checked = pick_device(config.device).type == "cpu"
     if config.loss == "cross_entropy":
-        return CrossEntropyLoss(config.naw, checked)
-    return NLALoss(config.lam, config.naw, config.variant, checked)
+        return CrossEntropyLoss(config.naw, checked=False)
+    return NLALoss(config.lam, config.naw, config.variant, checked=False)
 
 
-def probe_rows(manifest: pd.DataFrame, count: int) -> np.ndarray:
-    """The fixed probe set: half training, half test rows, the classes as even as they allow."""
-    chosen = []
-    for split, rows in manifest.reset_index().groupby("split"):
-        if split != "val":
-            rank = rows.groupby("true_label").cumcount()
-            chosen.append(rows["index"].loc[rank.sort_values(kind="stable").index[:count // 2]])
-    return np.sort(np.concatenate(chosen))
+def joined(record: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    return {name: torch.cat([part[name] for part in record]) for name in record[0]} if record else {}
 
 
-def seeded(seed: int, epoch: int, purpose: str, device: torch.device | str = "cpu") -> Generator:
-    """A generator of its own for each purpose in each epoch."""
-    return Generator(device).manual_seed(zlib.crc32(f"{purpose} {epoch}".encode()) + (seed << 32))
+def write_model(path: Path, model: nn.Module) -> None:
+    with atomic(path) as temporary:
+        temporary.write_bytes(save({k: v.contiguous().cpu() for k, v in model.state_dict().items()}))
 
 
-def pick_device(device: str) -> torch.device:
-    if device != "auto":
-        return torch.device(device)
-    return (torch.accelerator.is_available() and torch.accelerator.current_accelerator()) or torch.device("cpu")
+def log(folder: Path, row: dict) -> None:
+    """The epoch's numbers for TensorBoard."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise RunError("TensorBoard is not installed: pip install 'nla-research-kit[tensorboard]'") from None
+    with SummaryWriter(folder) as writer:
+        for name, value in row.items():
+            writer.add_scalar(name, value, row["epoch"])
 
 
-def autocast(config: Config, device: torch.device):
-    """Forward passes in bf16 where asked for, or by default on a GPU; the loss is always float32."""
-    enabled = config.precision == "bf16" or (config.precision == "auto" and device.type != "cpu")
-    return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
+def seed_of(seed: int, epoch: int, purpose: str) -> int:
+    """A seed of its own for each purpose in each epoch."""
+    return zlib.crc32(f"{purpose} {epoch}".encode()) + (seed << 32)
 
 
 def finished(folder: Path, config: Config) -> bool:
@@ -265,20 +319,22 @@ def finished(folder: Path, config: Config) -> bool:
     return (folder / "card.json").is_file()
 
 
-def card(config: Config, device: torch.device) -> dict:
-    """Where the numbers come from: versions, commit, machine, seed."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
+def card(task: Task, state: State) -> dict:
+    """Where the numbers come from: versions, commit, machine, seed, time."""
+    device = task.world.device
+    module = torch.get_device_module(device)
+    name = module.get_device_name(device) if hasattr(module, "get_device_name") else platform.machine()
     versions = {p: importlib.metadata.version(p) for p in ("torch", "torchvision", "numpy", "pandas")}
-    return {"format": FORMAT, "key": config.key, "seed": config.seed, "device": str(device),
-            "device_name": name, "threads": torch.get_num_threads(), "commit": git_commit(),
-            "python": platform.python_version(), **versions}
+    return {"format": FORMAT, "key": task.config.key, "seed": task.config.seed, "device": str(device),
+            "device_name": name, "threads": torch.get_num_threads(), "processes": task.world.size,
+            "commit": git_commit(), "python": platform.python_version(), **versions, "classes": len(task.classes),
+            "channels": task.images.shape[1], "seconds": sum(row["seconds"] for row in state.history)}
 
 
 def git_commit() -> str:
     """The commit of the kit's own checkout, empty where it is not one."""
     try:
-        done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True,
-                              cwd=Path(__file__).parent)
+        done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=Path(__file__).parent)
     except OSError:
         return ""
     return done.stdout.strip()

@@ -1,27 +1,52 @@
+import json
 import subprocess
 import sys
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 from conftest import TINY
 from PIL import Image
 
-from nla.cli import commands, main
+from nla.cli import main, run_command
 from nla.data import EXPRESSIONS, DataError, make_faces
 
+SMALL = "--train-faces 80 --test-faces 40 --epochs 1 --probe 20 --noise 0.2".split()
 
-def test_train_then_show(tmp_path):
-    options = ["--train-faces", 80, "--test-faces", 40, "--epochs", 1, "--probe", 20, "--noise", 0.2]
-    done = CliRunner().invoke(commands, ["train", *map(str, options), "--out", str(tmp_path / "run")])
-    assert done.exit_code == 0, done.output
+
+def call(*arguments):
+    run_command([str(argument) for argument in arguments])
+
+
+def test_train_then_show(tmp_path, capsys):
+    call("train", *SMALL, "--out", tmp_path / "run")
+    done = capsys.readouterr().out
     for line in ("overall", "mean", "surprise", "neutral", "w* noisy"):
-        assert line in done.stdout
-    shown = CliRunner().invoke(commands, ["show", str(tmp_path / "run")])
-    assert shown.stdout.splitlines() == done.stdout.splitlines()[:-1]
+        assert line in done
+    call("show", tmp_path / "run")
+    assert capsys.readouterr().out.splitlines() == done.splitlines()[:-1]
 
 
-def test_data_commands_on_a_folder_of_ones_own(tmp_path):
+def test_preset_settings_file_and_options_replace_each_other_in_that_order(tmp_path, capsys):
+    settings = tmp_path / "settings.json"
+    settings.write_text(json.dumps({"name": "mine", "noise": 0.1, "seed": 7, "naw": {"std_true": 0.5}}))
+    call("train", "--preset", "demo", "--settings", settings, *SMALL, "--naw.slope", -5, "--out", tmp_path / "run")
+    config = json.loads((tmp_path / "run/config.json").read_text())
+    assert (config["name"], config["noise"], config["seed"], config["loss"]) == ("mine", 0.2, 7, "nla")
+    assert config["naw"]["std_true"] == 0.5 and config["naw"]["slope"] == -5 and config["naw"]["ratio_true"] == 2
+    call("train", "--settings", tmp_path / "run/config.json", "--out", tmp_path / "again")
+    assert json.loads((tmp_path / "again/config.json").read_text()) == config
+
+
+def test_every_field_of_the_config_is_an_option_with_help(capsys):
+    with pytest.raises(SystemExit):
+        call("train", "--help")
+    text = capsys.readouterr().out
+    for name in TINY.__dataclass_fields__:
+        assert f"--{name.replace('_', '-')}" in text, name
+    assert "--naw.std-true" in text and "--augmentation.erase-p" in text and "share of training labels" in text
+
+
+def test_data_commands_on_a_folder_of_ones_own(tmp_path, capsys):
     images, manifest = make_faces(40, 0, size=32, ambiguous=0)
     for i, label in enumerate(manifest["label"]):
         path = tmp_path / "set" / ("train" if i < 30 else "test") / EXPRESSIONS[label] / f"{i}.png"
@@ -29,18 +54,20 @@ def test_data_commands_on_a_folder_of_ones_own(tmp_path):
         Image.fromarray(images[i].permute(1, 2, 0).numpy()).save(path)
 
     def data(command, *more):
-        arguments = ["data", command, "--data", "folder", "--root", tmp_path / "set", *more]
-        return CliRunner().invoke(commands, [str(argument) for argument in arguments])
+        call("data", command, "--data", "folder", "--root", tmp_path / "set", *more)
+        return capsys.readouterr().out
 
-    assert data("check").exit_code == 0 and "happiness" in data("check").stdout
-    assert data("sheet", "--out", tmp_path / "sheet", "--per-class", 4).exit_code == 0
+    with pytest.raises(SystemExit) as done:
+        data("check")
+    assert done.value.code == 0 and "happiness" in capsys.readouterr().out
+    data("sheet", "--out", tmp_path / "sheet", "--per-class", 4)
     with Image.open(tmp_path / "sheet.png") as sheet:
         assert np.asarray(sheet.convert("RGB")).std() > 20  # there are pictures on it
-    nothing = data("sheet", "--split", "val")
-    assert isinstance(nothing.exception, DataError) and "no images in the split 'val'" in str(nothing.exception)
-    assert "40 images of (3, 32, 32)" in data("pack", "--into", tmp_path / "cache").stdout
-    done = data("corrupt", "--ratio", 0.5, "--out", tmp_path / "noise.txt")
-    assert done.exit_code == 0 and len((tmp_path / "noise.txt").read_text().splitlines()) == 30
+    with pytest.raises(DataError, match="no images in the split 'val'"):
+        data("sheet", "--split", "val")
+    assert "40 images of (3, 32, 32)" in data("pack", "--into", tmp_path / "cache")
+    data("corrupt", "--ratio", 0.5, "--out", tmp_path / "noise.txt")
+    assert len((tmp_path / "noise.txt").read_text().splitlines()) == 30
 
 
 def test_the_command_is_installed():
@@ -49,14 +76,22 @@ def test_the_command_is_installed():
 
 
 def test_errors_are_one_line_and_not_a_traceback(tmp_path, tiny_run, monkeypatch):
+    (tmp_path / "bad.json").write_text('{"epohs": 3}')
     for arguments, message in [
         (("train", "--data", "ferplus", "--root", tmp_path), "ferplus"),
-        (("train", "--loss", "magic", "--out", tmp_path / "run"), "unknown loss"),
         (("show", tmp_path), "is not a run folder"),
-        (("train", "--noise", 2, "--out", tmp_path / "noise"), "noisy"),
+        (("train", "--noise", 2, "--out", tmp_path / "noise"), "noise must be from 0 to 1"),
+        (("train", "--settings", tmp_path / "bad.json"), "unknown field epohs"),
         (("train", "--epochs", TINY.epochs + 1, "--out", tiny_run.folder), "another config"),
     ]:
         monkeypatch.setattr(sys, "argv", ["nla", *map(str, arguments)])
         with pytest.raises(SystemExit) as stop:
             main()
         assert message in stop.value.code.lower() and "\n" not in stop.value.code.strip()
+
+
+@pytest.mark.parametrize("option, message", [(("--loss", "magic"), "invalid choice"), (("--epohs", 3), "--epochs")])
+def test_unknown_options_are_refused_with_what_was_meant(option, message, capsys):
+    with pytest.raises(SystemExit):
+        call("train", *option)
+    assert message in capsys.readouterr().err.lower()

@@ -12,7 +12,8 @@ from conftest import TINY
 
 from nla import NAW, Scores, fit, read_run
 from nla.dynamics import RunError, atomic, snapshot_epochs
-from nla.training import forward, load_data, restore
+from nla.inference import forward, restore
+from nla.training import load_data
 
 PARTS = ("dynamics", "predictions", "latents")
 

@@ -1,0 +1,96 @@
+"""The process that trains: alone or one of several, the only one in its folder, and stopped by Ctrl-C in good order."""
+
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import filelock
+import torch
+from torch import distributed
+
+from nla.dynamics import RunError
+
+
+class World(NamedTuple):
+    """This process among those that share a run."""
+
+    rank: int
+    size: int
+    device: torch.device
+
+    @property
+    def share(self) -> slice:
+        """This process's part of a global batch."""
+        return slice(self.rank, None, self.size)
+
+    def gather(self, value) -> list:
+        """The ``value`` of every process, in the order of their ranks."""
+        if self.size == 1:
+            return [value]
+        values = [None] * self.size
+        distributed.all_gather_object(values, value)
+        return values
+
+
+def join_world(device: str) -> World:
+    """One process; or one of those that ``torchrun`` or ``accelerate launch`` has started, told by the environment."""
+    size, chosen = int(os.environ.get("WORLD_SIZE", 1)), pick_device(device)
+    if size == 1:
+        return World(0, 1, chosen)
+    if chosen.type != "cpu":
+        chosen = torch.device(chosen.type, int(os.environ["LOCAL_RANK"]))
+        torch.accelerator.set_device_index(chosen.index)
+    if not distributed.is_initialized():
+        distributed.init_process_group()
+    return World(distributed.get_rank(), distributed.get_world_size(), chosen)
+
+
+def pick_device(device: str) -> torch.device:
+    """``auto``: the accelerator, if there is one, else the CPU."""
+    if device != "auto":
+        return torch.device(device)
+    return (torch.accelerator.is_available() and torch.accelerator.current_accelerator()) or torch.device("cpu")
+
+
+@contextlib.contextmanager
+def claimed(folder: Path, world: World) -> Iterator[None]:
+    """Hold the folder for this run. RunError while another process does; a process that dies lets go of it."""
+    if world.rank:
+        yield
+        return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(folder / ".lock", timeout=0)
+        lock.acquire()
+    except filelock.Timeout:
+        raise RunError(f"{folder} is in use by another run; wait for it, stop it, or choose another folder") from None
+    except OSError as error:
+        raise RunError(f"{folder} cannot be written ({error.strerror}); choose another folder") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextlib.contextmanager
+def stoppable() -> Iterator[threading.Event]:
+    """An event that the first Ctrl-C sets, for the loop to stop where it can resume; a second one stops at once."""
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked  # signals reach the main thread only
+        return
+
+    def ask(number, frame):
+        if asked.is_set():
+            raise KeyboardInterrupt
+        asked.set()
+
+    before = signal.signal(signal.SIGINT, ask)
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGINT, before)
