@@ -24,7 +24,7 @@ CONFIG = Config(train_faces=96, test_faces=30, size=24, noise=0.3, epochs=4, bat
 
 
 def train(folder: Path, die_at: int | None = None, half: bool = False) -> None:
-    """Train; with ``die_at``, die before the renaming of that many-th file, with all or (``half``) half of it written."""
+    """Train; with ``die_at``, die before that many-th file is renamed, with all or (``half``) half of it written."""
     if die_at is not None:
         count, replace = 0, os.replace
 

@@ -1,0 +1,206 @@
+"""How fast the kit trains, as ratios to a textbook loop measured in the same run. `make bench` runs it.
+
+    python tests/benchmarks/bench_training.py [loss] [step] [epoch] [record] [scale] [--size 48] [--out FILE.csv]
+
+Every comparison takes turns: A, B, A, B, ..., and gives the median of the ratios B / A of neighbours, their quartiles
+and n. Times are wall-clock seconds.
+"""
+
+import argparse
+import dataclasses
+import io
+import platform
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import pandas as pd
+import torch
+from PIL import Image
+
+sys.path.insert(0, str(Path(__file__).parent))
+import textbook  # noqa: E402
+
+from nla import Config, NLALoss, models  # noqa: E402
+from nla.data import make_faces  # noqa: E402
+from nla.processes import join_world  # noqa: E402
+from nla.training import Task, prepare, shared, train_epoch  # noqa: E402
+
+ROWS = []
+
+
+def wait(device):
+    if device.type != "cpu":
+        torch.accelerator.synchronize()
+
+
+def compare(what, kit, other, device, n, calls=1):
+    """Time ``kit`` and ``other`` in turns; note the median ratio and its quartiles."""
+    times = {kit: [], other: []}
+    for _ in range(n + 1):
+        for function in (kit, other):
+            wait(device)
+            began = time.perf_counter()
+            for _ in range(calls):
+                function()
+            wait(device)
+            times[function].append((time.perf_counter() - began) / calls)
+    ratios = [b / a for a, b in zip(times[kit][1:], times[other][1:])]  # the first turn warms up
+    low, _, high = statistics.quantiles(ratios, n=4)
+    note(what, n=n, kit_s=statistics.median(times[kit][1:]), other_s=statistics.median(times[other][1:]),
+         ratio=statistics.median(ratios), ratio_q1=low, ratio_q3=high)
+
+
+def note(what, **numbers):
+    ROWS.append({"what": what, **numbers})
+    print(f"{what:58s}", *(f"{name} {value:.4g}" for name, value in numbers.items()), flush=True)
+
+
+def bench_loss(device, options):
+    """(a) the loss, forward and backward, against two plain forms."""
+    ours = NLALoss(checked=False)
+    for batch in (32, 256):
+        logits, flipped = (torch.randn(batch, 7, device=device, requires_grad=True) for _ in range(2))
+        inputs = logits, flipped, torch.randint(0, 7, (batch,), device=device), 0.3
+        for name, weights in (("covariances inverted at each step", textbook.weights_by_inversion),
+                              ("one normal distribution a sample", textbook.weights_by_distribution)):
+            compare(f"loss, batch {batch}, against {name}", lambda i=inputs: ours(*i).total.backward(),
+                    lambda i=inputs, w=weights: textbook.loss(*i, w).backward(), device, 15, 100)
+
+
+def encoded(images, kind="jpeg"):
+    files = []
+    for image in images:
+        buffer = io.BytesIO()
+        Image.fromarray(image.permute(1, 2, 0).numpy()).save(buffer, kind, quality=95)
+        files.append(buffer.getvalue())
+    return files
+
+
+def task_of(config, device, folder, count):
+    """A task of ``count`` training images of the config's size: a few hundred faces, again and again."""
+    images, manifest = make_faces(min(count, 512), 0, size=min(config.size, 64), noisy=0.3, ambiguous=0.2)
+    images = torch.nn.functional.interpolate(images, size=(config.size, config.size))
+    rows = torch.arange(count) % len(images)
+    manifest = manifest.iloc[rows].reset_index(drop=True)
+    world = join_world(str(device))
+    return Task(config, folder, world, images[rows].to(world.device), manifest)
+
+
+class NoBar:
+    def update(self):
+        pass
+
+
+def epochs_of(task):
+    """A function that trains one more epoch."""
+    state = prepare(task)
+    network = shared(state.model, task)
+
+    def epoch():
+        train_epoch(task, state, network, NoBar(), threading.Event())
+        state.step, state.record = 0, []
+
+    return epoch
+
+
+def config_of(options):
+    model = "small_resnet" if options.size < 100 else "resnet18"
+    return Config(size=options.size, model=model, epochs=1000, compile=options.compile, checkpoint_minutes=1e9)
+
+
+def bench_epoch(device, options, steps=None, n=5):
+    """(b) an epoch of training, everything included, against the textbook loop."""
+    count = 32 * (steps or options.steps)
+    with tempfile.TemporaryDirectory() as folder:
+        task = task_of(config_of(options), device, Path(folder), count)
+        files, labels = encoded(task.images.cpu()), task.manifest["label"].tolist()
+        model = getattr(models, task.config.model)().to(device)
+        optimizer = torch.optim.Adam(model.parameters(), lr=task.config.lr, weight_decay=1e-4)
+        for workers in options.workers:
+            plain = textbook.epoch(model, optimizer, textbook.loader(files, labels, 32, workers), device)
+            compare(f"epoch of {count} images at {options.size}, textbook with {workers} workers", epochs_of(task),
+                    plain, device, n)
+
+
+def bench_step(device, options):
+    """(b) one training step, pixels to new weights, against the textbook's step on a batch that is ready."""
+    bench = config_of(options)
+    with tempfile.TemporaryDirectory() as folder:
+        task = task_of(bench, device, Path(folder), 32)
+        data = textbook.Faces(encoded(task.images.cpu()), task.manifest["label"].tolist())
+        model = getattr(models, bench.model)().to(device)
+        optimizer = torch.optim.Adam(model.parameters(), lr=bench.lr, weight_decay=1e-4)
+        ready = torch.utils.data.default_collate([data[i] for i in range(32)])
+        epoch = epochs_of(task)  # of one step
+        compare(f"step of 32 images at {options.size}, textbook's batch made in the step", epoch,
+                lambda: textbook.train_step(model, optimizer, torch.utils.data.default_collate(
+                    [data[i] for i in range(32)]), 0.3, device), device, 9, 3 if options.size < 100 else 1)
+        compare(f"step of 32 images at {options.size}, textbook's batch ready made", epoch,
+                lambda: textbook.train_step(model, optimizer, ready, 0.3, device), device, 9,
+                3 if options.size < 100 else 1)
+
+
+def bench_record(device, options):
+    """(c) an epoch with the per-sample record against one without."""
+    with tempfile.TemporaryDirectory() as folder:
+        count = 32 * options.steps
+        on = task_of(config_of(options), device, Path(folder), count)
+        off = dataclasses.replace(on, config=dataclasses.replace(on.config, record=False))
+        compare(f"epoch of {count} images at {options.size}, record off (kit) and on", epochs_of(off), epochs_of(on),
+                device, 11)
+
+
+def bench_scale(device, options):
+    """(d) what an epoch costs as the data set grows: seconds, and the memory of the process at its highest."""
+    bench = dataclasses.replace(config_of(options), size=24, batch_size=256)
+    for count in (5_000, 20_000, 80_000, 300_000):
+        with tempfile.TemporaryDirectory() as folder:
+            task = task_of(bench, device, Path(folder), count)
+            epoch, before = epochs_of(task), resident()
+            began = time.perf_counter()
+            epoch()
+            wait(device)
+            seconds = time.perf_counter() - began
+            note(f"epoch of {count} images at 24, batch 256", n=1, kit_s=seconds, us_per_image=1e6 * seconds / count,
+                 pixels_MB=task.images.nbytes / 1e6, memory_beside_pixels_MB=(resident() - before) / 1e6)
+
+
+def resident():
+    """Bytes of memory that this process holds."""
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * 4096
+
+
+BENCHES = {"loss": bench_loss, "step": bench_step, "epoch": bench_epoch, "record": bench_record, "scale": bench_scale}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("benches", nargs="*", default=list(BENCHES), help=", ".join(BENCHES))
+    parser.add_argument("--size", type=int, default=48, help="pixels; from 100 on the network is ResNet-18")
+    parser.add_argument("--steps", type=int, default=40, help="of 32 images, in an epoch")
+    parser.add_argument("--workers", type=int, nargs="*", default=[0, 2], help="of the textbook's DataLoader")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--compile", default="no")
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    device = join_world(options.device).device
+    name = torch.get_device_module(device).get_device_name(device) if device.type != "cpu" else platform.processor()
+    machine = f"{name or platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+    print(machine)
+    for bench in options.benches:
+        BENCHES[bench](device, options)
+    if options.out:
+        table = pd.DataFrame(ROWS).assign(machine=machine, compile=options.compile)
+        if options.out.exists():
+            table = pd.concat([pd.read_csv(options.out), table])
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        table.to_csv(options.out, index=False, float_format="%.5g")
+
+
+if __name__ == "__main__":
+    main()
