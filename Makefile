@@ -8,7 +8,7 @@ READY  := $(VENV)/.installed
 export GOMP_SPINCOUNT ?= 3000
 
 .DEFAULT_GOAL := help
-.PHONY: help install reproduce test test-all lab notebooks lint clean
+.PHONY: help install reproduce test test-all bench lab notebooks lint clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -36,6 +36,10 @@ test: $(READY)  ## the fast tests and the notebooks in a quick profile
 
 test-all: $(READY)  ## every test, the slow ones included
 	@$(BIN)/python -m pytest
+
+bench: $(READY)  ## how fast: ratios to textbook code, measured in one run (about ten minutes; nothing else should run)
+	@$(BIN)/python tests/benchmarks/bench_training.py
+	@$(BIN)/python tests/benchmarks/bench_training.py step epoch --size 224 --steps 4 --workers 0
 
 lab: $(READY)  ## JupyterLab on the notebooks
 	@$(BIN)/jupyter lab notebooks/00_start_here.ipynb
