@@ -1,16 +1,19 @@
-"""The networks: ResNet-18 and -50 for real faces, a small ResNet for CPUs; safe loading of weights.
+"""The networks: ResNet-18 and -50 for real faces, a small ResNet for CPUs.
 
 Every model maps images (B, C, H, W) to ``Output(logits (B, K), latent (B, D))``; the latent is the
 pooled feature vector that the classifier sees.
 """
 
+import collections
+import functools
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 import torchvision
-from safetensors.torch import load_file
 from torch import Tensor, nn
+
+from nla.weights import Report, WeightsError, load_weights, read
 
 
 class Output(NamedTuple):
@@ -24,10 +27,7 @@ class Classifier(nn.Module):
     def __init__(self, backbone: nn.Module, latent_dim: int, num_classes: int):
         super().__init__()
         self.backbone, self.fc = backbone, nn.Linear(latent_dim, num_classes)
-
-    @property
-    def in_channels(self) -> int:
-        return next(module.in_channels for module in self.modules() if isinstance(module, nn.Conv2d))
+        self.in_channels = next(module.in_channels for module in backbone.modules() if isinstance(module, nn.Conv2d))
 
     def forward(self, images: Tensor) -> Output:
         latent = self.backbone(images)
@@ -69,72 +69,28 @@ class Block(nn.Module):
         return torch.relu(self.project(x) + self.body(x))
 
 
-class WeightsError(ValueError):
-    """A weights file that cannot be read safely, or does not fit the model."""
+def model_from(path: str | Path, num_classes: int | None = None) -> tuple[Classifier, Report]:
+    """The model of a weights file, in evaluation mode: its architecture, channels and classes are its tensors'.
 
-
-class Report(NamedTuple):
-    """What :func:`load_weights` did: names of tensors, and the matched share of the backbone's tensors."""
-
-    loaded: list[str]
-    skipped: list[str]  # in the file, not used
-    new: list[str]  # in the model, left as initialised
-    matched: float
-
-
-def load_weights(model: Classifier, path: str | Path) -> Report:
-    """Load a backbone (and a classifier, if it fits) from a ``.safetensors`` file or a PyTorch checkpoint.
-
-    Understood: the kit's own files, torchvision's names with or without ``module.`` before them and
-    with or without an enclosing ``state_dict``, and the released NLA code's ``features.<child>``. A
-    checkpoint is read with ``weights_only=True``: it cannot run code. A tensor is used when its name and
-    shape fit. WeightsError if the file cannot be read so, holds NaN, or fits under 90 % of the backbone.
+    WeightsError if it holds none of the three architectures, no classifier, or not one of ``num_classes``.
     """
-    tensors = {_canonical_name(name): tensor for name, tensor in _read_tensors(Path(path)).items()}
-    own = model.state_dict()
-    fitting = {name: tensor for name, tensor in tensors.items()
-               if name in own and own[name].shape == tensor.shape}
-    broken = next((n for n, t in fitting.items() if t.is_floating_point() and not t.isfinite().all()), None)
-    if broken:
-        raise WeightsError(f"{path}: tensor {broken!r} holds NaN or infinite values")
-    backbone = [n for n in own if n.startswith("backbone.") and not n.endswith("num_batches_tracked")]
-    matched = sum(name in fitting for name in backbone) / len(backbone)
-    if matched < 0.9:
-        raise WeightsError(f"{path}: only {matched:.0%} of the backbone's {len(backbone)} tensors are in the "
-                           f"file with the right name and shape; is it for another architecture? It holds, "
-                           f"for example, {', '.join(list(tensors)[:3])}")
-    model.load_state_dict(fitting, strict=False)
-    skipped, new = set(tensors) - set(fitting), set(own) - set(fitting)
-    return Report(sorted(fitting), sorted(skipped), sorted(new), matched)
-
-
-def _read_tensors(path: Path) -> dict[str, Tensor]:
-    if not path.is_file():
-        raise WeightsError(f"no weights file at {path}")
-    try:
-        content = load_file(path) if path.suffix == ".safetensors" else torch.load(
-            path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise WeightsError(f"{path} cannot be read as safetensors or as plain tensors: it is damaged, or it "
-                           f"holds objects whose loading could run code, which is refused "
-                           f"({type(error).__name__})") from error
-    while isinstance(content, dict) and (key := next((k for k in ("state_dict", "model_state_dict", "model")
-                                                      if isinstance(content.get(k), dict)), None)):
-        content = content[key]
-    tensors = {k: v for k, v in content.items() if isinstance(v, Tensor)} if isinstance(content, dict) else {}
-    if not tensors:
-        raise WeightsError(f"{path} holds no named tensors")
-    return tensors
-
-
-def _canonical_name(name: str) -> str:
-    """A name as :class:`Classifier` has it, whatever wrapper or layout it comes from."""
-    name = name.removeprefix("module.").removeprefix("model.").removeprefix("backbone.")
-    children = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4")
-    head, _, rest = name.partition(".")
-    if head == "features" and (index := rest.partition("."))[0].isdigit() and int(index[0]) < len(children):
-        name = f"{children[int(index[0])]}.{index[2]}"
-    return name if name.startswith("fc.") else f"backbone.{name}"
+    shapes = collections.defaultdict(lambda: (0, 0), {n: (*t.shape, 0, 0) for n, t in read(path)[0].items()})
+    classes, latent_dim = shapes["fc.weight"][:2]
+    if not classes or num_classes not in (None, classes):
+        raise WeightsError(f"{path} has a classifier of {classes} classes (0: none), and one of "
+                           f"{num_classes or 'some'} is needed; train first, with these weights as the start")
+    if shapes["backbone.5.body.3.weight"][:4] == (latent_dim, latent_dim, 3, 3):  # so no larger than the file
+        first, build = "backbone.0.weight", functools.partial(small_resnet, width=latent_dim // 4)
+    else:
+        first, build = "backbone.conv1.weight", resnet50 if latent_dim == 2048 else resnet18
+    channels = shapes[first][1]
+    if channels not in (1, 3):
+        raise WeightsError(f"{path} holds no small_resnet, resnet18 or resnet50 for grey or colour images")
+    model = build(classes, channels)
+    report = load_weights(model, path)
+    if {"fc.weight", "fc.bias"} & set(report.new):
+        raise WeightsError(f"{path}: the classifier does not fit the backbone")
+    return model.eval(), report
 
 
 def _torchvision(build, num_classes: int, in_channels: int) -> Classifier:

@@ -1,0 +1,91 @@
+"""Exports compute what the model computes, on any number of uint8 images, without the kit."""
+
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from nla import export as exporting
+from nla.data.images import Augmentation, normalize
+from nla.export import Deployed, ExportError, export
+from nla.models import resnet18, small_resnet
+
+OTHER = Augmentation(mean=(0.5, 0.4, 0.3), std=(0.2, 0.25, 0.3))
+
+
+def trained(build, channels, seed=0):
+    """A model whose batch statistics are not the initial ones."""
+    torch.manual_seed(seed)
+    model = build(7, channels)
+    for _ in range(3):
+        model(torch.randn(8, channels, 40, 40) * 2 + 1)
+    return model
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("augmentation", [Augmentation(), OTHER])
+def test_normalisation_inside_is_the_trainings(channels, augmentation):
+    model = trained(small_resnet, channels).eval()
+    images = torch.randint(256, (4, channels, 40, 40), dtype=torch.uint8)
+    torch.testing.assert_close(Deployed(model, augmentation)(images)[0], model(normalize(images, augmentation)).logits)
+
+
+def reader(path):
+    """The export at ``path`` as a function from uint8 images to logits and latents, by nothing of the kit."""
+    if path.suffix == ".pt2":
+        return torch.export.load(path).module()
+    onnx, onnxruntime = pytest.importorskip("onnx"), pytest.importorskip("onnxruntime")
+    onnx.checker.check_model(path, full_check=True)
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    assert [tensor.name for tensor in session.get_outputs()] == ["logits", "latents"]
+    return lambda images: session.run(["logits", "latents"], {"images": images.numpy()})
+
+
+@pytest.mark.parametrize("suffix", [".pt2", ".onnx"])
+@pytest.mark.parametrize("build, channels", [
+    (small_resnet, 1), (small_resnet, 3), pytest.param(resnet18, 3, marks=pytest.mark.slow)])
+def test_graphs_of_any_batch(tmp_path, suffix, build, channels):
+    if suffix == ".onnx":
+        pytest.importorskip("onnxruntime")
+        pytest.importorskip("onnxscript")
+    model = trained(build, channels)
+    difference = export(model, tmp_path / f"m{suffix}", 40, OTHER)
+    assert model.training and 0 <= difference < 1e-4
+    assert [path.name for path in tmp_path.iterdir()] == [f"m{suffix}"]
+    exported, model = reader(tmp_path / f"m{suffix}"), model.eval()
+    for batch in (1, 2, 7):
+        images = torch.randint(256, (batch, channels, 40, 40), dtype=torch.uint8)
+        with torch.no_grad():
+            wanted, found = model(normalize(images, OTHER)), exported(images)
+        for w, f in zip(wanted, found, strict=True):
+            np.testing.assert_allclose(f, w, atol=1e-4)
+
+
+def test_safetensors_hold_the_weights(tmp_path):
+    model = trained(small_resnet, 1)
+    assert export(model, tmp_path / "m.safetensors", 40) == 0
+    from nla.models import model_from
+    found, _ = model_from(tmp_path / "m.safetensors", 7)
+    assert all(torch.equal(t, found.state_dict()[name]) for name, t in model.state_dict().items())
+
+
+@pytest.mark.parametrize("wrong", [1e-2, float("nan")])
+def test_a_wrong_export_is_refused_and_removed(tmp_path, monkeypatch, wrong):
+    def damaged(deployed, path, images):
+        path.write_text("a file")
+        return lambda batch: [part + wrong * (len(batch) == 1) for part in deployed(batch)]
+
+    monkeypatch.setitem(exporting.FORMATS, ".pt2", damaged)
+    with pytest.raises(ExportError, match="m.pt2 computes differs by"):
+        export(trained(small_resnet, 3), tmp_path / "m.pt2", 40)
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_cannot_be_exported(tmp_path, monkeypatch):
+    with pytest.raises(ExportError, match=r"the name must end in \.onnx, \.pt2, \.safetensors"):
+        export(small_resnet(), tmp_path / "m.h5", 40)
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(ExportError, match=r"pip install 'nla-research-kit\[export\]'"):
+        export(small_resnet(), tmp_path / "m.onnx", 40)
+    assert not list(tmp_path.iterdir())
