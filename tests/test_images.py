@@ -46,8 +46,8 @@ def test_pixel_noise_has_the_given_rate_and_variance():
 
 def test_pixel_noise_is_normal_and_independent():
     images = grey(200, 32)
-    noise = (augment(images, dataclasses.replace(OFF, noise_p=1), Generator().manual_seed(2)) - normalize(images, OFF)) \
-        * torch.tensor(OFF.std)[:, None, None] * 255 / math.sqrt(30)
+    noisy = augment(images, dataclasses.replace(OFF, noise_p=1), Generator().manual_seed(2))
+    noise = (noisy - normalize(images, OFF)) * torch.tensor(OFF.std)[:, None, None] * 255 / math.sqrt(30)
     for width, share in ((0.5, 0.3829), (1, 0.6827), (2, 0.9545)):
         assert (noise.abs() < width).float().mean().item() == pytest.approx(share, abs=0.004)  # 256 levels
     assert abs(noise.mean()) < 0.005 and noise.abs().max() < 3
@@ -89,7 +89,8 @@ def test_what_is_off_changes_no_draw():
     before, after = (augment(images, recipe, Generator().manual_seed(6)) for recipe in (
         Augmentation(), Augmentation(shift=0, crop=1.0)))
     assert torch.equal(before, after)
-    assert before.abs().mean((1, 2, 3)).tolist() == pytest.approx([1.0474, 1.0378, 0.9712, 0.7753, 0.9599, 0.8997, 0.8735, 1.0528], abs=2e-4)
+    assert before.abs().mean((1, 2, 3)).tolist() == pytest.approx([
+        1.0474, 1.0378, 0.9712, 0.7753, 0.9599, 0.8997, 0.8735, 1.0528], abs=2e-4)
 
 
 def test_a_large_batch_is_worked_on_in_parts():
