@@ -10,7 +10,8 @@ from nla.data.check import check
 def small_rafdb(tmp_path, monkeypatch):
     """A whole fake RAF-DB and the counts it should have."""
     fake.rafdb(tmp_path)
-    monkeypatch.setitem(checking.PUBLISHED, "rafdb", {"train": (1, 1, 1, 3, 1, 1, 1), "test": (1, 0, 0, 1, 0, 0, 1)})
+    counts = checking.PUBLISHED.loc[["rafdb"]].assign(count=[1, 1, 1, 3, 1, 1, 1, 1, 0, 0, 1, 0, 0, 1])
+    monkeypatch.setattr(checking, "PUBLISHED", counts)
     return tmp_path
 
 
@@ -51,10 +52,14 @@ def test_swapped_classes_are_found_though_the_sum_is_right(small_rafdb):
 
 
 def test_published_counts_add_up():
-    sums = {name: [sum(numbers) for numbers in splits.values()] for name, splits in checking.PUBLISHED.items()}
+    counts = checking.PUBLISHED["count"]
+    sums = {name: part.groupby("split", sort=False).sum().to_list() for name, part in counts.groupby("set")}
     assert sums["rafdb"] == [12271, 3068] and sums["fer2013"] == sums["ferplus"] == [28709, 3589, 3589]
-    assert sums["affectnet"] == [287651, 4000]
-    assert sum(checking.PUBLISHED["affectnet"]["train"][:7]) == 283901
+    assert sums["affectnet"] == [287651, 4000] and sums["ferplus folders"] == [28558, 3579, 3573]
+    assert counts.loc["affectnet"].loc["train"].drop("contempt").sum() == 283901
+    totals = counts["fer2013"].groupby("class").sum()  # Goodfellow et al. 2013
+    assert totals.to_dict() == {"anger": 4953, "disgust": 547, "fear": 5121, "happiness": 8989, "sadness": 6077,
+                                "surprise": 4002, "neutral": 6198}
 
 
 def test_a_set_of_ones_own_has_nothing_to_compare(tmp_path):

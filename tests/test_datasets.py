@@ -133,14 +133,14 @@ def test_the_second_split_is_the_test_where_there_is_no_third(tmp_path):
 
 
 #            neutral happiness surprise sadness anger disgust fear contempt unknown NF
-BALLOTS = {"4,0,0,1,3,2,0,0,0,0": ("neutral", None, None), "6,4,0,0,0,0,0,0,0,0": ("neutral",) * 3,
-           "5,5,0,0,0,0,0,0,0,0": ("tie", None, None), "5,1,1,1,1,1,0,0,0,0": ("neutral", None, "neutral"),
-           "3,0,0,0,0,0,0,0,7,0": (None, None, None), "0,0,0,0,0,0,0,0,0,10": (None, None, None),
-           "2,0,0,0,0,0,0,8,0,0": ("contempt",) * 3, "4,0,0,0,0,0,0,0,4,2": ("neutral", None, None),
-           "1,1,1,1,1,1,1,1,1,1": ("tie", None, None), "0,0,0,0,0,0,6,0,2,2": ("fear",) * 3}
+BALLOTS = {"4,0,0,1,3,2,0,0,0,0": ("neutral", None), "6,4,0,0,0,0,0,0,0,0": ("neutral",) * 2,
+           "5,5,0,0,0,0,0,0,0,0": ("tie", None), "5,1,1,1,1,1,0,0,0,0": ("neutral", None),
+           "3,0,0,0,0,0,0,0,7,0": (None, None), "0,0,0,0,0,0,0,0,0,10": (None, None),
+           "2,0,0,0,0,0,0,8,0,0": ("contempt",) * 2, "4,0,0,0,0,0,0,0,4,2": ("neutral", None),
+           "1,1,1,1,1,1,1,1,1,1": ("tie", None), "0,0,0,0,0,0,6,0,2,2": ("fear",) * 2}
 
 
-@pytest.mark.parametrize("column, protocol", list(enumerate(["plurality", "majority", "microsoft"])))
+@pytest.mark.parametrize("column, protocol", list(enumerate(["plurality", "majority"])))
 def test_protocols_by_hand(column, protocol):
     frame = pd.DataFrame([list(map(int, ballot.split(","))) for ballot in BALLOTS], columns=VOTES)
     winner, tied = plurality(frame, protocol)
@@ -150,7 +150,7 @@ def test_protocols_by_hand(column, protocol):
             assert w >= 0 and t, ballot
         else:
             assert (EXPRESSIONS[w] if w >= 0 else None) == expected, ballot
-    refused("plurality, majority, microsoft", plurality, frame, "mean")
+    refused("plurality, majority", plurality, frame, "mean")
 
 
 @given(st.lists(st.lists(st.integers(0, 10), min_size=10, max_size=10), min_size=1, max_size=20))

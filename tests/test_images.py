@@ -44,6 +44,61 @@ def test_pixel_noise_has_the_given_rate_and_variance():
     assert deviation[touched].var().item() == pytest.approx(30, rel=0.02)
 
 
+def test_pixel_noise_is_normal_and_independent():
+    images = grey(200, 32)
+    noisy = augment(images, dataclasses.replace(OFF, noise_p=1), Generator().manual_seed(2))
+    noise = (noisy - normalize(images, OFF)) * torch.tensor(OFF.std)[:, None, None] * 255 / math.sqrt(30)
+    for width, share in ((0.5, 0.3829), (1, 0.6827), (2, 0.9545)):
+        assert (noise.abs() < width).float().mean().item() == pytest.approx(share, abs=0.004)  # 256 levels
+    assert abs(noise.mean()) < 0.005 and noise.abs().max() < 3
+    neighbours = (noise[:, 0], noise[:, 1]), (noise[..., 1:], noise[..., :-1]), (noise[1:], noise[:-1])
+    for one, other in neighbours:  # channels, pixels, samples
+        assert abs((one * other).mean()) < 0.01
+
+
+def test_shift_is_whole_pixels_with_the_border_repeated():
+    images, settings = random_images(1, size=20).expand(600, -1, -1, -1), dataclasses.replace(OFF, shift=3)
+    shifted = augment(images, settings, Generator().manual_seed(3))
+    wide = torch.nn.functional.pad(normalize(images[:1], OFF), (3, 3, 3, 3), mode="replicate")[0]
+    windows = wide.unfold(1, 20, 1).unfold(2, 20, 1).flatten(1, 2).transpose(0, 1)  # all 7 x 7 of them
+    distance = (shifted[:, None] - windows).flatten(2).abs().amax(2)
+    assert distance.amin(1).max() < 1e-3
+    hits = torch.bincount(distance.argmin(1), minlength=49)
+    assert len(hits) == 49 and ((hits - 600 / 49) ** 2 / (600 / 49)).sum() < 88  # chi-square, 48 degrees, p = .0004
+
+
+def test_crop_keeps_a_uniform_share_of_the_area_at_a_uniform_place():
+    ramp = torch.arange(64, dtype=torch.uint8).expand(64, 64)
+    images = torch.stack([ramp, ramp.T, ramp])[None].expand(800, -1, -1, -1)
+    crops = augment(images, dataclasses.replace(OFF, crop=0.4), Generator().manual_seed(4))
+    x, y, _ = (crops * torch.tensor(OFF.std)[:, None, None] + torch.tensor(OFF.mean)[:, None, None]).unbind(1)
+    x, y = x[:, 32] * 255, y[:, :, 32] * 255  # which column, which row was taken
+    side = (x[:, 48] - x[:, 16]) / 32
+    torch.testing.assert_close(side, (y[:, 48] - y[:, 16]) / 32, atol=1e-3, rtol=0)  # the aspect ratio stays
+    area = side ** 2
+    assert 0.4 - 1e-3 < area.min() < 0.42 and 0.98 < area.max() < 1 + 1e-3
+    assert abs(area.mean() - 0.7) < 4 * 0.6 / math.sqrt(12 * 800)
+    for middle in (x[:, 31:33].mean(1), y[:, 31:33].mean(1)):
+        place = (middle - 31.5) / (32 * (1 - side)).clamp(min=1e-3)
+        place = place[side < 0.95]
+        assert place.abs().max() < 1.02 and abs(place.mean()) < 0.1 and abs(place.var() - 1 / 3) < 0.05
+
+
+def test_what_is_off_changes_no_draw():
+    images = random_images()
+    before, after = (augment(images, recipe, Generator().manual_seed(6)) for recipe in (
+        Augmentation(), Augmentation(shift=0, crop=1.0)))
+    assert torch.equal(before, after)
+    assert before.abs().mean((1, 2, 3)).tolist() == pytest.approx([
+        1.0474, 1.0378, 0.9712, 0.7753, 0.9599, 0.8997, 0.8735, 1.0528], abs=2e-4)
+
+
+def test_a_large_batch_is_worked_on_in_parts():
+    images = grey(400, 64, 200)
+    views = augment(images, dataclasses.replace(OFF, noise_p=1), Generator().manual_seed(8))
+    assert len({tuple(view) for view in views[:, 0, 0].tolist()}) == 400  # no two parts alike
+
+
 def test_flip_rate_and_exactness():
     images = random_images(1).expand(800, -1, -1, -1)
     views = augment(images, dataclasses.replace(OFF, flip_p=0.5), Generator().manual_seed(3))

@@ -1,10 +1,14 @@
 import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import fake_data as fake
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from filelock import FileLock
 from hypothesis import HealthCheck, given, settings
 from PIL import Image
 from test_datasets import MUTATION, mutate, refused
@@ -160,7 +164,7 @@ def test_pack_is_read_pixels_and_happens_once(tmp_path, small_blocks, decoded):
     decoded.clear()
     again, _ = load("folder", tmp_path / "faces", cache=tmp_path / "packed")
     assert torch.equal(again, packed) and not decoded
-    assert {path.suffix for path in (tmp_path / "packed").iterdir()} == {".npy", ".json"}
+    assert len(list((tmp_path / "packed").glob("*.npy"))) == 2  # pixels and checksums
 
 
 def test_an_interrupted_pack_goes_on(tmp_path, small_blocks, decoded):
@@ -172,11 +176,15 @@ def test_an_interrupted_pack_goes_on(tmp_path, small_blocks, decoded):
 
     with pytest.raises(KeyboardInterrupt):
         pack(tmp_path / "faces", manifest, tmp_path / "packed", progress=stop)
-    assert not list((tmp_path / "packed").glob("*.npy"))
     decoded.clear()
     packed = pack(tmp_path / "faces", manifest, tmp_path / "packed")
     assert len(decoded) == 1 + 3  # the first image for the shape, then only what was missing
     assert torch.equal(packed, read_pixels(tmp_path / "faces", manifest))
+
+
+def stored(folder):
+    """The files of the stores in ``folder``: pixels, then checksums."""
+    return sorted(folder.glob("*.npy"), key=lambda path: path.name.endswith(".sums.npy"))
 
 
 @pytest.mark.parametrize("damage, blocks", [
@@ -184,35 +192,72 @@ def test_an_interrupted_pack_goes_on(tmp_path, small_blocks, decoded):
     (lambda npy, log: npy.write_bytes(npy.read_bytes()[:-300]), 4),
     (lambda npy, log: npy.write_bytes(b"!" + npy.read_bytes()[1:]), 4),
     (lambda npy, log: npy.write_bytes(b""), 4), (lambda npy, log: log.unlink(), 4),
-    (lambda npy, log: log.write_text("{"), 4), (lambda npy, log: log.write_text("[1]"), 4),
-    (lambda npy, log: log.write_text('{"0": 1}'), 4), (lambda npy, log: npy.unlink(), 4)])
+    (lambda npy, log: log.write_bytes(b"{"), 4), (lambda npy, log: np.save(log, [1]), 4),
+    (lambda npy, log: log.write_bytes(log.read_bytes()[:-1] + b"!"), 1), (lambda npy, log: npy.unlink(), 4)])
 def test_a_damaged_store_is_mended(tmp_path, small_blocks, damage, blocks):
     manifest, seen = folder_of(tmp_path / "faces"), []
     pack(tmp_path / "faces", manifest, tmp_path / "packed")
-    npy, log = sorted((tmp_path / "packed").iterdir(), reverse=True)
-    damage(npy, log)
+    damage(*stored(tmp_path / "packed"))
     packed = pack(tmp_path / "faces", manifest, tmp_path / "packed", progress=lambda *done: seen.append(done))
     assert torch.equal(packed, read_pixels(tmp_path / "faces", manifest)) and len(seen) == blocks
+
+
+PACK = """
+import sys
+from nla.data import pack, read_folder
+seen = []
+pack(sys.argv[1], read_folder(sys.argv[1]), sys.argv[2], progress=lambda *done: seen.append(done))
+print(len(seen))
+"""
+
+
+def test_of_two_packers_the_second_waits_and_finds_it_done(tmp_path):
+    manifest = folder_of(tmp_path / "faces", 520)
+    command = [sys.executable, "-c", PACK, tmp_path / "faces", tmp_path / "packed"]
+    both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    assert sorted(process.communicate(timeout=100)[0].strip() for process in both) == ["0", "2"]
+    assert len(stored(tmp_path / "packed")) == 2
+    packed = pack(tmp_path / "faces", manifest, tmp_path / "packed")
+    assert torch.equal(packed, read_pixels(tmp_path / "faces", manifest))
+
+
+def test_a_locked_store_is_not_touched(tmp_path):
+    manifest = folder_of(tmp_path / "faces")
+    first = pack(tmp_path / "faces", manifest, tmp_path / "packed")
+    with ThreadPoolExecutor() as pool, FileLock(next((tmp_path / "packed").glob("*.lock"))):
+        waiting = pool.submit(pack, tmp_path / "faces", manifest, tmp_path / "packed")
+        with pytest.raises(TimeoutError):
+            waiting.result(timeout=.5)
+    assert torch.equal(waiting.result(), first)
+
+
+def test_rows_of_the_store_are_gathered_by_any_index(tmp_path):
+    manifest = folder_of(tmp_path / "faces")
+    packed, rows = pack(tmp_path / "faces", manifest, tmp_path / "packed"), [5, 0, 5]
+    pixels = read_pixels(tmp_path / "faces", manifest)
+    for index in (torch.tensor(rows), rows, np.array(rows)):
+        batch = packed[index]
+        assert batch.dtype == torch.uint8 and torch.equal(batch, pixels[rows])
 
 
 def test_a_stale_store_is_replaced(tmp_path, small_blocks):
     manifest = folder_of(tmp_path / "faces")
     first = pack(tmp_path / "faces", manifest, tmp_path / "packed").clone()
-    before = set((tmp_path / "packed").iterdir())
+    before = set(stored(tmp_path / "packed"))
     fake.picture(tmp_path / "faces" / manifest["path"][3], 99)
     os.utime(tmp_path / "faces" / manifest["path"][3], ns=(1, 1))
     second = pack(tmp_path / "faces", manifest, tmp_path / "packed")
     assert [torch.equal(a, b) for a, b in zip(first, second, strict=True)] == [True] * 3 + [False] + [True] * 3
-    assert not before & set((tmp_path / "packed").iterdir()) and len(list((tmp_path / "packed").iterdir())) == 2
+    assert not before & set(stored(tmp_path / "packed")) and len(stored(tmp_path / "packed")) == 2
     pack(tmp_path / "faces", manifest, tmp_path / "packed", size=6)  # another size is another store, beside it
-    assert len(list((tmp_path / "packed").iterdir())) == 4
+    assert len(stored(tmp_path / "packed")) == 4
 
 
 def test_the_csv_is_packed_too(tmp_path, small_blocks):
     fake.fer2013(tmp_path, (0, 1, 2), ("Training", "Training", "PublicTest"))
     manifest = read_fer2013(tmp_path)
     assert torch.equal(pack(tmp_path, manifest, tmp_path / "packed"), read_pixels(tmp_path, manifest))
-    refused("3 rows, but the manifest has row 7", read_pixels, tmp_path, manifest.assign(row=7))
+    refused("fer2013.csv, line 9: not a whole image", read_pixels, tmp_path, manifest.assign(row=7))
 
 
 def test_what_cannot_be_packed_is_explained(tmp_path, small_blocks):

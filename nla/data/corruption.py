@@ -1,7 +1,7 @@
 """Seeded label noise and class imbalance.  Each function returns a new manifest and keeps ``true_label``.
 
-Only training rows change.  A seed is an integer or a ``numpy.random.Generator``; nothing but uniform doubles
-is drawn from it, so that a seed gives the same labels on every platform.
+Only training rows change.  A seed is an integer or a ``numpy.random.Generator``; nothing but uniform doubles is drawn
+from it, so that a seed gives the same labels on every platform.
 """
 
 import os
@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from .manifest import EXPRESSIONS, DataError, validate
-from .parsing import image_names, label_list, refuse
+from .parsing import label_list, refuse
 
 
 def training(manifest):
@@ -25,13 +25,11 @@ def training(manifest):
 
 def relabelled(manifest, rows, labels):
     """A copy with ``labels`` at the positions ``rows``; ``kind`` is noisy where a changed label is wrong."""
-    label, truth = manifest["label"].to_numpy(copy=True), manifest["true_label"].to_numpy()
-    kind = manifest["kind"] if "kind" in manifest else np.where(label == truth, "clean", "noisy")
-    kind = np.array(kind, dtype=object)
-    changed = rows[labels != label[rows]]
-    label[rows] = labels
-    kind[changed] = np.where(label[changed] == truth[changed], "clean", "noisy")
-    return manifest.assign(label=label, kind=kind)
+    label, truth = manifest["label"].copy(), manifest["true_label"]
+    label.iloc[rows] = labels
+    said = pd.Series(np.where(label == truth, "clean", "noisy"), manifest.index, dtype=object)
+    kept = manifest.get("kind", said).where(label == manifest["label"], said)
+    return manifest.assign(label=label, kind=kept.astype(object))
 
 
 def flip_labels(manifest, ratio, seed):
@@ -118,6 +116,14 @@ def imbalance(manifest, factor, seed, profile="exponential"):
     return manifest.iloc[np.sort(np.concatenate([*kept, np.flatnonzero(manifest["split"] != "train")]))]
 
 
+def image_names(manifest):
+    """What a list calls each image: the file's name without ``_aligned``, or the path, or the row."""
+    if "path" not in manifest:
+        return manifest["row"].astype(str)
+    names = manifest["path"].str.rsplit("/", n=1).str[-1].str.replace("_aligned", "")
+    return names if names.is_unique else manifest["path"]
+
+
 def write_list(manifest, path):
     """Write the training labels as the literature does, ``name label`` with labels from 1, whole or not at all."""
     train = manifest[manifest["split"] == "train"]
@@ -133,12 +139,12 @@ def write_list(manifest, path):
 def relabel(manifest, path):
     """Replace the training labels by those of such a list; ``true_label`` stays.
 
-    The list names every training image (rows of fer2013.csv go by their number), labels from 1 in the canonical
-    order.  Lines for other splits are ignored: evaluation is never relabelled.
+    The list names every training image (rows of fer2013.csv go by their number), labels from 1 in the canonical order.
+    Lines for other splits are ignored: evaluation is never relabelled.
     """
     listed, names, train = label_list(path), image_names(manifest), manifest["split"] == "train"
-    unknown = pd.Series(~listed.index.isin(names), index=listed.index)
-    refuse(unknown, listed.index.to_series(), path, "is no image of this data set; is it the list of another?")
+    named = listed.index.to_series()
+    refuse(~named.isin(names), named, path, "is no image of this data set; is it the list of another?")
     missing = names[train & ~names.isin(listed.index)]
     if len(missing):
         raise DataError(f"{path}: no label for {missing.iloc[0]} and {len(missing) - 1} more; it must list every "

@@ -1,10 +1,10 @@
 """Readers: from a downloaded folder, whatever its layout, to a manifest in the canonical class order.
 
-Every reader takes ``root``, the data set's own folder or the one above it, finds out which layout lies there
-and returns a manifest (:mod:`nla.data.manifest`) with the index 0..n-1.  Pixels are not decoded here:
-``path`` is relative to ``root``, ``row`` counts the rows of ``fer2013.csv``.  What a protocol left out stands
-in ``manifest.attrs["notes"]``, a list of sentences.  A set's second split is its test where there is no third.
-Anything that cannot be read right is a :class:`DataError` naming file, line and remedy.
+Every reader takes ``root``, the data set's own folder or the one above it, finds out which layout lies there and
+returns a manifest (:mod:`nla.data.manifest`) with the index 0..n-1.  Pixels are not decoded here: ``path`` is relative
+to ``root``, ``row`` counts the rows of ``fer2013.csv``.  What a protocol left out is told in sentences, the list
+``manifest.attrs["notes"]``.  Without a third split the second is the test.  Anything that cannot be read right is a
+:class:`DataError` naming file, line and remedy.
 """
 
 from pathlib import Path
@@ -15,9 +15,10 @@ import pandas as pd
 from .corruption import relabel
 from .ferplus import read_fer2013, read_ferplus
 from .manifest import EXPRESSIONS, DataError
-from .parsing import class_tree, codes, finish, label_list, left_out, locate, refuse, safe, splits, table
+from .parsing import class_tree, codes, finish, label_list, left_out, locate, refuse, safe, split_of, splits, table
 
 RAFDB = EXPRESSIONS[:7]
+LISTS = ("EmoLabel/list_patition_label.txt", "list_patition_label.txt")
 AFFECTNET = ("neutral", "happiness", "sadness", "surprise", "fear", "disgust", "anger", "contempt",
              "none", "uncertain", "no face")
 AFFECTNET_CSV = ("subDirectory_filePath", "face_x", "face_y", "face_width", "face_height", "facial_landmarks",
@@ -27,33 +28,39 @@ AFFECTNET_CSV = ("subDirectory_filePath", "face_x", "face_y", "face_width", "fac
 def read_rafdb(root, labels=None):
     """RAF-DB basic (Li et al. 2017): 12,271 training and 3,068 test faces, 100 x 100, aligned, 7 classes.
 
-    Layouts: the official ``EmoLabel/list_patition_label.txt`` with ``Image/aligned`` (or ``Image/original``),
-    or the ``train/1..7/*.jpg`` tree, whose ``*_labels.csv``, if there, must agree with it.  ``labels``: another
-    list for the training images, such as the literature's noise files (:func:`nla.data.corruption.relabel`).
+    Layouts: the official ``EmoLabel/list_patition_label.txt`` with ``Image/aligned`` (or ``Image/original``), or the
+    ``train/1..7/*.jpg`` tree, whose ``*_labels.csv``, if there, must agree with it.  ``labels``: another list for the
+    training images, such as the literature's noise files (:func:`nla.data.corruption.relabel`).
     """
-    lists = ("EmoLabel/list_patition_label.txt", "list_patition_label.txt")
     base, tree = locate(root, "RAF-DB", ("rafdb", "raf-db", "raf_db", "basic", "raf-basic", "dataset"),
-                        lists, ("train/1/*",))
-    if tree:
-        manifest = class_tree(root, base, RAFDB, first=1)
-        label = manifest["label"].set_axis(manifest["path"].str.rsplit("/", n=1).str[-1])
-        for path in sorted(base.glob("*_labels.csv")):
-            listed = table(path, ("image", "label"))
-            here = listed["image"].map(label.groupby(level=0).first())
-            refuse(here != codes(listed["label"], RAFDB, path, 1), listed["image"], path,
-                   "lies in another class's folder, or nowhere; unpack the images again")
-    else:
-        path = next(base / name for name in lists if (base / name).exists())
-        listed = label_list(path, RAFDB)
-        folder = next((base / name for name in ("Image/aligned", "aligned", "Image/original", "original")
-                       if (base / name).is_dir()), None)
-        if folder is None:
-            raise DataError(f"{base}: no images; unpack them into Image/aligned or Image/original")
-        split = splits(listed.index.to_series().str.split("_").str[0], path)
-        file = listed.index.str.replace(".jpg", "_aligned.jpg") if folder.name == "aligned" else listed.index
-        manifest = pd.DataFrame({"path": folder.relative_to(root).as_posix() + "/" + file,
-                                 "label": listed.to_numpy(), "split": split.to_numpy()})
-    return relabel(finish(manifest), labels) if labels else finish(manifest)
+                        LISTS, ("train/1/*",))
+    manifest = finish((rafdb_tree if tree else rafdb_list)(root, base))
+    return relabel(manifest, labels) if labels else manifest
+
+
+def rafdb_tree(root, base):
+    """The tree of folders 1 to 7, and the csv files that repeat it."""
+    manifest = class_tree(root, base, RAFDB, first=1)
+    label = manifest["label"].set_axis(manifest["path"].str.rsplit("/", n=1).str[-1])
+    for path in sorted(base.glob("*_labels.csv")):
+        listed = table(path, ("image", "label"))
+        wrong = listed["image"].map(label.groupby(level=0).first()) != codes(listed["label"], RAFDB, path, 1)
+        refuse(wrong, listed["image"], path, "lies in another class's folder, or nowhere; unpack the images again")
+    return manifest
+
+
+def rafdb_list(root, base):
+    """The official list, and the folder of the images that it names."""
+    path = next(base / name for name in LISTS if (base / name).exists())
+    listed = label_list(path, RAFDB)
+    folder = next((base / name for name in ("Image/aligned", "aligned", "Image/original", "original")
+                   if (base / name).is_dir()), None)
+    if folder is None:
+        raise DataError(f"{base}: no images; unpack them into Image/aligned or Image/original")
+    split = splits(listed.index.to_series().str.split("_").str[0], path)
+    file = listed.index.str.replace(".jpg", "_aligned.jpg") if folder.name == "aligned" else listed.index
+    return pd.DataFrame({"path": folder.relative_to(root).as_posix() + "/" + file,
+                         "label": listed.to_numpy(), "split": split.to_numpy()})
 
 
 def read_affectnet(root, classes=8):
@@ -103,7 +110,7 @@ def affectnet_lists(root, base, order):
         names = safe(frame["subDirectory_filePath"], path)
         part = pd.DataFrame({"path": folder.relative_to(root).as_posix() + "/" + names,
                              "label": codes(frame["expression"], order, path),
-                             "split": splits(pd.Series(path.stem, index=frame.index), path)})
+                             "split": split_of(path)})
         for side in ("x", "y", "width", "height"):
             given = frame["face_" + side]
             part["box_" + side] = pd.to_numeric(given, errors="coerce").fillna(-1e9).astype("int64")
@@ -126,7 +133,7 @@ def csv_rows(root, base, order):
                             f"commas; found {', '.join(frame.columns)[:200]}")
         paths = safe(frame[image], path).map(base.relative_to(root).joinpath).map(Path.as_posix)
         parts.append(pd.DataFrame({"path": paths, "label": codes(frame[label], order, path),
-                                   "split": splits(frame[split] if split else None, path)}))
+                                   "split": splits(frame[split], path) if split else split_of(path)}))
     if not parts:
         raise DataError(f"{base}: no csv file here; expected one with columns path, label and perhaps split")
     frame = pd.concat(parts)
@@ -152,11 +159,18 @@ def read_folder(root):
 def read_csv(root):
     """Anybody's csv files in ``root``: columns path (or image, file), label (or expression), split (or usage).
 
-    Labels are names or integers from 0 in the canonical order; paths are relative to ``root``.  Without a
-    split column the file's name decides (``train.csv``), else a fifth of each class is drawn as the test.
+    Labels are names or integers from 0 in the canonical order; paths are relative to ``root``.  Without a split column
+    the file's name decides (``train.csv``), else a fifth of each class is drawn as the test.
     """
     return finish(csv_rows(root, Path(root), EXPRESSIONS))
 
 
 READERS = {"rafdb": read_rafdb, "fer2013": read_fer2013, "ferplus": read_ferplus,
            "affectnet": read_affectnet, "folder": read_folder, "csv": read_csv}
+
+
+def reader(name):
+    """The reader of the set ``name``; a DataError that lists the names if there is none."""
+    if name not in READERS:
+        raise DataError(f"no data set is called {name!r}; there are {', '.join(READERS)}")
+    return READERS[name]

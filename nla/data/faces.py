@@ -1,12 +1,12 @@
 """Parametric faces with planted truth: we know which expressions an image shows, and how much of each.
 
 A face is drawn from facial action units, the muscle movements of the Facial Action Coding System (Ekman & Friesen
-1978). Which units make an expression, and the share of people who use them, follow Du, Tao & Martinez (2014, Compound
-facial expressions of emotion, PNAS 111:E1454, table 1) and, in lids and mouth, EMFACS (Friesen & Ekman 1983); shares
-are raised where 48 pixels would be unreadable without the unit. Everything else varies independently of the expression.
+1978). Which units make an expression, and how many people use each, is in ``action_units.csv`` with its sources, among
+them Du, Tao & Martinez (2014); everything else, in ``traits.csv``, varies independently of the expression.
 Parts are bands between two curves over a relief lit from one side, in face units (the image spans -1..1, y up)."""
 
 from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 
 import pandas as pd
@@ -21,26 +21,14 @@ RAFDB_PROPORTIONS = (1290, 281, 717, 4772, 1982, 705, 2524)  # training images p
 UNITS = {1: "inner_brow_raise", 2: "outer_brow_raise", 4: "brow_lower", 5: "lid_raise", 6: "cheek_raise",
          7: "lid_tighten", 9: "nose_wrinkle", 10: "upper_lip_raise", 12: "lip_corner_up", 15: "lip_corner_down",
          17: "chin_raise", 20: "lip_stretch", 24: "lip_press", 25: "lips_part", 26: "jaw_drop", 43: "lid_droop"}
-EXPRESSION_UNITS = {  # expression: {unit: (strength, share of people who use it)}
-    "surprise": {1: (.9, 1), 2: (1, 1), 5: (.9, .8), 25: (.8, 1), 26: (.9, 1)},
-    "fear": {1: (1, 1), 2: (.5, .6), 4: (.7, 1), 5: (1, .8), 20: (1, 1), 25: (.7, 1), 26: (.3, .33)},
-    "disgust": {9: (1, 1), 10: (1, 1), 17: (.3, .7), 4: (.6, .5), 7: (.7, .7), 25: (.6, .6)},
-    "happiness": {12: (1, 1), 6: (.9, .7), 25: (.8, .8), 26: (.3, .2)},
-    "sadness": {1: (.9, .9), 4: (.5, 1), 15: (1, 1), 17: (.5, .67), 43: (.6, .7)},
-    "anger": {4: (1, 1), 7: (.8, 1), 24: (1, .75), 5: (.5, .5), 17: (.4, .5), 10: (.4, .26), 25: (.5, .2)},
-    "neutral": {}}
+USE = pd.read_csv(Path(__file__).with_name("action_units.csv"), comment="#", index_col=["expression", "unit"])
+EXPRESSION_UNITS = {"neutral": {}} | {  # expression: {unit: (strength, share of people who use it)}
+    name: USE[["strength", "share"]].loc[name].T.to_dict("list") for name in EXPRESSIONS[:6]}
+TRAITS = pd.read_csv(Path(__file__).with_name("traits.csv"), comment="#", index_col=["group", "name"])
+IDENTITY, CAMERA, CHANCE = (TRAITS.loc[group].T.to_dict("list") for group in ("identity", "camera", "chance"))
 SKIN = torch.tensor([[.35, .22, .17], [.5, .33, .24], [.66, .47, .36], [.8, .6, .48], [.9, .72, .6], [.95, .82, .73]])
 HAIR = torch.tensor([[.1, .08, .08], [.18, .13, .1], [.33, .22, .15], [.53, .34, .2], [.78, .63, .4], [.67, .66, .66]])
 IRIS = torch.tensor([[.22, .14, .09], [.36, .24, .13], [.36, .42, .26], [.33, .49, .61]])
-IDENTITY = {  # mean and standard deviation
-    "face_w": (.69, .03), "face_h": (1, .03), "jaw": (.13, .05), "eye_x": (.315, .014), "eye_y": (.12, .015),
-    "eye_w": (.17, .012), "eye_h": (.085, .008), "brow_y": (.205, .016), "brow_t": (.055, .01), "arch": (.035, .014),
-    "nose_w": (1, .1), "nose_y": (-.21, .02), "mouth_y": (-.5, .018), "mouth_w": (.25, .016), "lips": (1, .18),
-    "hairline": (.68, .05), "part": (0, .3), "sweep": (.2, .15), "age": (.5, .2), "makeup": (0, .5), "beard": (-.7, .7)}
-CAMERA = {  # likewise, the deviations scaled by ``nuisance``
-    "yaw": (0, .035), "pitch": (0, .025), "roll": (0, .025), "zoom": (.98, .02), "pan": (0, .012), "gaze": (0, .01),
-    "lift": (0, .012), "light": (0, .3), "light_y": (.5, .1), "gain": (1, .1), "blur": (0, .003), "grain": (.01, .02)}
-CHANCE = {"long": .5, "bald": .08, "fringe": .12, "glasses": .13, "shades": .015, "hand": .05}
 FACTS = ("yaw", "pitch", "roll", "light", "blur", "grain", "beard", "fringe", "glasses", "shades", "hand")
 
 
@@ -101,7 +89,7 @@ def draw_traits(n, generator, nuisance=1.0) -> dict[str, Tensor]:
     rand = partial(torch.rand, generator=generator)
     t = {k: mean + spread * (nuisance if k in CAMERA else 1) * torch.randn(n, generator=generator).clamp(-2.2, 2.2)
          for k, (mean, spread) in (IDENTITY | CAMERA).items()}
-    t |= {k: rand(n) < p * (nuisance if k in FACTS else 1) for k, p in CHANCE.items()}
+    t |= {k: rand(n) < p * (nuisance if k in FACTS else 1) for k, (p, _) in CHANCE.items()}
     t |= {k: t[k].clamp(min=0) for k in ("age", "makeup", "beard", "blur", "grain")}
     t["makeup"], t["beard"] = t["makeup"] * (t["beard"] == 0), t["beard"] * ~t["long"]
     dice, tone, dark = rand(n, 12), 4.999 * rand(n), rand(n)

@@ -19,28 +19,25 @@ FER_FOLDERS = ("fer2013", "fer-2013", "ferplus", "fer+", "data", "images")
 def read_fer2013(root, truth=True, dedupe=True):
     """FER2013 (Goodfellow et al. 2013): 35,887 grey 48 x 48 faces; its own labels, scored on human truth.
 
-    Layouts: ``fer2013.csv``, ``icml_face_data.csv`` (or .gz), or the ``train/angry/*.jpg`` tree.  With
-    ``truth`` and FERPlus's ``fer2013new.csv`` beside the csv, ``true_label`` is the plurality of ten people's
-    votes and ``kind`` is set (:func:`with_votes`); rows whose truth is none of the seven are left out.
-    Training = train, PublicTest = val, PrivateTest = test; PublicTest is the test where there is no
-    PrivateTest.  ``dedupe`` leaves out evaluation images that an earlier split also holds.
+    Layouts: ``fer2013.csv``, ``icml_face_data.csv`` (or .gz), or the ``train/angry/*.jpg`` tree.  With ``truth`` and
+    FERPlus's ``fer2013new.csv`` beside the csv, ``true_label`` is the plurality of ten people's votes and ``kind`` is
+    set (:func:`with_votes`); rows whose truth is none of the seven are left out.  Training = train, PublicTest = val,
+    PrivateTest = test.  ``dedupe`` leaves out evaluation images that an earlier split also holds.
     """
     base, tree = locate(root, "FER2013", FER_FOLDERS, FER_CSV, ("train/angry/*", "train/anger/*"))
     votes, notes = base / "fer2013new.csv", []
     manifest = class_tree(root, base, FER2013) if tree else fer_rows(root)
     if truth and not tree and votes.exists():
         manifest, notes = with_votes(manifest, read_votes(votes, manifest), "plurality", 7)
-    if tree and dedupe:
-        manifest["key"] = digests(root, manifest["path"])
-    return finish(manifest if dedupe else manifest.drop(columns="key", errors="ignore"), notes)
+    return finish(keyed(root, manifest, dedupe), notes)
 
 
 def read_ferplus(root, protocol="plurality", classes=8, dedupe=True):
     """FERPlus (Barsoum et al. 2016): FER2013's images with the label that ten people chose by vote.
 
-    Layouts: ``fer2013new.csv`` beside FER2013's csv, or ``FER2013Train/label.csv`` with its png files.
-    ``protocol``: see :func:`plurality`.  ``classes`` 7 leaves out the rows that contempt wins.  Rows without
-    face or winner are left out, ties stay in train only; splits and ``dedupe`` as in :func:`read_fer2013`.
+    Layouts: ``fer2013new.csv`` beside FER2013's csv, or ``FER2013Train/label.csv`` with its png files.  ``protocol``:
+    see :func:`plurality`.  ``classes`` 7 leaves out the rows that contempt wins.  Rows without face or winner are
+    left out, ties stay in train only; splits and ``dedupe`` as in :func:`read_fer2013`.
     """
     base, folders = locate(root, "FERPlus", FER_FOLDERS, ("fer2013new.csv",), ("FER2013Train/label.csv",))
     if folders:
@@ -48,12 +45,11 @@ def read_ferplus(root, protocol="plurality", classes=8, dedupe=True):
         votes = pd.concat([part.assign(split=folder.name, path=folder.relative_to(root).as_posix() + "/" + safe(
             part["Image name"], folder / "label.csv")) for folder, part in parts], ignore_index=True)
         rows = votes[["path"]].assign(split=splits(votes["split"], base))
-        rows["key"] = digests(root, rows["path"]) if dedupe else ""
     else:
-        rows = fer_rows(root)
+        rows = fer_rows(root).drop(columns="label")
         votes = read_votes(base / "fer2013new.csv", rows)
-    manifest, notes = with_votes(rows.drop(columns="label", errors="ignore"), votes, protocol, classes)
-    manifest = finish(manifest if dedupe else manifest.drop(columns="key"), notes)
+    manifest, notes = with_votes(rows, votes, protocol, classes)
+    manifest = finish(keyed(root, manifest, dedupe), notes)
     manifest.attrs["rows"] = rows["split"].value_counts().to_dict()
     return manifest
 
@@ -72,10 +68,13 @@ def fer_rows(root):
                          "split": splits(frame["Usage"], path), "key": frame["pixels"]})
 
 
-def digests(root, paths):
-    """A digest of each file's bytes."""
+def keyed(root, manifest, dedupe):
+    """With ``dedupe`` the column ``key``, alike for exact copies: the pixels, or a digest of each file's bytes."""
+    if not dedupe:
+        return manifest.drop(columns="key", errors="ignore")
     try:
-        return [hashlib.blake2b((Path(root) / path).read_bytes(), digest_size=16).digest() for path in paths]
+        return manifest if "key" in manifest else manifest.assign(key=[hashlib.blake2b(
+            (Path(root) / path).read_bytes(), digest_size=16).digest() for path in manifest["path"]])
     except OSError as error:
         raise DataError(f"{error.filename}: listed but not there ({error.strerror}); unpack it again") from None
 
@@ -99,20 +98,16 @@ def read_votes(path, rows=None):
 def plurality(votes, protocol="plurality"):
     """Each row's winning expression, -1 where there is none, and whether others have as many votes.
 
-    ``plurality``: most votes; no winner if ``unknown`` or ``NF`` has more.  ``majority``: over half of all
-    votes.  ``microsoft``: over half of what is left after single votes are set to zero, as in the released
-    FERPlus training code.  Among tied expressions the first in the file's order is named.
+    ``plurality``: most votes; no winner if ``unknown`` or ``NF`` has more.  ``majority``: over half of all votes.
+    Among tied expressions the first in the file's order is named.
     """
-    if protocol not in ("plurality", "majority", "microsoft"):
-        raise DataError(f"no protocol is called {protocol!r}; there are plurality, majority, microsoft")
-    votes = votes[list(VOTES)]
-    if protocol == "microsoft":
-        votes = votes.where(votes > 1, 0)
-    faces = votes[list(FERPLUS)]
+    if protocol not in ("plurality", "majority"):
+        raise DataError(f"no protocol is called {protocol!r}; there are plurality, majority")
+    faces, others = votes[list(FERPLUS)], votes[["unknown", "NF"]]
     top = faces.max(axis=1)
-    none = (votes[["unknown", "NF"]].max(axis=1) > top) | (top == 0)
-    if protocol != "plurality":
-        none |= top * 2 <= votes.sum(axis=1)
+    none = (others.max(axis=1) > top) | (top == 0)
+    if protocol == "majority":
+        none |= top * 2 <= faces.sum(axis=1) + others.sum(axis=1)
     winner = faces.idxmax(axis=1).map(EXPRESSIONS.index).astype("int64")
     return winner.mask(none, -1), faces.eq(top, axis=0).sum(axis=1) > 1
 

@@ -1,14 +1,18 @@
 """From stored pixels to what the network sees: augmentation in batch, and the two views.
 
-Everything works on whole batches of uint8 tensors, on the device they are on, with randomness per
-sample from the generator that is passed in.
+Everything works on whole batches of uint8 tensors, on the device they are on, with randomness per sample from the
+generator that is passed in: what is drawn depends on the generator and the batch's shape, never on the pixels.
 """
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Generator, Tensor
+from torch.nn.functional import affine_grid, grid_sample
+
+CHUNK = 2**20  # values worked on at once, so that what is written is read again while still in the processor's cache
 
 
 @dataclass(frozen=True)
@@ -21,34 +25,29 @@ class Augmentation:
     erase_p: float = 0.5
     erase_area: tuple[float, float] = (0.02, 0.30)  # fraction of the image
     erase_ratio: tuple[float, float] = (0.3, 3.3)  # height / width of the erased box
+    shift: int = 0  # up to so many whole pixels each way; the border is repeated
+    crop: float = 1.0  # smallest fraction of the image cut out and enlarged again; 1 cuts nothing
     mean: tuple[float, float, float] = (0.577, 0.4494, 0.4001)
     std: tuple[float, float, float] = (0.2628, 0.2395, 0.2383)
 
 
 def normalize(images: Tensor, augmentation: Augmentation) -> Tensor:
     """uint8 (B, C, H, W) -> float32, (x / 255 - mean) / std; grey images use the channels' mean."""
-    mean, std = _channel_statistics(images, augmentation)
-    return (images.float() - mean) / std
+    mean, std = _statistics(augmentation, images.shape[1], images.device)
+    return images.float().sub_(mean).div_(std)
 
 
 def augment(images: Tensor, augmentation: Augmentation, generator: Generator) -> Tensor:
-    """A training batch: pixel noise, normalisation, flip and erasing, drawn for each sample alone.
+    """A training batch: crop and shift, pixel noise, normalisation, flip and erasing, drawn for each sample alone.
 
-    uint8 (B, C, H, W) -> float32 of the same shape. Erased pixels are 0 after normalisation, the mean
-    colour. ``generator`` must be on the images' device; it advances by the same amount for any content.
+    uint8 (B, C, H, W) -> float32 of the same shape. Erased pixels are 0 after normalisation, the mean colour.
+    ``generator`` must be on the images' device.
     """
-    batch, device = len(images), images.device
-    mean, std = _channel_statistics(images, augmentation)
-    noisy, flipped, erased, area, ratio, top, left = torch.rand(7, batch, generator=generator, device=device)
-    pixels = images.float()
-    if augmentation.noise_p > 0:
-        noise = torch.randn(images.shape, generator=generator, device=device)
-        strength = math.sqrt(augmentation.noise_variance) * (noisy < augmentation.noise_p)
-        pixels = torch.addcmul(pixels, noise, strength[:, None, None, None]).clamp_(0, 255)
-    pixels = pixels.sub_(mean).div_(std)
-    pixels = torch.where((flipped < augmentation.flip_p)[:, None, None, None], mirror(pixels), pixels)
-    boxes = _boxes(area, ratio, top, left, images.shape[-2:], augmentation)
-    return pixels.masked_fill_(boxes & (erased < augmentation.erase_p)[:, None, None, None], 0.0)
+    result = torch.empty(images.shape, device=images.device)
+    step = max(1, CHUNK // images[:1].numel())
+    for start in range(0, len(images), step):
+        result[start:start + step] = _augment(images[start:start + step], augmentation, generator)
+    return result
 
 
 def mirror(images: Tensor) -> Tensor:
@@ -61,31 +60,73 @@ def two_views(images: Tensor) -> Tensor:
     return torch.cat([images, mirror(images)])
 
 
-def _channel_statistics(images: Tensor, augmentation: Augmentation) -> tuple[Tensor, Tensor]:
-    """Mean and std on the 0..255 scale, (C, 1, 1)."""
-    pair = torch.tensor([augmentation.mean, augmentation.std], device=images.device) * 255
-    if images.shape[1] == 1:
-        pair = pair.mean(1, keepdim=True)
-    elif images.shape[1] != 3:
-        raise ValueError(f"images must have 1 or 3 channels, got shape {tuple(images.shape)}")
-    return tuple(pair[:, :, None, None])
+def _augment(images, a, generator):
+    """Products and sums of whole arrays throughout: choosing by a mask costs ten times as much."""
+    mean, std = _statistics(a, images.shape[1], images.device)
+    draws = torch.rand(7, len(images), 1, 1, 1, generator=generator, device=images.device)
+    chances = zip(draws, (a.noise_p, a.flip_p, a.erase_p))
+    noisy, flipped, erased = ((draw < chance).float() for draw, chance in chances)
+    pixels = images.float()
+    if a.shift or a.crop < 1:
+        pixels = _crop_and_shift(pixels, a, generator)
+    if a.noise_p > 0:
+        noise = _noise(images.shape, generator)
+        pixels.addcmul_(noise, math.sqrt(a.noise_variance) * noisy).clamp_(0, 255)
+    pixels.sub_(mean).div_(std)
+    pixels.lerp_(mirror(pixels), flipped)
+    return pixels.mul_(1 - erased * _boxes(draws[3:], images.shape[-2:], a))
 
 
-def _boxes(area: Tensor, ratio: Tensor, top: Tensor, left: Tensor, size: tuple[int, int],
-           augmentation: Augmentation) -> Tensor:
-    """Boxes (B, 1, H, W), bool, from uniform numbers (B,): area uniform, aspect ratio log-uniform.
+def _noise(shape, generator):
+    """Normal noise of variance 1: each value one of the 256 equally likely quantiles, picked by a random byte."""
+    count = math.prod(shape)
+    words = torch.empty(-(-count // 8), dtype=torch.int64, device=generator.device)
+    picks = words.random_(-2**63, None, generator=generator).view(torch.uint8)[:count]
+    return _quantiles(generator.device).index_select(0, picks.int()).view(shape)
+
+
+def _crop_and_shift(pixels, a, generator):
+    """A part of each image, enlarged to the whole by bilinear sampling; its place and the shift are uniform."""
+    side, *draws = torch.rand(5, len(pixels), generator=generator, device=pixels.device)
+    side = (a.crop + (1 - a.crop) * side).sqrt()
+    matrix = pixels.new_zeros(len(pixels), 2, 3)
+    for axis, length in enumerate((pixels.shape[-1], pixels.shape[-2])):
+        place, steps = 2 * draws[axis] - 1, (draws[2 + axis] * (2 * a.shift + 1)).floor() - a.shift
+        matrix[:, axis, axis], matrix[:, axis, 2] = side, (1 - side) * place + 2 * steps / length
+    grid = affine_grid(matrix, pixels.shape, align_corners=False)
+    return grid_sample(pixels, grid, padding_mode="border", align_corners=False)
+
+
+def _boxes(draws, size, a):
+    """Boxes (B, 1, H, W), 1 inside and 0 outside, from uniform numbers: area uniform, aspect ratio log-uniform.
 
     A box longer than the image is shortened to it, so very elongated large boxes lose a little area.
     """
-    height, width = size
-    low, high = augmentation.erase_area
-    area = (low + (high - low) * area) * height * width
-    low, high = (math.log(r) for r in augmentation.erase_ratio)
-    ratio = torch.exp(low + (high - low) * ratio)
-    box_height = (area * ratio).sqrt().round().clamp(1, height)
-    box_width = (area / ratio).sqrt().round().clamp(1, width)
-    y, x = torch.arange(height, device=area.device), torch.arange(width, device=area.device)
-    start_y, start_x = (top * (height - box_height + 1)).floor(), (left * (width - box_width + 1)).floor()
-    rows = (y >= start_y[:, None]) & (y < (start_y + box_height)[:, None])
-    columns = (x >= start_x[:, None]) & (x < (start_x + box_width)[:, None])
-    return rows[:, None, :, None] & columns[:, None, None, :]
+    area, ratio, *places = draws
+    area = (a.erase_area[0] + (a.erase_area[1] - a.erase_area[0]) * area) * size[0] * size[1]
+    low, high = (math.log(r) for r in a.erase_ratio)
+    root = torch.exp((low + (high - low) * ratio) / 2)
+    inside = 1
+    for place, length, side, shape in zip(places, size, (area.sqrt() * root, area.sqrt() / root), ((-1, 1), (1, -1))):
+        side, at = side.round().clamp(1, length), torch.arange(length, device=draws.device).view(shape)
+        start = (place * (length - side + 1)).floor()
+        inside = inside * ((at >= start) & (at < start + side))
+    return inside
+
+
+@lru_cache
+@torch.inference_mode(False)
+def _statistics(augmentation, channels, device):
+    """Mean and std on the 0..255 scale, (C, 1, 1)."""
+    if channels not in (1, 3):
+        raise ValueError(f"images must have 1 or 3 channels, got {channels}")
+    pair = torch.tensor([augmentation.mean, augmentation.std], device=device) * 255
+    return tuple((pair.mean(1, keepdim=True) if channels == 1 else pair)[:, :, None, None])
+
+
+@lru_cache
+@torch.inference_mode(False)
+def _quantiles(device):
+    """The 256 mid-quantiles of the normal distribution, scaled to variance 1."""
+    table = torch.special.ndtri((torch.arange(256, dtype=torch.float64) + 0.5) / 256)
+    return (table / table.std(correction=0)).float().to(device)

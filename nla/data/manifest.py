@@ -12,6 +12,7 @@ EXPRESSIONS = ("surprise", "fear", "disgust", "happiness", "sadness", "anger", "
 
 SPLITS = ("train", "val", "test")
 KINDS = ("clean", "ambiguous", "noisy")
+ALLOWED = {"label": range(len(EXPRESSIONS)), "true_label": range(len(EXPRESSIONS)), "split": SPLITS, "kind": KINDS}
 
 
 class DataError(ValueError):
@@ -20,21 +21,14 @@ class DataError(ValueError):
 
 def validate(manifest: pd.DataFrame) -> pd.DataFrame:
     """Return ``manifest`` unchanged, or raise :class:`DataError` naming the first offending row."""
-    if not len(manifest):
+    if manifest.empty:
         raise DataError("the manifest is empty: there is no image to train on or to score")
-    for column in ("label", "true_label", "split"):
-        if column not in manifest:
+    for column, allowed in ALLOWED.items():
+        if column not in manifest and column != "kind":
             raise DataError(f"the manifest has no column {column!r}; it has {list(manifest.columns)}")
-    for column in ("label", "true_label"):
-        values = manifest[column]
-        bad = ~(pd.api.types.is_integer_dtype(values) & values.between(0, len(EXPRESSIONS) - 1))
+        values = manifest.get(column, pd.Series(dtype=int))
+        bad = ~values.isin(allowed) | (column.endswith("label") and not pd.api.types.is_integer_dtype(values))
         if bad.any():
-            raise DataError(f"row {bad.idxmax()}: {column} is {values[bad.idxmax()]!r}, expected an integer "
-                            f"from 0 to {len(EXPRESSIONS) - 1} in the order {', '.join(EXPRESSIONS)}")
-    for column, allowed in (("split", SPLITS), ("kind", KINDS)):
-        if column in manifest:
-            bad = ~manifest[column].isin(allowed)
-            if bad.any():
-                raise DataError(f"row {bad.idxmax()}: {column} is {manifest[column][bad.idxmax()]!r}, "
-                                f"expected one of {', '.join(allowed)}")
+            raise DataError(f"row {bad.idxmax()}: {column} is {values[bad.idxmax()]!r}, expected one of "
+                            f"{', '.join(map(str, allowed))} (labels are integers: {', '.join(EXPRESSIONS)})")
     return manifest

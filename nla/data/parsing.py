@@ -11,9 +11,9 @@ from .manifest import EXPRESSIONS, DataError, validate
 IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 SYNONYMS = {"surprised": "surprise", "fearful": "fear", "disgusted": "disgust", "happy": "happiness",
             "sad": "sadness", "angry": "anger", "contemptuous": "contempt"}
-SPLIT_NAMES = {"train": ("train", "training", "train_set", "fer2013train"),
-               "val": ("val", "valid", "validation", "val_set", "publictest", "fer2013valid"),
-               "test": ("test", "testing", "test_set", "privatetest", "fer2013test")}
+SPLIT_NAMES = {name: split for split, names in {
+    "train": "train training train_set fer2013train", "val": "val valid validation val_set publictest fer2013valid",
+    "test": "test testing test_set privatetest fer2013test"}.items() for name in names.split()}
 TWO_SPLITS = "there is no third split: the second (PublicTest, validation) is the test"
 
 
@@ -73,8 +73,7 @@ def label_list(path, order=EXPRESSIONS, first=1):
     if lines.empty:
         raise DataError(f"{path}: the list is empty; expected one 'name label' a line")
     parts = lines.str.rsplit(n=1, expand=True).reindex(columns=[0, 1])
-    wrong = parts[1].isna() | parts[0].str.contains(r"[,;]$")
-    refuse(wrong, lines, path, "is not 'name label' separated by a blank")
+    refuse(parts[1].isna() | parts[0].str.contains(r"[,;]$"), lines, path, "is not 'name label' separated by a blank")
     names = safe(parts[0].str.strip(), path).str.replace("_aligned", "")
     refuse(names.duplicated(), names, path, "is listed twice; keep one of the lines")
     return codes(parts[1], order, path, first).set_axis(names)
@@ -87,14 +86,6 @@ def safe(names, path):
     return names
 
 
-def image_names(manifest):
-    """What a list calls each image: the file's name without ``_aligned``, or the path, or the row."""
-    if "path" not in manifest:
-        return manifest["row"].astype(str)
-    names = manifest["path"].str.rsplit("/", n=1).str[-1].str.replace("_aligned", "")
-    return names if names.is_unique else manifest["path"]
-
-
 def codes(values, order, path, first=0):
     """Map labels, ``first``, ``first + 1``, ... or the names in ``order``, to canonical integers.
 
@@ -102,8 +93,7 @@ def codes(values, order, path, first=0):
     """
     meaning = {name: EXPRESSIONS.index(name) if name in EXPRESSIONS else -1 for name in order}
     meaning |= {synonym: meaning[name] for synonym, name in SYNONYMS.items() if name in order}
-    if first is not None:
-        meaning |= {str(first + i): meaning[name] for i, name in enumerate(order)}
+    meaning |= {str(first + i): meaning[name] for i, name in enumerate(order) if first is not None}
     result = values.str.strip().str.lower().map(meaning)
     numbers = "" if first is None else f"{first} to {first + len(order) - 1}, or "
     refuse(result.isna(), values, path, f"is no label; expected {numbers}{', '.join(order)}")
@@ -111,17 +101,15 @@ def codes(values, order, path, first=0):
 
 
 def splits(values, path):
-    """Map names of splits (Training, PublicTest, val_set, ...) to train, val and test.
-
-    ``values`` None: the one split that the file's name speaks of, or None.
-    """
-    meaning = {name: key for key, names in SPLIT_NAMES.items() for name in names}
-    if values is None:
-        words = re.split("[^a-z]+", path.stem.lower())
-        return next((meaning[word] for word in words if word in meaning), None)
-    result = values.str.strip().str.lower().map(meaning)
+    """Map names of splits (Training, PublicTest, val_set, ...) to train, val and test."""
+    result = values.str.strip().str.lower().map(SPLIT_NAMES)
     refuse(result.isna(), values, path, "is no split; expected train, val, test, Training, PublicTest, ...")
     return result
+
+
+def split_of(path):
+    """The split that a file's name speaks of (``affectnet_train.csv``), or None."""
+    return next((SPLIT_NAMES[word] for word in re.split("[^a-z]+", path.stem.lower()) if word in SPLIT_NAMES), None)
 
 
 def class_tree(root, base, order, first=None):

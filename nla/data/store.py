@@ -1,51 +1,49 @@
 """Pixels: decoding a manifest's images, and the packed store that keeps them as one array on disk.
 
-A store is ``<what>-<state>.npy`` (N, C, H, W) and a ``.json`` with a checksum per block.  *what* hashes root,
-names, boxes and the size asked for, *state* the sources' sizes and times: a stale store is told by its name,
-a damaged or unfinished one by its checksums, and either is mended.  Memory stays bounded: a block is decoded,
+A store is ``<what>-<state>.npy`` (N, C, H, W) and ``.sums.npy``, a checksum per block.  *what* hashes root, names,
+boxes and the size asked for, *state* the sources' sizes and times: a stale store is told by its name, damaged or
+missing blocks by their checksums, and only they are decoded again.  Memory stays bounded: a block is decoded,
 written and forgotten, and the array comes back memory-mapped.
 """
 
 import hashlib
-import json
 import os
 import zlib
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import PIL
 import torch
+from filelock import FileLock
+from joblib import Parallel, delayed
 from PIL import Image, ImageOps
 
-from .datasets import READERS
+from .datasets import reader
 from .ferplus import fer2013_csv
 from .manifest import DataError
 from .parsing import table
 
-VERSION, BLOCK, LARGEST = 1, 512, 64_000_000
+VERSION, BLOCK, LARGEST = 2, 512, 64_000_000
 
 
 def load(name, root=None, size=None, channels=None, cache=None, **options):
     """Read the set ``name`` under ``root``: (images uint8 (N, C, H, W), manifest), row i for image i.
 
-    ``root`` defaults to the environment variable ``NLA_DATA_ROOT``, else ``data``.  ``cache``, a folder,
-    keeps the pixels packed there (:func:`pack`); ``options`` go to the reader ``read_<name>``.
+    ``root`` defaults to the environment variable ``NLA_DATA_ROOT``, else ``data``.  ``cache``, a folder, keeps the
+    pixels packed there, and they come memory-mapped (:func:`pack`); ``options`` go to the reader ``read_<name>``.
     """
-    if name not in READERS:
-        raise DataError(f"no data set is called {name!r}; there are {', '.join(READERS)}")
     root = root or os.environ.get("NLA_DATA_ROOT", "data")
-    manifest = READERS[name](root, **options)
+    manifest = reader(name)(root, **options)
     if cache:
         return pack(root, manifest, cache, size, channels), manifest
     return read_pixels(root, manifest, size, channels), manifest
 
 
-def open_image(path, box):
+def open_image(path, box=None):
     """A PIL image of mode L or RGB from a file of any mode.
 
-    16-bit grey keeps its upper eight bits, CMYK, palette and alpha become RGB, rotated photographs are set
-    upright, and ``box`` (x, y, width, height), if given, is cut out.
+    16-bit grey keeps its upper eight bits, CMYK, palette and alpha become RGB, rotated photographs are set upright,
+    and ``box`` (x, y, width, height), if given, is cut out.
     """
     with Image.open(path) as image:
         if image.width * image.height > LARGEST:
@@ -57,11 +55,10 @@ def open_image(path, box):
             raise ValueError("its pixels are fractions of unknown range; save it as 8-bit")
         image = image.convert("L" if image.mode in ("1", "L", "LA") else "RGB")
     if box is not None:
-        x, y, right, low = max(box[0], 0), max(box[1], 0), box[0] + box[2], box[1] + box[3]
-        right, low = min(right, image.width), min(low, image.height)
-        if x >= right or y >= low:
-            raise ValueError(f"the face box {[int(edge) for edge in box]} lies outside the image")
-        image = image.crop((x, y, right, low))
+        edges = np.clip([box[0], box[1], box[0] + box[2], box[1] + box[3]], 0, image.size * 2)
+        if (edges[:2] >= edges[2:]).any():
+            raise ValueError(f"the face box {box.tolist()} lies outside the image")
+        image = image.crop(edges.tolist())
     return image
 
 
@@ -81,11 +78,9 @@ def decoder(root, manifest, size=None, channels=None):
     ``size`` resizes to size x size; ``channels`` is 1 or 3, by default what the file has.
     """
     if "row" in manifest:
-        path, rows = fer2013_csv(root), manifest["row"].to_numpy()
-        texts = table(path, ("pixels",))["pixels"].to_numpy(object)
-        if rows.max() >= len(texts):
-            raise DataError(f"{path}: {len(texts)} rows, but the manifest has row {rows.max()}; read it again")
-        sources = [(path, f"line {row + 2}") for row in rows]
+        path = fer2013_csv(root)
+        texts = table(path, ("pixels",))["pixels"].reindex(manifest["row"] + 2, fill_value="").to_numpy(object)
+        sources = [(path, f"line {row + 2}") for row in manifest["row"]]
     else:
         sources = [(os.path.join(root, path), f"row {row}") for row, path in manifest["path"].items()]
         boxes = manifest.filter(like="box_").to_numpy() if "box_x" in manifest else [None] * len(sources)
@@ -93,47 +88,37 @@ def decoder(root, manifest, size=None, channels=None):
     def read(i):
         path, where = sources[i]
         try:
-            image = parse_pixels(texts[rows[i]]) if "row" in manifest else open_image(path, boxes[i])
+            image = parse_pixels(texts[i]) if "row" in manifest else open_image(path, boxes[i])
             if channels:
                 image = image.convert("L" if channels == 1 else "RGB")
             if size and image.size != (size, size):
                 image = image.resize((size, size), Image.Resampling.BILINEAR)
         except Exception as error:  # a damaged file can make a decoder raise anything
-            raise DataError(f"{path}, {where}: not a whole image ({error}); copy it again or leave it out") \
-                from None
+            raise DataError(f"{path}, {where}: not a whole image ({error}); copy it again or leave it out") from None
         pixels = np.asarray(image)
-        return pixels[None] if pixels.ndim == 2 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
+        return np.ascontiguousarray(np.atleast_3d(pixels).transpose(2, 0, 1))
 
     return read
 
 
-def blocks(root, manifest, size, channels, wanted=lambda start: True):
-    """Decode in parallel; yield (start, images uint8 (b, C, H, W)) for each block that is ``wanted``."""
-    read, count = decoder(root, manifest, size, channels), len(manifest)
-    first = read(0)
-
-    def several(at, end):  # enough for a thread to be worth its while
-        return [read(i) for i in range(at, min(at + 64, end))]
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for start in filter(wanted, range(0, count, BLOCK)):
-            end = min(start + BLOCK, count)
-            images = [image for part in pool.map(several, range(start, end, 64), [end] * BLOCK) for image in part]
-            for i, image in enumerate(images):
-                if image.shape != first.shape:
-                    raise DataError(f"row {start + i}: the image is {image.shape} (channels, height, width), "
-                                    f"the first is {first.shape}; give a size and channels to make them alike")
-            yield start, np.stack(images)
+def blocks(root, manifest, size, channels, starts):
+    """Decode in parallel; yield (start, images uint8 (b, C, H, W)) for the block at each of ``starts``."""
+    read, shape = decoder(root, manifest, size, channels), None
+    for start in starts:
+        several = range(start, min(start + BLOCK, len(manifest)))
+        images = Parallel(-1, "threading", batch_size=64)(delayed(read)(i) for i in several)
+        shape = shape or (images[0] if start == 0 else read(0)).shape
+        for i, image in zip(several, images):
+            if image.shape != shape:
+                raise DataError(f"row {i}: the image is {image.shape} (channels, height, width), the first is "
+                                f"{shape}; give a size and channels to make them alike")
+        yield start, np.stack(images)
 
 
 def read_pixels(root, manifest, size=None, channels=None):
     """Decode all images of ``manifest`` under ``root`` into memory: a uint8 tensor (N, C, H, W)."""
-    result = torch.empty(0)
-    for start, images in blocks(root, manifest, size, channels):
-        if start == 0:
-            result = torch.empty((len(manifest), *images.shape[1:]), dtype=torch.uint8)
-        result[start:start + BLOCK] = torch.from_numpy(images)
-    return result
+    starts = range(0, len(manifest), BLOCK)
+    return torch.from_numpy(np.concatenate([part for _, part in blocks(root, manifest, size, channels, starts)]))
 
 
 def store_name(root, manifest, size, channels):
@@ -141,52 +126,56 @@ def store_name(root, manifest, size, channels):
     sources = [fer2013_csv(root)] if "row" in manifest else [os.path.join(root, path) for path in manifest["path"]]
     columns = manifest[[name for name in manifest if name in ("row", "path") or name.startswith("box_")]]
     what = f"{Path(root).resolve()} {size} {channels}\n{columns.to_csv(index=False)}"
-    state = f"{VERSION} {BLOCK} {PIL.__version__}"
     try:
-        stats = [(stat.st_size, stat.st_mtime_ns) for stat in map(os.stat, sources)]
+        state = f"{VERSION} {BLOCK} {PIL.__version__} {[(s.st_size, s.st_mtime_ns) for s in map(os.stat, sources)]}"
     except OSError as error:
-        raise DataError(f"{error.filename}: listed but not there ({error.strerror}); `nla data check` lists all "
-                        f"that is missing") from None
-    return [hashlib.blake2b(text.encode(), digest_size=8).hexdigest() for text in (what, f"{state} {stats}")]
+        raise DataError(f"{error.filename}: listed but not there ({error.strerror}); `nla data check` lists all that "
+                        f"is missing") from None
+    return [hashlib.blake2b(text.encode(), digest_size=8).hexdigest() for text in (what, state)]
 
 
 def pack(root, manifest, folder, size=None, channels=None, progress=lambda done, total: None):
-    """Decode once into ``folder``; return the memory-mapped uint8 tensor (N, C, H, W).
+    """Decode once into ``folder``; return the memory-mapped uint8 tensor (N, C, H, W), whose pages are read on use.
 
-    Blocks that are there and whole are kept, so that a second call only checks and an interrupted one goes
-    on; stale stores of the same images are removed.  ``progress(done, total)`` counts images.
+    Blocks that are there and whole are kept, so that a second call only checks and an interrupted one goes on; stale
+    stores of the same images are removed.  Another process that packs the same images is waited for.
+    ``progress(done, total)`` counts images.
     """
     folder, count = Path(folder), len(manifest)
     what, state = store_name(root, manifest, size, channels)
-    whole, part, log = (folder / f"{what}-{state}{end}" for end in (".npy", ".npy.part", ".json"))
+    store, log = folder / f"{what}-{state}.npy", folder / f"{what}-{state}.sums.npy"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for stale in set(folder.glob(f"{what}-*")) - {whole, part, log}:
-            stale.unlink()
-        target = whole if whole.exists() else part
-        sums = whole_blocks(target, log)
-        if len(sums) < -(-count // BLOCK):
-            for start, images in blocks(root, manifest, size, channels, lambda start: str(start) not in sums):
-                if not sums:
-                    np.lib.format.open_memmap(target, "w+", np.uint8, (count, *images.shape[1:]))
-                with open(target, "r+b") as file:
-                    file.seek(np.load(target, mmap_mode="r").offset + start * images[0].nbytes)
-                    file.write(images)
-                sums[str(start)] = zlib.crc32(images)
-                log.with_suffix(".tmp").write_text(json.dumps(sums))
-                os.replace(log.with_suffix(".tmp"), log)
+        with FileLock(folder / f"{what}.lock"):
+            for stale in set(folder.glob(f"{what}-*")) - {store, log}:
+                stale.unlink()
+            whole = whole_blocks(store, log, count)
+            for start, images in blocks(root, manifest, size, channels, np.flatnonzero(~whole) * BLOCK):
+                if not whole.any():
+                    np.lib.format.open_memmap(store, "w+", np.uint8, (count, *images.shape[1:]))
+                    np.lib.format.open_memmap(log, "w+", np.uint32, whole.shape)
+                write(store, start, images)
+                write(log, start // BLOCK, np.array([zlib.crc32(images)], np.uint32))
+                whole[start // BLOCK] = True
                 progress(min(start + BLOCK, count), count)
-        os.replace(target, whole)
     except OSError as error:
         raise DataError(f"{folder}: cannot keep the packed pixels there ({error}); free space or choose another "
                         f"folder") from None
-    return torch.from_numpy(np.load(whole, mmap_mode="c"))
+    return torch.from_numpy(np.load(store, mmap_mode="c"))
 
 
-def whole_blocks(target, log):
-    """The checksums in ``log`` of those blocks of ``target`` that still have them, by first row."""
+def write(path, at, values):
+    """Write ``values`` into the npy file, from its row ``at`` on, without mapping it."""
+    with open(path, "r+b") as file:
+        file.seek(np.load(path, mmap_mode="r").offset + at * values[0].nbytes)
+        file.write(values)
+
+
+def whole_blocks(store, log, count):
+    """Which blocks of the store still have their checksums, a bool for each; none where a file is damaged."""
+    starts = range(0, count, BLOCK)
     try:
-        return {start: crc for start, crc in json.loads(log.read_text()).items() if crc == zlib.crc32(
-            np.load(target, mmap_mode="r")[int(start):int(start) + BLOCK])}
-    except (OSError, EOFError, ValueError, AttributeError):
-        return {}
+        sums = [zlib.crc32(np.load(store, mmap_mode="r")[start:start + BLOCK]) for start in starts]
+        return np.array(sums, np.uint32) == np.load(log).reshape(len(starts))
+    except Exception:  # a damaged header can make numpy raise anything
+        return np.zeros(len(starts), bool)

@@ -1,0 +1,157 @@
+"""Augmentation in batch against one image at a time, and packing against a plain loop, in one run.
+
+    python tests/benchmarks/bench_images.py --out bench_images.csv
+    python tests/benchmarks/bench_images.py --faces 283901     packs so many generated faces and trains on them
+
+The plain pipelines do what training needs of each image, both views included, with PIL and torchvision's transforms:
+``memory`` starts from decoded images, ``jpeg`` decodes each from bytes in memory. Repetitions alternate, so that a
+busy machine slows all of them; the ratio is taken within each repetition. Spread: the quartiles.
+"""
+
+import argparse
+import io
+import math
+import os
+import resource
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from PIL import Image
+from torchvision.transforms import v2
+
+from nla.data import make_faces, pack, read_folder
+from nla.data.images import Augmentation, augment, two_views
+
+RECIPE = Augmentation()
+PLAIN = v2.Compose([
+    v2.ToImage(), v2.ToDtype(torch.float32, scale=True),
+    v2.RandomApply([v2.GaussianNoise(0.0, math.sqrt(RECIPE.noise_variance) / 255)], RECIPE.noise_p),
+    v2.Normalize(RECIPE.mean, RECIPE.std), v2.RandomHorizontalFlip(RECIPE.flip_p),
+    v2.RandomErasing(RECIPE.erase_p, RECIPE.erase_area, RECIPE.erase_ratio)])
+
+
+def plain(pictures):
+    """(2B, C, H, W) from a list of PIL images or of JPEG bytes, one at a time."""
+    opened = (Image.open(io.BytesIO(p)) if isinstance(p, bytes) else p for p in pictures)
+    views = [PLAIN(picture) for picture in opened]
+    return torch.stack(views + [v2.functional.horizontal_flip(view) for view in views])
+
+
+def jpeg(picture):
+    stream = io.BytesIO()
+    picture.save(stream, "jpeg", quality=95)
+    return stream.getvalue()
+
+
+def seconds(call):
+    began = time.perf_counter()
+    call()
+    return time.perf_counter() - began
+
+
+def compare(calls, repetitions, images, **facts):
+    """Time the ``calls`` in turn; one row each: images per second and the ratio of the first to it, with quartiles."""
+    for call in calls.values():
+        call()
+    times = pd.DataFrame([{name: seconds(call) for name, call in calls.items()} for _ in range(repetitions)])
+    first = times.columns[0]
+    for name in times:
+        speed, ratio = images / times[name], times[name] / times[first]
+        yield facts | {"what": name, "images": images, "n": repetitions, "images_per_s": speed.median(),
+                       "images_per_s_q1": speed.quantile(.25), "images_per_s_q3": speed.quantile(.75),
+                       "times_slower": ratio.median(), "times_slower_q1": ratio.quantile(.25),
+                       "times_slower_q3": ratio.quantile(.75)}
+
+
+def augmentation(size, batch, repetitions):
+    images = make_faces(batch, 0, size)[0]
+    pictures = [Image.fromarray(image.permute(1, 2, 0).numpy()) for image in images]
+    files, generator = [jpeg(picture) for picture in pictures], torch.Generator().manual_seed(0)
+    yield from compare({"batched": lambda: two_views(augment(images, RECIPE, generator)),
+                        "plain, memory": lambda: plain(pictures), "plain, jpeg": lambda: plain(files)},
+                       repetitions, batch, part="augmentation", size=size)
+
+
+def packing(size, count, repetitions):
+    """``pack`` of JPEG files, checksums and array on disk included, against decoding them one by one into an array."""
+    with tempfile.TemporaryDirectory() as folder:
+        for i, image in enumerate(make_faces(count, 0, size)[0]):
+            path = Path(folder, "faces", ("happy", "angry")[i % 2], f"{i}.jpg")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(jpeg(Image.fromarray(image.permute(1, 2, 0).numpy())))
+        manifest, stores = read_folder(f"{folder}/faces"), iter(range(10**6))
+
+        def loop():
+            whole = np.empty((count, 3, size, size), np.uint8)
+            for i, path in enumerate(manifest["path"]):
+                whole[i] = np.asarray(Image.open(f"{folder}/faces/{path}").convert("RGB")).transpose(2, 0, 1)
+
+        yield from compare({"pack": lambda: pack(f"{folder}/faces", manifest, f"{folder}/{next(stores)}"),
+                            "plain loop": loop}, repetitions, count, part="packing", size=size)
+
+
+def memory():
+    """Resident memory in GB: of the process's own (anonymous), of mapped files, and the peak of both."""
+    status = dict(line.split(":") for line in Path("/proc/self/status").read_text().splitlines())
+    now = {name: int(status[key].split()[0]) / 2**20 for name, key in (("anonymous", "RssAnon"), ("files", "RssFile"))}
+    return now | {"peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20}
+
+
+def many(count, size, folder):
+    """Write ``count`` different faces as JPEG files, pack them, and run an epoch of augmentation over the store."""
+    drawn = make_faces(2000, 0, size)[0].permute(0, 2, 3, 1).numpy()
+    for i in range(len(list(Path(folder).glob("faces/train/*/*"))), count):  # go on where an earlier call stopped
+        face = drawn[i % 2000].copy()
+        face[:8, :8] = [i // 2000 >> 4 << 4, (i // 2000 & 15) << 4, 0]  # a corner that tells the repetitions apart
+        path = Path(folder, "faces", "train", ("happy", "angry", "sad")[i % 3], f"{i // 1000}_{i % 1000}.jpg")
+        if i < 3:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(face).save(path, quality=95)
+    steps, began = [{"step": "start"} | memory()], time.perf_counter()
+
+    def step(name):
+        nonlocal began
+        steps.append({"step": name, "seconds": time.perf_counter() - began} | memory())
+        began = time.perf_counter()
+
+    began = time.perf_counter()
+    manifest = read_folder(f"{folder}/faces")
+    step("read")
+    pack(f"{folder}/faces", manifest, f"{folder}/packed")
+    step("pack")
+    packed = pack(f"{folder}/faces", manifest, f"{folder}/packed")
+    step("open again, checksums verified")
+    generator = torch.Generator().manual_seed(0)
+    for rows in torch.randperm(count, generator=generator).split(256):
+        two_views(augment(packed[rows], RECIPE, generator))
+    step("an epoch of random batches, augmented")
+    return pd.DataFrame(steps).assign(images=count, size=size)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, help="a csv for the table")
+    parser.add_argument("--repetitions", type=int, default=15)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--faces", type=int, help="measure memory with so many faces instead")
+    parser.add_argument("--folder", type=Path, help="with --faces: where to write them, and leave them")
+    options = parser.parse_args()
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", os.cpu_count())))
+    if options.faces:
+        with tempfile.TemporaryDirectory() as folder:
+            table = many(options.faces, 48, options.folder or folder)
+    else:
+        table = pd.DataFrame([row for size in (48, 224) for row in (
+            *augmentation(size, options.batch, options.repetitions),
+            *packing(size, 2000 if size == 48 else 300, max(3, options.repetitions // 3)))])
+    print(table.to_string(index=False, float_format="{:.3g}".format))
+    if options.out:
+        table.to_csv(options.out, index=False)
+
+
+if __name__ == "__main__":
+    main()
