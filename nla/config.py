@@ -6,11 +6,12 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from nla.baselines import LOSSES
 from nla.data.images import Augmentation
 from nla.losses import VARIANTS
 from nla.naw import NAW
 
-CHOICES = {"loss": ("nla", "cross_entropy"), "variant": VARIANTS, "precision": ("auto", "float32", "bf16"),
+CHOICES = {"loss": tuple(LOSSES), "variant": VARIANTS, "precision": ("auto", "float32", "bf16"),
            "model": ("small_resnet", "resnet18", "resnet50")}
 
 
@@ -27,6 +28,7 @@ class Config:
     test_faces: int = 1000
     ambiguous: float = 0.2  # share of ambiguous built-in faces
     noise: float = 0.0  # share of training labels replaced by another class
+    validation: float = 0.0  # share of the training images held out, if no split is
     imbalance: float = 1.0  # n_max / n_min imposed on the training set; 1 leaves it alone
     # method
     loss: str = "nla"  # nla, cross_entropy

@@ -17,6 +17,7 @@ released_v1    coupled over the batch,         Bhattacharyya distance, sum over 
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -42,39 +43,69 @@ class LossTerms(NamedTuple):
         return {name: value.detach() for name, value in facts.items()}
 
 
-class NLALoss(nn.Module):
-    """lambda (1 + w*) CE + (1 - lambda) L_reg over a batch; see the table above for the variants.
+class Method(nn.Module):
+    """What the training loop asks of a method; NLA and everything that it is compared with.
 
-    ``checked`` verifies the inputs (ValueError on NaN, on targets out of range, on wrong shapes); on a
-    GPU that waits for the device at every call, so a training loop turns it off.
+    ``views`` is 1, or 2 where the mirror images are passed through the model as well. ``checked`` verifies
+    the inputs (ValueError on NaN, on targets out of range, on wrong shapes); on a GPU that waits for the
+    device at every call, so a training loop turns it off.
     """
+
+    views = 1
+
+    def __init__(self, naw: NAW | None = None, checked: bool = True):
+        super().__init__()
+        self.naw, self.checked = naw or NAW(), checked
+
+    def attach(self, model: nn.Module, labels: Tensor) -> None:
+        """Called once before training, with the model and the labels (N,) of the training set.
+
+        Here a method makes what depends on them: class counts, a memory of N samples, layers of its own.
+        """
+
+    def on_outputs(self, first, second, targets: Tensor, progress: float, rows: Tensor) -> LossTerms:
+        """The loss from the model's ``Output`` on each view (``second``: None with one view).
+
+        ``rows`` (B,) says which of the N training samples these are.
+        """
+        return self(first.logits, second and second.logits, targets, progress)
+
+    def observe(self, logits: Tensor, flipped_logits: Tensor | None, targets: Tensor, progress: float,
+                coupled: bool = False) -> LossTerms:
+        """Terms with the mean cross-entropy for a total, and with what NAW would weigh at these scores."""
+        for view in (logits, flipped_logits) if self.checked else ():
+            if view is not None:
+                check(view, targets)
+        logits = in_float32(logits)
+        cross_entropy = F.cross_entropy(logits, targets, reduction="none")
+        scores = scores_of(logits.softmax(1), targets)
+        weight = self.naw.weights(scores, progress, coupled)
+        both = flipped_logits is not None
+        divergence = js_divergence(logits, flipped_logits) if both else torch.full_like(weight, torch.nan)
+        return LossTerms(cross_entropy.mean(), weight, cross_entropy, divergence, scores)
+
+
+class NLALoss(Method):
+    """lambda (1 + w*) CE + (1 - lambda) L_reg over a batch; see the table above for the variants."""
 
     views = 2
 
-    def __init__(self, lam: float = 0.5, naw: NAW | None = None, variant: str = "paper",
-                 checked: bool = True):
-        super().__init__()
+    def __init__(self, lam: float = 0.5, naw: NAW | None = None, variant: str = "paper", checked: bool = True):
+        super().__init__(naw, checked)
         if variant not in VARIANTS:
             raise ValueError(f"unknown variant {variant!r}; expected one of {', '.join(VARIANTS)}")
         if not 0 <= lam <= 1:
             raise ValueError(f"lam must be in [0, 1], got {lam}")
-        self.lam, self.naw, self.variant, self.checked = lam, naw or NAW(), variant, checked
+        self.lam, self.variant = lam, variant
 
     def forward(self, logits: Tensor, flipped_logits: Tensor, targets: Tensor, progress: float) -> LossTerms:
         """Logits of both views (B, K), targets (B,) integers, progress = epoch / epochs in [0, 1]."""
-        if self.checked:
-            check(logits, targets)
-            check(flipped_logits, targets)
-        logits = in_float32(logits)
-        cross_entropy = F.cross_entropy(logits, targets, reduction="none")
-        scores = scores_of(logits.softmax(1), targets)
-        weight = self.naw.weights(scores, progress, coupled=self.variant == "released_v1")
+        terms = self.observe(logits, flipped_logits, targets, progress, coupled=self.variant == "released_v1")
         if self.variant == "paper":
-            weight, divergence = weight.detach(), js_divergence(logits, flipped_logits)
-            regularizer = divergence.mean()
+            terms = terms._replace(weight=terms.weight.detach())
+            regularizer = terms.divergence.mean()
         else:
-            divergence = released_divergence(logits, flipped_logits)
-            regularizer = divergence.sum()
-        weighted = ((1 + weight) * cross_entropy).mean()
-        total = self.lam * weighted + (1 - self.lam) * regularizer
-        return LossTerms(total, weight, cross_entropy, divergence, scores)
+            terms = terms._replace(divergence=released_divergence(logits, flipped_logits))
+            regularizer = terms.divergence.sum()
+        weighted = ((1 + terms.weight) * terms.cross_entropy).mean()
+        return terms._replace(total=self.lam * weighted + (1 - self.lam) * regularizer)

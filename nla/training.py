@@ -23,11 +23,11 @@ from torch import Generator, Tensor, nn
 from tqdm import tqdm
 
 from nla import data, models
-from nla.baselines import CrossEntropyLoss
+from nla.baselines import build
 from nla.config import Config
 from nla.data.images import augment, mirror, normalize, two_views
 from nla.dynamics import FORMAT, Run, atomic, read_run, snapshot_epochs, write_arrays, write_json, write_table
-from nla.losses import NLALoss
+from nla.losses import Method
 from nla.metrics import accuracies
 
 TEST_SEED = 1_000_003  # the built-in test faces are the same for every run
@@ -38,38 +38,41 @@ class State:
     """What changes during a run, and so what a checkpoint holds."""
 
     model: nn.Module
+    method: Method
     optimizer: torch.optim.Optimizer
     schedule: torch.optim.lr_scheduler.LRScheduler
     history: list[dict]  # the rows of epochs.csv so far
 
     def save(self, path: Path) -> None:
         with atomic(path) as temporary:
-            torch.save({"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(),
+            torch.save({"model": self.model.state_dict(), "method": self.method.state_dict(), "optimizer": self.optimizer.state_dict(),
                         "schedule": self.schedule.state_dict(), "history": self.history}, temporary)
 
     def load(self, path: Path) -> None:
         content = torch.load(path, map_location="cpu", weights_only=True)
-        for part in ("model", "optimizer", "schedule"):
+        for part in ("model", "method", "optimizer", "schedule"):
             getattr(self, part).load_state_dict(content[part])
         self.history = content["history"]
 
 
-def fit(config: Config, folder: str | Path | None = None, progress: bool = True) -> Run:
+def fit(config: Config, folder: str | Path | None = None, progress: bool = True,
+        loaded: tuple[Tensor, pd.DataFrame] | None = None) -> Run:
     """Train, recording into ``folder`` (default: ``config.folder``), and return the run.
 
     A finished run with the same config is read, not repeated; an unfinished one is continued from its
-    last whole epoch. ValueError if the folder holds a run of another config.
+    last whole epoch. ValueError if the folder holds a run of another config. ``loaded``: what
+    ``load_data(config)`` gives, for a caller that has it already.
     """
     folder = Path(folder) if folder else config.folder
     if finished(folder, config):
         return read_run(folder)
     device = pick_device(config.device)
-    images, manifest = load_data(config, progress)
+    images, manifest = loaded or load_data(config, progress)
     classes = data.EXPRESSIONS[:max(7, 1 + int(manifest[["label", "true_label"]].to_numpy().max()))]
     images, labels = images.to(device), torch.tensor(manifest["label"].to_numpy(), device=device)
     train = torch.tensor(np.flatnonzero(manifest["split"] == "train"))
     probe, held_out = probe_rows(manifest, config.probe), np.flatnonzero(manifest["split"] != "train")
-    state, loss = prepare(config, len(classes), images.shape[1], device), make_loss(config)
+    state = prepare(config, len(classes), images.shape[1], device, labels[train.to(device)])
     write_json(folder / "config.json", dataclasses.asdict(config))
     write_table(folder / "manifest.parquet", manifest)
     if (folder / "checkpoint.pt").is_file():
@@ -86,11 +89,11 @@ def fit(config: Config, folder: str | Path | None = None, progress: bool = True)
         if epoch in snapshots:
             snapshot(epoch)
         began = time.perf_counter()
-        samples = train_epoch(state, loss, images, labels, train, epoch, config, bar)
+        samples = train_epoch(state, images, labels, train, epoch, config, bar)
         predictions = predict(state.model, images, held_out, config, classes)
         write_table(folder / f"dynamics/epoch_{epoch:03d}.parquet", samples)
         write_table(folder / f"predictions/epoch_{epoch:03d}.parquet", predictions)
-        state.history.append(epoch_row(epoch, samples, predictions, manifest, classes, state, loss, config)
+        state.history.append(epoch_row(epoch, samples, predictions, manifest, classes, state, config)
                              | {"seconds": time.perf_counter() - began})
         state.schedule.step()
         write_table(folder / "epochs.csv", pd.DataFrame(state.history))
@@ -105,20 +108,21 @@ def fit(config: Config, folder: str | Path | None = None, progress: bool = True)
     return read_run(folder)
 
 
-def train_epoch(state: State, loss: nn.Module, images: Tensor, labels: Tensor, train: Tensor, epoch: int,
+def train_epoch(state: State, images: Tensor, labels: Tensor, train: Tensor, epoch: int,
                 config: Config, bar: tqdm) -> pd.DataFrame:
     """One pass over the training rows; returns the per-sample record in the order of the rows."""
     device, order = images.device, torch.randperm(len(train), generator=seeded(config.seed, epoch, "order"))
     generator = seeded(config.seed, epoch, "augmentation", device)
     rows, record = train[order], []
     state.model.train()
-    for batch in rows.to(device).split(config.batch_size):
+    two = state.method.views == 2
+    for positions, batch in zip(order.to(device).split(config.batch_size), rows.to(device).split(config.batch_size)):
         views = augment(images[batch], config.augmentation, generator)
-        views = two_views(views) if loss.views == 2 else views
+        views = two_views(views) if two else views
         with autocast(config, device):
-            logits = state.model(views.contiguous(memory_format=torch.channels_last)).logits
-        first, second = logits.chunk(2) if loss.views == 2 else (logits, None)
-        terms = loss(first, second, labels[batch], epoch / config.epochs)
+            output = state.model(views.contiguous(memory_format=torch.channels_last))
+        first, second = map(models.Output._make, zip(*(part.chunk(2) for part in output))) if two else (output, None)
+        terms = state.method.on_outputs(first, second, labels[batch], epoch / config.epochs, positions)
         state.optimizer.zero_grad(set_to_none=True)
         terms.total.backward()
         state.optimizer.step()
@@ -161,7 +165,7 @@ def embed(model: nn.Module, images: Tensor, rows: np.ndarray, config: Config) ->
 
 
 def epoch_row(epoch: int, samples: pd.DataFrame, predictions: pd.DataFrame, manifest: pd.DataFrame,
-              classes: tuple[str, ...], state: State, loss: nn.Module, config: Config) -> dict:
+              classes: tuple[str, ...], state: State, config: Config) -> dict:
     """One row of epochs.csv: means over the training pass, and accuracies (%) after it."""
     row = {"epoch": epoch, "epsilon": config.naw.epsilon(epoch / config.epochs),
            "learning_rate": state.schedule.get_last_lr()[0],
@@ -190,6 +194,10 @@ def load_data(config: Config, progress: bool = False) -> tuple[Tensor, pd.DataFr
         images, manifest = data.load(config.data, config.root, size=config.size)
         if config.noise:
             manifest = data.flip_labels(manifest, config.noise, config.seed)
+    if config.validation and "val" not in set(manifest["split"]):
+        train = manifest.index[manifest["split"] == "train"]
+        held = np.random.default_rng(config.seed).permutation(train)[:round(config.validation * len(train))]
+        manifest.loc[held, "split"] = "val"
     if config.imbalance != 1:
         manifest = data.imbalance(manifest, config.imbalance, config.seed)
         images = images[torch.tensor(manifest.index.to_numpy())]
@@ -199,31 +207,28 @@ def load_data(config: Config, progress: bool = False) -> tuple[Tensor, pd.DataFr
     return images, manifest.reset_index(drop=True)
 
 
-def prepare(config: Config, num_classes: int, in_channels: int, device: torch.device) -> State:
-    """Model, optimiser and schedule at their start, initialised from the config's seed."""
+def prepare(config: Config, num_classes: int, in_channels: int, device: torch.device, labels: Tensor) -> State:
+    """Model, method, optimiser and schedule at their start, initialised from the config's seed."""
+    method = build(config.loss, config.naw, config.lam, config.variant, checked=device.type == "cpu")
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
         model = getattr(models, config.model)(num_classes, in_channels)
-    if config.weights:
-        models.load_weights(model, config.weights)
-    model = model.to(device, memory_format=torch.channels_last)
-    optimizer = torch.optim.Adam(model.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True)
-    return State(model, optimizer, torch.optim.lr_scheduler.ExponentialLR(optimizer, config.lr_decay), [])
+        if config.weights:
+            models.load_weights(model, config.weights)
+        model = model.to(device, memory_format=torch.channels_last)
+        method.attach(model, labels)
+    parameters = [*model.parameters(), *method.parameters()]
+    optimizer = torch.optim.Adam(parameters, lr=config.lr, weight_decay=config.weight_decay, fused=True)
+    return State(model, method, optimizer, torch.optim.lr_scheduler.ExponentialLR(optimizer, config.lr_decay), [])
 
 
 def restore(run: Run) -> tuple[nn.Module, Config]:
     """The trained model of a finished run, on the CPU and in evaluation mode, and its config."""
     config = dataclasses.replace(Config.parse(run.config), weights="", device="cpu")
-    model = prepare(config, len(run.classes), run.card["channels"], torch.device("cpu")).model
+    labels = torch.tensor(run.manifest.query("split == 'train'")["label"].to_numpy())
+    model = prepare(config, len(run.classes), run.card["channels"], torch.device("cpu"), labels).model
     models.load_weights(model, run.folder / "model.safetensors")
     return model.eval(), config
-
-
-def make_loss(config: Config) -> nn.Module:
-    checked = pick_device(config.device).type == "cpu"
-    if config.loss == "cross_entropy":
-        return CrossEntropyLoss(config.naw, checked)
-    return NLALoss(config.lam, config.naw, config.variant, checked)
 
 
 def probe_rows(manifest: pd.DataFrame, count: int) -> np.ndarray:
