@@ -196,18 +196,14 @@ class Parts(Method):
         return terms._replace(total=total)
 
 
-def l1_distance(logits: Tensor, flipped_logits: Tensor) -> Tensor:
-    """sum over the classes of |p - p'|, logits (B, K) -> (B,), in [0, 2]."""
-    return (logits.softmax(1) - flipped_logits.softmax(1)).abs().sum(1)
-
-
 LOSSES = {
     "nla": NLALoss, "cross_entropy": CrossEntropyLoss, "two_views": TwoViews, "label_smoothing": LabelSmoothing,
     "focal": Focal, "class_balanced": ClassBalanced, "ldam": LDAM, "gce": GeneralizedCrossEntropy, "elr": ELR,
     "scn": SCN, "rul": RUL, "eac": EAC, "naw": partial(Parts, 1.0), "consistency_js": partial(Parts, weighted=False),
     "consistency_released": partial(Parts, weighted=False, regularizer=released_divergence),
-    "consistency_l1": partial(Parts, weighted=False, regularizer=l1_distance), "epsilon_0": partial(Parts, held=0.0),
-    "epsilon_1": partial(Parts, held=1.0), "attached": partial(Parts, detach=False)}
+    "consistency_l1": partial(Parts, weighted=False, regularizer=lambda z, q: (z.softmax(1) - q.softmax(1)).abs().sum(1)
+                              ), "attached": partial(Parts, detach=False),
+    "epsilon_0": partial(Parts, held=0.0), "epsilon_1": partial(Parts, held=1.0)}
 
 
 def build(loss: str, naw: NAW | None = None, lam: float = 0.5, variant: str = "paper", checked: bool = True) -> Method:

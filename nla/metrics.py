@@ -6,10 +6,7 @@ from sklearn.metrics import confusion_matrix, f1_score
 
 
 def confusion(labels, predictions, classes: tuple[str, ...], normalize: str | None = None) -> pd.DataFrame:
-    """Confusion matrix (K, K), true classes in rows, predicted in columns: counts, or rates (normalize="true").
-
-    ``labels`` and ``predictions`` are integers (N,) in 0..K-1.
-    """
+    """Counts, or rates (normalize="true"), (K, K): true classes in rows; integers (N,) in 0..K-1 are counted."""
     table = confusion_matrix(labels, predictions, labels=range(len(classes)), normalize=normalize)
     return pd.DataFrame(table, pd.Index(classes, name="true"), pd.Index(classes, name="predicted"))
 

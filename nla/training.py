@@ -45,8 +45,9 @@ class State:
 
     def save(self, path: Path) -> None:
         with atomic(path) as temporary:
-            torch.save({"model": self.model.state_dict(), "method": self.method.state_dict(), "optimizer": self.optimizer.state_dict(),
-                        "schedule": self.schedule.state_dict(), "history": self.history}, temporary)
+            torch.save({"model": self.model.state_dict(), "method": self.method.state_dict(),
+                        "optimizer": self.optimizer.state_dict(), "schedule": self.schedule.state_dict(),
+                        "history": self.history}, temporary)
 
     def load(self, path: Path) -> None:
         content = torch.load(path, map_location="cpu", weights_only=True)

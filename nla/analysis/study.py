@@ -32,8 +32,7 @@ from nla.metrics import quality
 from nla.training import fit, load_data
 
 SCRATCH = Path("data/runs/study")  # run folders, until their row is written
-SEARCH = [{"lr": lr, "epochs": epochs} for epochs in (8, 14) for lr in (1e-3, 3e-3, 6e-3)]
-SEARCH_SEEDS = (1000, 1001)  # no study's own
+RATES, SEARCH_SEEDS = (1e-3, 3e-3, 6e-3), (1000, 1001)  # what every method's search tries; seeds that no study uses
 SETTING = ["study", "data", "noise", "imbalance"]
 IMAGES = ("data", "root", "size", "train_faces", "test_faces", "ambiguous", "noise", "validation", "imbalance", "seed")
 CLAIMS = Path(__file__).with_name("claims.csv")
@@ -58,6 +57,7 @@ class Study:
     methods: dict[str, dict]
     settings: list[dict]
     tuned_in: dict | None = None
+    epochs: tuple[int, ...] = (8, 14)  # that the search tries, with each of ``RATES``
     base: Config = Config(probe=300, snapshots=6)
     seeds: int = 10
 
@@ -72,15 +72,11 @@ STUDIES = {
                   base=Config(train_faces=1000, test_faces=500, epochs=10, probe=200, snapshots=6), seeds=3),
     "noise": Study(MAIN, [{"noise": ratio} for ratio in (0.0, 0.1, 0.2, 0.3, 0.4)], {"noise": 0.3}),
     "imbalance": Study(MAIN, [{"imbalance": factor} for factor in (1.0, 10.0, 20.0, 50.0, 100.0, 150.0)],
-                       {"imbalance": 50.0}, Config(train_faces=4000, probe=300, snapshots=6)),
+                       {"imbalance": 50.0}, base=Config(train_faces=4000, probe=300, snapshots=6)),
     "ablation": Study({name: MAIN[name] for name in ("cross-entropy", "CE on both views", "NLA")} | PARTS | VARIATIONS,
                       [{"noise": 0.3}], {"noise": 0.3}),
     "real": Study(MAIN | PARTS, [{"data": "fer2013"}, {"data": "ferplus"}], {"data": "fer2013"},
-                  Config(root="", validation=0.1, probe=300, snapshots=6), seeds=5)}
-
-
-class StudyError(ValueError):
-    """A study that does not exist, would be overwritten, says nothing, or had runs that failed."""
+                  (4, 8), Config(root="", validation=0.1, probe=300, snapshots=6), seeds=5)}
 
 
 def run_study(name: str, seeds: int | None = None, folder: str | Path = "figures", jobs: int | None = None,
@@ -88,18 +84,17 @@ def run_study(name: str, seeds: int | None = None, folder: str | Path = "figures
     """Carry out a study; its table, a row for each run, is also in ``folder``/<name>.csv.
 
     ``jobs``: runs at a time, one thread each (default: the number of processors); ``keep``: keep the run folders.
-    StudyError if the table is there and not to be resumed, and, at the end, if runs failed.
+    ValueError if the table is there and not to be resumed, and, at the end, if runs failed.
     """
     if name not in STUDIES:
-        raise StudyError(f"no study is called {name!r}; there are {', '.join(STUDIES)}")
+        raise ValueError(f"no study is called {name!r}; there are {', '.join(STUDIES)}")
     study, file, jobs = STUDIES[name], Path(folder) / f"{name}.csv", jobs or os.cpu_count()
     if file.exists() and not resume:
-        raise StudyError(f"{file} holds runs of this study; --resume adds what is missing, or move it away")
+        raise ValueError(f"{file} holds runs of this study; --resume adds what is missing, or move it away")
     chosen = {}
     if study.tuned_in is not None:
-        tries = [config for values in SEARCH
-                 for config in study.grid([study.tuned_in], SEARCH_SEEDS, dict.fromkeys(study.methods, values))]
-        table = carry_out(sorted(tries, key=lambda config: config.seed), file.with_name("search.csv"), jobs, keep)
+        tries = [study.tuned_in | {"lr": lr, "epochs": epochs} for epochs in study.epochs for lr in RATES]
+        table = carry_out(study.grid(tries, SEARCH_SEEDS, {}), file.with_name("search.csv"), jobs, keep)
         best = table.groupby(["method", "lr", "epochs"])["val"].mean().groupby("method").idxmax()
         chosen = {method: {"lr": lr, "epochs": int(epochs)} for method, lr, epochs in best}
     return carry_out(study.grid(study.settings, range(seeds or study.seeds), chosen), file, jobs, keep)
@@ -132,7 +127,7 @@ def carry_out(configs: list[Config], file: Path, jobs: int, keep: bool = False) 
     for process in idle:
         process.shutdown()
     if failures:
-        raise StudyError(f"{len(failures)} of {len(configs)} runs failed; --resume repeats them. Last: {failures[-1]}")
+        raise ValueError(f"{len(failures)} of {len(configs)} runs failed; --resume repeats them. Last: {failures[-1]}")
     return pd.DataFrame([rows[config.key] for config in configs])
 
 
@@ -163,10 +158,10 @@ def images_of(*values):
 def measures(run: Run) -> dict[str, float]:
     """What a study keeps of a run; of test faces, in percent, after the last epoch and, ``best_``, the best by val.
 
-    val: validation accuracy, average of overall and mean; those of :func:`quality`; on_clean, on_ambiguous: accuracy on
+    val: validation accuracy, mean of overall and mean; those of :func:`quality`; on_clean, on_ambiguous: accuracy on
     such faces; memorised: noisy training labels predicted as given; auroc_noisy_*, auroc_clean_*: chance (0..1) that
-    w* of an ambiguous sample exceeds that of such a one, in the first, best and last epoch; minority_*: share of w* over
-    share of the samples, for the classes below average size; divergence (nats) between the predictions of probe faces
+    w* of an ambiguous sample exceeds that of such a one, in the first, best and last epoch; minority_*: share of w*
+    over share of the samples, for the classes below average size; divergence (nats) between the predictions of probe faces
     and their mirror images; change (0..1): 1 - CKA of successive latent snapshots, their mean after epoch 0.
     """
     val = run.epochs[["val_overall", "val_mean"]].mean(axis=1)
@@ -204,7 +199,7 @@ def claims(results: pd.DataFrame) -> pd.DataFrame:
     ``results``: studies' tables, one below the other. p_holm: p after Holm's correction over the rows of a claim.
     The verdict on more (sign 1) or less (-1): *reproduced* if the interval lies on the claimed side of 0 and p_holm is
     under .05, *not reproduced* if so on the other side, else *undecided*. On the same (0): *reproduced* if the interval
-    lies within ``ALIKE``, *not reproduced* if it lies outside. StudyError if no comparison has two seeds.
+    lies within ``ALIKE``, *not reproduced* if it lies outside. ValueError if no comparison has two seeds.
     """
     rows = []
     for claim in pd.read_csv(CLAIMS, keep_default_na=False).to_dict("records"):
@@ -220,7 +215,7 @@ def claims(results: pd.DataFrame) -> pd.DataFrame:
                         rows.append(claim | dict(zip(SETTING, setting)) | {"against": other} | effect(values)
                                     | {"command": command})
     if not rows:
-        raise StudyError("these results hold no comparison of a claim with at least two seeds")
+        raise ValueError("these results hold no comparison of a claim with at least two seeds")
     table = pd.DataFrame(rows)
     table["p_holm"] = table.groupby("claim")["p"].transform(lambda p: multipletests(p.fillna(1), method="holm")[1])
     sign, sure, low, high = table["sign"], table["p_holm"] < 0.05, table["low"], table["high"]
@@ -233,7 +228,7 @@ def write_ledger(folder: str | Path = "figures") -> pd.DataFrame:
     """Write claims.csv from the studies in ``folder``, and claims_summary.md (.csv, .tex), its rows counted up."""
     files = [file for name in STUDIES if (file := Path(folder) / f"{name}.csv").exists()]
     if not files:
-        raise StudyError(f"there is no study in {folder}: nla study noise makes one")
+        raise ValueError(f"there is no study in {folder}: nla study noise makes one")
     table = claims(pd.concat(map(pd.read_csv, files), ignore_index=True))
     write_table(Path(folder) / "claims.csv", table)
     groups = ["claim", "statement", "data", "measure"]
