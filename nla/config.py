@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
+from nla.baselines import LOSSES
 from nla.data.images import Augmentation
+from nla.losses import VARIANTS
 from nla.naw import NAW
 
 
@@ -31,8 +33,8 @@ class Config:
     imbalance: float = 1.0  # n_max / n_min imposed on the training set; 1 leaves it alone
     validation: float = 0.0  # share of the training images held out to choose a model by, if the set has no such split
 
-    loss: Literal["nla", "cross_entropy"] = "nla"  # the method to train with
-    variant: Literal["paper", "released", "released_v1"] = "paper"  # of the NLA loss
+    loss: Literal[tuple(LOSSES)] = "nla"  # the method to train with
+    variant: Literal[VARIANTS] = "paper"  # of the NLA loss
     lam: float = 0.5  # weight of NAW against consistency
     naw: NAW = field(default_factory=NAW)  # parameters of the weighting
 

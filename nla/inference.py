@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from nla import models
+from nla.baselines import build
 from nla.config import Config
 from nla.data.images import mirror, normalize
 from nla.dynamics import Run
@@ -46,6 +47,8 @@ def restore(run: Run, best: bool = False) -> tuple[nn.Module, Config]:
     """The model of a finished run (its last, or its best on validation), on the CPU, and its config."""
     config = dataclasses.replace(Config.parse(run.config), weights="", device="cpu")
     model = getattr(models, config.model)(len(run.classes), run.card["channels"])
+    labels = torch.tensor(run.manifest.query("split == 'train'")["label"].to_numpy())
+    build(config.loss).attach(model, labels)  # some methods change how the classifier computes
     models.load_weights(model, run.folder / f"{'best' if best else 'model'}.safetensors")
     return model.eval(), config
 

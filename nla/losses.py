@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nla.consistency import released_divergence
+from nla.consistency import js_divergence, released_divergence
 from nla.naw import NAW, Scores, check, in_float32, scores_of
 
 VARIANTS = ("paper", "released", "released_v1")
@@ -48,19 +48,52 @@ class LossTerms(NamedTuple):
 
 
 class Method(nn.Module):
-    """A way to train: a loss of one or two views, and what it needs to know beside their logits.
+    """What the training loop asks of a method; NLA and everything that it is compared with.
 
-    Simple ones define ``forward(logits, flipped_logits, targets, progress) -> LossTerms`` alone.
+    ``views`` is 1, or 2 where the mirror images are passed through the model as well. ``checked`` verifies
+    the inputs (ValueError on NaN, on targets out of range, on wrong shapes); on a GPU that waits for the
+    device at every call, so a training loop turns it off.
     """
 
     views = 1
 
+    def __init__(self, naw: NAW | None = None, checked: bool = True):
+        super().__init__()
+        self.naw, self.checked = naw or NAW(), checked
+
     def attach(self, model: nn.Module, labels: Tensor) -> None:
-        """Called once before training with the model and the training labels (N,)."""
+        """Called once before training, with the model and the labels (N,) of the training set.
+
+        Here a method makes what depends on them: class counts, a memory of N samples, layers of its own.
+        """
 
     def on_outputs(self, first, second, targets: Tensor, progress: float, rows: Tensor) -> LossTerms:
-        """The loss from the model's outputs for the two views; ``rows`` (B,) count the training samples from 0."""
+        """The loss from the model's ``Output`` on each view (``second``: None with one view).
+
+        ``rows`` (B,) says which of the N training samples these are.
+        """
         return self(first.logits, None if second is None else second.logits, targets, progress)
+
+    def verify(self, logits: Tensor, flipped_logits: Tensor | None, targets: Tensor) -> None:
+        """ValueError for input that is wrong, if ``checked``, and for views of different shapes in any case."""
+        for view in (logits, flipped_logits) if self.checked else ():
+            if view is not None:
+                check(view, targets)
+        if flipped_logits is not None and logits.shape != flipped_logits.shape:
+            raise ValueError(f"the two views' logits must have the same shape (B, K), got {tuple(logits.shape)} "
+                             f"and {tuple(flipped_logits.shape)}")
+
+    def observe(self, logits: Tensor, flipped_logits: Tensor | None, targets: Tensor, progress: float,
+                coupled: bool = False) -> LossTerms:
+        """Terms with the mean cross-entropy for a total, and with what NAW would weigh at these scores."""
+        self.verify(logits, flipped_logits, targets)
+        logits = in_float32(logits)
+        cross_entropy = F.cross_entropy(logits, targets, reduction="none")
+        scores = scores_of(logits.softmax(1), targets)
+        weight = self.naw.weights(scores, progress, coupled)
+        both = flipped_logits is not None
+        divergence = js_divergence(logits, flipped_logits) if both else torch.full_like(weight, torch.nan)
+        return LossTerms(cross_entropy.mean(), weight, cross_entropy, divergence, scores)
 
 
 class PaperLoss(torch.autograd.Function):
@@ -96,38 +129,26 @@ class PaperLoss(torch.autograd.Function):
 
 
 class NLALoss(Method):
-    """lambda (1 + w*) CE + (1 - lambda) L_reg over a batch; see the table above for the variants.
-
-    ``checked`` verifies the inputs (ValueError on NaN, on targets out of range, on wrong shapes); on a
-    GPU that waits for the device at every call, so a training loop turns it off.
-    """
+    """lambda (1 + w*) CE + (1 - lambda) L_reg over a batch; see the table above for the variants."""
 
     views = 2
 
-    def __init__(self, lam: float = 0.5, naw: NAW | None = None, variant: str = "paper",
-                 checked: bool = True):
-        super().__init__()
+    def __init__(self, lam: float = 0.5, naw: NAW | None = None, variant: str = "paper", checked: bool = True):
+        super().__init__(naw, checked)
         if variant not in VARIANTS:
             raise ValueError(f"unknown variant {variant!r}; expected one of {', '.join(VARIANTS)}")
         if not 0 <= lam <= 1:
             raise ValueError(f"lam must be in [0, 1], got {lam}")
-        self.lam, self.naw, self.variant, self.checked = lam, naw or NAW(), variant, checked
+        self.lam, self.variant = lam, variant
 
     def forward(self, logits: Tensor, flipped_logits: Tensor, targets: Tensor, progress: float) -> LossTerms:
         """Logits of both views (B, K), targets (B,) integers, progress = epoch / epochs in [0, 1]."""
-        if self.checked:
-            check(logits, targets)
-            check(flipped_logits, targets)
-        if logits.shape != flipped_logits.shape:
-            raise ValueError(f"the two views' logits must have the same shape (B, K), got {tuple(logits.shape)} "
-                             f"and {tuple(flipped_logits.shape)}")
-        logits, flipped_logits = in_float32(logits), in_float32(flipped_logits)
         if self.variant == "paper":
-            *terms, p_gt, p_nn, correct = PaperLoss.apply(logits, flipped_logits, targets, self.lam, self.naw, progress)
+            self.verify(logits, flipped_logits, targets)
+            *terms, p_gt, p_nn, correct = PaperLoss.apply(in_float32(logits), in_float32(flipped_logits), targets,
+                                                          self.lam, self.naw, progress)
             return LossTerms(*terms, Scores(p_gt, p_nn, correct))
-        cross_entropy = F.cross_entropy(logits, targets, reduction="none")
-        scores = scores_of(logits.softmax(1), targets)
-        weight = self.naw.weights(scores, progress, coupled=self.variant == "released_v1")
+        terms = self.observe(logits, flipped_logits, targets, progress, coupled=self.variant == "released_v1")
         divergence = released_divergence(logits, flipped_logits)
-        total = self.lam * ((1 + weight) * cross_entropy).mean() + (1 - self.lam) * divergence.sum()
-        return LossTerms(total, weight, cross_entropy, divergence, scores)
+        weighted = ((1 + terms.weight) * terms.cross_entropy).mean()
+        return terms._replace(divergence=divergence, total=self.lam * weighted + (1 - self.lam) * divergence.sum())

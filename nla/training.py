@@ -26,13 +26,13 @@ from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
 from nla import data, models
-from nla.baselines import CrossEntropyLoss
+from nla.baselines import build
 from nla.config import Config
 from nla.data.images import augment, two_views
 from nla.dynamics import FORMAT, Run, RunError, atomic, read_run, snapshot_epochs, write_arrays, write_json, write_table
 from nla.inference import autocast, embed, in_layout, predict
 from nla.loading import feed, load_data, placed, probe_rows
-from nla.losses import NLALoss
+from nla.losses import Method
 from nla.metrics import accuracies
 from nla.processes import World, claimed, join_world, stoppable
 
@@ -71,7 +71,7 @@ class State:
     """What changes during a run, and so what a checkpoint holds."""
 
     model: nn.Module
-    loss: nn.Module
+    method: Method
     optimizer: torch.optim.Optimizer
     schedule: torch.optim.lr_scheduler.LRScheduler
     generator: Generator  # of the augmentation
@@ -81,7 +81,7 @@ class State:
     record: list[dict[str, Tensor]] = field(default_factory=list)  # of the samples they have seen
 
     def save(self, path: Path) -> None:
-        parts = {name: getattr(self, name).state_dict() for name in ("model", "loss", "optimizer", "schedule")}
+        parts = {name: getattr(self, name).state_dict() for name in ("model", "method", "optimizer", "schedule")}
         record = {name: values.cpu() for name, values in joined(self.record).items()}
         with atomic(path) as temporary, open(temporary, "wb") as file:
             torch.save(parts | {"generator": self.generator.get_state(), "history": self.history, "step": self.step,
@@ -89,7 +89,7 @@ class State:
 
     def load(self, path: Path) -> None:
         content = torch.load(path, map_location="cpu", weights_only=True)
-        for name in ("model", "loss", "optimizer", "schedule"):
+        for name in ("model", "method", "optimizer", "schedule"):
             getattr(self, name).load_state_dict(content[name])
         self.generator.set_state(content["generator"])
         self.history, self.step, self.seconds = content["history"], content["step"], content["seconds"]
@@ -97,19 +97,21 @@ class State:
         self.record = [{k: v.to(device) for k, v in content["record"].items()}] if content["record"] else []
 
 
-def fit(config: Config, folder: str | Path | None = None, progress: bool = True) -> Run:
+def fit(config: Config, folder: str | Path | None = None, progress: bool = True,
+        loaded: tuple[Tensor, pd.DataFrame] | None = None) -> Run:
     """Train, recording into ``folder`` (default: ``config.folder``), and return the run.
 
     A finished run with the same config is read, not repeated; an unfinished one goes on from its last checkpoint
-    to the same numbers. Started by ``torchrun``, the processes share each batch. ValueError if the folder holds a
-    run of another config, RunError if it is in use or cannot be written, TrainingError if the loss is no longer a
-    number. KeyboardInterrupt (Ctrl-C, the stop button of a notebook) comes after a checkpoint.
+    to the same numbers. Started by ``torchrun``, the processes share each batch. ``loaded``: what ``load_data(config)``
+    gives, for a caller that has it already. ValueError if the folder holds a run of another config, RunError if it is
+    in use or cannot be written, TrainingError if the loss is no longer a number. KeyboardInterrupt (Ctrl-C, the stop
+    button of a notebook) comes after a checkpoint.
     """
     folder = Path(folder) if folder else config.folder
     if finished(folder, config):
         return read_run(folder)
     world = join_world(config.device)
-    images, manifest = load_data(config, progress and world.rank == 0)
+    images, manifest = loaded or load_data(config, progress and world.rank == 0)
     task = Task(config, folder, world, placed(images, world.device, config.resident), manifest)
     state = prepare(task)
     with claimed(folder, world), stoppable() as stop:
@@ -149,8 +151,8 @@ def train_epoch(task: Task, state: State, network: nn.Module, bar: tqdm, stop: E
         share = len(positions) * world.size / len(batch)  # of the mean over the batch that this process's mean is
         if not share:  # the last batch may be smaller than the number of processes, but all have to take part
             views, positions = views.new_zeros(1, *pixels.shape[1:]), batch[:1]
-        first, second = outputs(network, views, state.loss.views, config)
-        terms = state.loss.on_outputs(first, second, task.labels[positions], epoch / config.epochs, positions)
+        first, second = outputs(network, views, state.method.views, config)
+        terms = state.method.on_outputs(first, second, task.labels[positions], epoch / config.epochs, positions)
         state.optimizer.zero_grad(set_to_none=True)
         (terms.total * share).backward()
         state.optimizer.step()
@@ -248,7 +250,7 @@ def snapshot(task: Task, state: State) -> None:
 
 
 def prepare(task: Task) -> State:
-    """Model, loss, optimiser and schedule at their start, initialised from the config's seed."""
+    """Model, method, optimiser and schedule at their start, initialised from the config's seed."""
     config, device = task.config, task.world.device
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
@@ -256,12 +258,12 @@ def prepare(task: Task) -> State:
         if config.weights:
             models.load_weights(model, config.weights)
         model = model.to(device, memory_format=torch.channels_last if config.channels_last else torch.contiguous_format)
-        loss = make_loss(config).to(device)
-        loss.attach(model, task.labels)
-    parameters = [*model.parameters(), *loss.parameters()]
+        method = build(config.loss, config.naw, config.lam, config.variant, checked=False)
+        method.attach(model, task.labels)
+    parameters = [*model.parameters(), *method.parameters()]
     optimizer = torch.optim.Adam(parameters, lr=config.lr, weight_decay=config.weight_decay, fused=config.fused)
     schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, config.lr_decay)
-    return State(model, loss, optimizer, schedule, Generator(device))
+    return State(model, method, optimizer, schedule, Generator(device))
 
 
 def shared(model: nn.Module, task: Task) -> nn.Module:
@@ -274,12 +276,6 @@ def shared(model: nn.Module, task: Task) -> nn.Module:
             nn.SyncBatchNorm.convert_sync_batchnorm(model)
         model = DistributedDataParallel(model)
     return model if config.compile == "no" else torch.compile(model, mode=config.compile)
-
-
-def make_loss(config: Config) -> nn.Module:
-    if config.loss == "cross_entropy":
-        return CrossEntropyLoss(config.naw, checked=False)
-    return NLALoss(config.lam, config.naw, config.variant, checked=False)
 
 
 def joined(record: list[dict[str, Tensor]]) -> dict[str, Tensor]:

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from nla.metrics import accuracies, confusion
+from nla.metrics import accuracies, calibration_error, confusion, quality
 
 CLASSES = ("surprise", "fear", "disgust")
 
@@ -23,3 +23,20 @@ def test_mean_ignores_classes_that_do_not_occur():
     assert scores["mean"] == 50 and math.isnan(scores["disgust"])
     with pytest.raises(ValueError, match="no sample"):
         accuracies([], [], CLASSES)
+
+
+def test_quality_by_hand():
+    probabilities = np.array([[0.9, 0.05, 0.05], [0.6, 0.4, 0], [0.1, 0.6, 0.3], [0.5, 0.2, 0.3]])
+    scores = quality([0, 0, 1, 1], probabilities, CLASSES)
+    # predicted 0, 0, 1, 0: F1 of class 0 is 4/5, of class 1 2/3; class 2 does not occur
+    assert scores["macro_f1"] == pytest.approx(100 * (4 / 5 + 2 / 3) / 2)
+    assert (scores["overall"], scores["mean"], scores["worst"]) == (75, 75, 50)
+    # confidences .9 right; .6, .6 right and .5 wrong are in bins of their own: (.1 + .8 + .5) / 4
+    assert scores["ece"] == pytest.approx(100 * (0.1 + 0.8 + 0.5) / 4)
+
+
+def test_calibration_error_is_zero_when_confidence_is_the_rate_of_being_right():
+    assert calibration_error(np.arange(10) < 7, np.full(10, 0.7)) == pytest.approx(0)
+    assert calibration_error(np.ones(4, bool), np.full(4, 1.0)) == 0
+    # the edge 2/15 belongs to the lower bin
+    assert calibration_error([True, False], [2 / 15, 2 / 15 + 1e-9]) == pytest.approx((13 / 15 + 2 / 15) / 2)

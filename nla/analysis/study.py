@@ -1,0 +1,239 @@
+"""Studies: declared grids of runs, several at a time, one csv row a run; and what they say of the paper's claims.
+
+Every method gets the same search for its learning rate and epochs, by validation accuracy and with seeds of its own
+(``search.csv``), and is then run in every setting with every seed (``<study>.csv``). Methods share a seed's images, so
+all comparisons are paired by seed.
+"""
+
+import os
+import shutil
+import threading
+import time
+from collections import deque
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from multiprocessing import get_context, parent_process
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy.stats import ttest_1samp
+from statsmodels.stats.multitest import multipletests
+from tqdm import tqdm
+
+from nla.analysis.latents import cka
+from nla.analysis.tables import write_comparison
+from nla.analysis.views import agreement, memorisation, separation, weight_share
+from nla.config import Config
+from nla.dynamics import Run, write_table
+from nla.metrics import quality
+from nla.training import fit, load_data
+
+SCRATCH = Path("data/runs/study")  # run folders, until their row is written
+RATES, SEARCH_SEEDS = (1e-3, 3e-3, 6e-3), (1000, 1001)  # what every method's search tries; seeds that no study uses
+SETTING = ["study", "data", "noise", "imbalance"]
+IMAGES = ("data", "root", "size", "train_faces", "test_faces", "ambiguous", "noise", "validation", "imbalance", "seed")
+CLAIMS = Path(__file__).with_name("claims.csv")
+ALIKE = 1.0  # points of accuracy within which two methods count as the same
+
+BASELINES = {"cross-entropy": {"loss": "cross_entropy"}, "CE on both views": {"loss": "two_views"},
+             "label smoothing": {"loss": "label_smoothing"}, "focal": {"loss": "focal"},
+             "class-balanced": {"loss": "class_balanced"}, "LDAM-DRW": {"loss": "ldam"}, "GCE": {"loss": "gce"},
+             "ELR": {"loss": "elr"}, "SCN": {"loss": "scn"}, "RUL": {"loss": "rul"}, "EAC": {"loss": "eac"}}
+MAIN = BASELINES | {"NLA": {}}
+PARTS = {"NAW only": {"loss": "naw"}, "consistency only": {"loss": "consistency_js"},
+         "released formula": {"variant": "released"}, "released formula v1": {"variant": "released_v1"}}
+VARIATIONS = {"consistency, released": {"loss": "consistency_released"}, "consistency, L1": {"loss": "consistency_l1"},
+              "epsilon 0": {"loss": "epsilon_0"}, "epsilon 1": {"loss": "epsilon_1"},
+              "w* not detached": {"loss": "attached"}, **{f"lambda {lam}": {"lam": lam} for lam in (.1, .25, .75, .9)}}
+
+
+@dataclass(frozen=True)
+class Study:
+    """Methods (name: changes to the config) by settings (the same); the search is done in ``tuned_in``, if at all."""
+
+    methods: dict[str, dict]
+    settings: list[dict]
+    tuned_in: dict | None = None
+    epochs: tuple[int, ...] = (8, 14)  # that the search tries, with each of ``RATES``
+    base: Config = Config(probe=300, snapshots=6)
+    seeds: int = 10
+
+    def grid(self, settings, seeds, chosen) -> list[Config]:
+        """Runs on the same images follow each other; ``chosen``: learning rate and epochs of each method."""
+        return [replace(self.base, name=method, seed=seed, **setting | changes | chosen.get(method, {}))
+                for seed in seeds for setting in settings for method, changes in self.methods.items()]
+
+
+STUDIES = {
+    "demo": Study({name: MAIN[name] for name in ("cross-entropy", "CE on both views", "ELR", "NLA")}, [{"noise": 0.3}],
+                  base=Config(train_faces=1000, test_faces=500, epochs=10, probe=200, snapshots=6), seeds=3),
+    "noise": Study(MAIN, [{"noise": ratio} for ratio in (0.0, 0.1, 0.2, 0.3, 0.4)], {"noise": 0.3}),
+    "imbalance": Study(MAIN, [{"imbalance": factor} for factor in (1.0, 10.0, 20.0, 50.0, 100.0, 150.0)],
+                       {"imbalance": 50.0}, base=Config(train_faces=4000, probe=300, snapshots=6)),
+    "ablation": Study({name: MAIN[name] for name in ("cross-entropy", "CE on both views", "NLA")} | PARTS | VARIATIONS,
+                      [{"noise": 0.3}], {"noise": 0.3}),
+    "real": Study(MAIN | PARTS, [{"data": "fer2013"}, {"data": "ferplus"}], {"data": "fer2013"},
+                  (4, 8), Config(root="", validation=0.1, probe=300, snapshots=6), seeds=5)}
+
+
+def run_study(name: str, seeds: int | None = None, folder: str | Path = "figures", jobs: int | None = None,
+              resume: bool = False, keep: bool = False) -> pd.DataFrame:
+    """Carry out a study; its table, a row for each run, is also in ``folder``/<name>.csv.
+
+    ``jobs``: runs at a time, one thread each (default: the number of processors); ``keep``: keep the run folders.
+    ValueError if the table is there and not to be resumed, and, at the end, if runs failed.
+    """
+    if name not in STUDIES:
+        raise ValueError(f"no study is called {name!r}; there are {', '.join(STUDIES)}")
+    study, file, jobs = STUDIES[name], Path(folder) / f"{name}.csv", jobs or os.cpu_count()
+    if file.exists() and not resume:
+        raise ValueError(f"{file} holds runs of this study; --resume adds what is missing, or move it away")
+    chosen = {}
+    if study.tuned_in is not None:
+        tries = [study.tuned_in | {"lr": lr, "epochs": epochs} for epochs in study.epochs for lr in RATES]
+        table = carry_out(study.grid(tries, SEARCH_SEEDS, {}), file.with_name("search.csv"), jobs, keep)
+        best = table.groupby(["method", "lr", "epochs"])["val"].mean().groupby("method").idxmax()
+        chosen = {method: {"lr": lr, "epochs": int(epochs)} for method, lr, epochs in best}
+    return carry_out(study.grid(study.settings, range(seeds or study.seeds), chosen), file, jobs, keep)
+
+
+def carry_out(configs: list[Config], file: Path, jobs: int, keep: bool = False) -> pd.DataFrame:
+    """The rows of ``configs``: those in ``file``, and those run now and added to it, each as its run ends."""
+    rows = pd.read_csv(file).set_index("key", drop=False).to_dict("index") if file.exists() else {}
+    waiting, running, failures = deque(config for config in configs if config.key not in rows), {}, []
+    idle = [worker() for _ in range(min(jobs, len(waiting)))]
+    with tqdm(total=len(configs), initial=len(configs) - len(waiting), desc=file.stem, unit="run") as bar:
+        while waiting or running:
+            while waiting and idle:
+                config, process = waiting.popleft(), idle.pop()
+                running[process.submit(one_run, config)] = config, process
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                config, process = running.pop(future)
+                try:
+                    rows[config.key] = {"key": config.key, "study": file.stem, **future.result()}
+                    write_table(file, pd.DataFrame(rows.values()))
+                    if not keep:
+                        shutil.rmtree(SCRATCH / config.key)
+                except Exception as error:  # of one run, or the death of its process: the others go on
+                    failures.append(f"{type(error).__name__}: {error} in {config}")
+                    bar.write(f"failed: {failures[-1]}")
+                    process.shutdown(wait=False)
+                    process = worker()
+                idle.append(process)
+                bar.update()
+    for process in idle:
+        process.shutdown()
+    if failures:
+        raise ValueError(f"{len(failures)} of {len(configs)} runs failed; --resume repeats them. Last: {failures[-1]}")
+    return pd.DataFrame([rows[config.key] for config in configs])
+
+
+def worker() -> ProcessPoolExecutor:
+    """One process, so that its death takes no other run along; it ends when this one does."""
+    return ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=settle)
+
+
+def settle() -> None:
+    torch.set_num_threads(1)
+    threading.Thread(target=lambda: (parent_process().join(), os._exit(1)), daemon=True).start()
+
+
+def one_run(config: Config) -> dict:
+    """Train, or continue, one run and measure it: its row."""
+    began, facts = time.perf_counter(), ("data", "noise", "imbalance", "seed", "lr", "epochs")
+    images = images_of(*(getattr(config, name) for name in IMAGES))
+    run = fit(config, SCRATCH / config.key, progress=False, loaded=images)
+    return {"method": config.name, **{name: getattr(config, name) for name in facts}, **measures(run),
+            "seconds": time.perf_counter() - began}
+
+
+@lru_cache(maxsize=1)
+def images_of(*values):
+    return load_data(Config(**dict(zip(IMAGES, values))))
+
+
+def measures(run: Run) -> dict[str, float]:
+    """What a study keeps of a run; of test faces, in percent, after the last epoch and, ``best_``, the best by val.
+
+    val: validation accuracy, mean of overall and mean; those of :func:`quality`; on_clean, on_ambiguous: accuracy on
+    such faces; memorised: noisy training labels predicted as given; auroc_noisy_*, auroc_clean_*: chance (0..1) that
+    w* of an ambiguous sample exceeds that of such a one, in the first, best and last epoch; minority_*: share of w*
+    over share of the samples, for the classes below average size; divergence (nats) between the predictions of probes
+    and their mirror images; change (0..1): 1 - CKA of successive latent snapshots, their mean after epoch 0.
+    """
+    val = run.epochs[["val_overall", "val_mean"]].mean(axis=1)
+    epochs = {"first": 0, "best": int(val.idxmax()), "last": len(val) - 1}
+    row, memorised = {"val": val.iloc[-1], "best_val": val.max(), "best_epoch": epochs["best"]}, memorisation(run)
+    for prefix, epoch in (("", epochs["last"]), ("best_", epochs["best"])):
+        table = run.predictions(epoch).query("split == 'test'")
+        right = 100 * (table["prediction"] == table["true_label"])
+        scores = quality(table["true_label"], table[[f"p_{name}" for name in run.classes]].to_numpy(), run.classes)
+        scores |= {f"on_{kind}": right[table["kind"] == kind].mean() for kind in ("clean", "ambiguous")}
+        scores["memorised"] = 100 * memorised.get(epoch, np.nan)
+        row |= {prefix + name: value for name, value in scores.items()}
+    shares = weight_share(run).query("samples < @size", local_dict={"size": 1 / len(run.classes)})
+    minor = shares.groupby("epoch")[["weight", "samples"]].sum()
+    for name, series in (("auroc_noisy", separation(run, "ambiguous", "noisy")),
+                         ("auroc_clean", separation(run, "ambiguous", "clean")),
+                         ("minority", minor["weight"] / minor["samples"])):
+        row |= {f"{name}_{when}": series.get(epoch, np.nan) for when, epoch in epochs.items()}
+    latents = [arrays["latent"] for epoch, arrays in run.latents.items() if epoch > 0]
+    change = np.mean([1 - cka(a, b) for a, b in zip(latents, latents[1:])])
+    return row | {"divergence": agreement(run)["divergence"].iloc[-1], "change": float(change)}
+
+
+def effect(values) -> dict[str, float]:
+    """Of differences (n,) paired by seed: mean, 95 % t interval, n, p of the paired t-test, size (Cohen's d_z)."""
+    test = ttest_1samp(values, 0)
+    low, high = test.confidence_interval(0.95)
+    return {"effect": np.mean(values), "low": low, "high": high, "n": len(values), "p": test.pvalue,
+            "size": np.mean(values) / np.std(values, ddof=1)}
+
+
+def claims(results: pd.DataFrame) -> pd.DataFrame:
+    """The ledger: a row for each claim of ``claims.csv``, setting and comparison that ``results`` can tell of.
+
+    ``results``: studies' tables, one below the other. p_holm: p after Holm's correction over the rows of a claim.
+    The verdict on more (sign 1) or less (-1): *reproduced* if the interval lies on the claimed side of 0 and p_holm is
+    under .05, *not reproduced* if so on the other side, else *undecided*. On the same (0): *reproduced* if the interval
+    lies within ``ALIKE``, *not reproduced* if it lies outside. ValueError if no comparison has two seeds.
+    """
+    rows = []
+    for claim in pd.read_csv(CLAIMS, keep_default_na=False).to_dict("records"):
+        studies, against = claim.pop("studies").split(";"), claim["against"]
+        for setting, part in results[results["study"].isin(studies)].groupby(SETTING):
+            wide = part.assign(value=part.eval(claim["measure"])).pivot(index="seed", columns="method", values="value")
+            wide[""] = 0.0
+            for other in BASELINES if against == "baselines" else against.split(";"):
+                if {claim["method"], other} <= set(wide):
+                    values = (wide[claim["method"]] - wide[other]).dropna()
+                    command = f"nla study {setting[0]} --seeds {len(wide)}"
+                    if len(values) > 1:
+                        rows.append(claim | dict(zip(SETTING, setting)) | {"against": other} | effect(values)
+                                    | {"command": command})
+    if not rows:
+        raise ValueError("these results hold no comparison of a claim with at least two seeds")
+    table = pd.DataFrame(rows)
+    table["p_holm"] = table.groupby("claim")["p"].transform(lambda p: multipletests(p.fillna(1), method="holm")[1])
+    sign, sure, low, high = table["sign"], table["p_holm"] < 0.05, table["low"], table["high"]
+    yes = sure & ((sign > 0) & (low > 0) | (sign < 0) & (high < 0)) | (sign == 0) & (low > -ALIKE) & (high < ALIKE)
+    no = sure & ((sign > 0) & (high < 0) | (sign < 0) & (low > 0)) | (sign == 0) & ((low > ALIKE) | (high < -ALIKE))
+    return table.assign(verdict=np.select([yes, no], ["reproduced", "not reproduced"], "undecided"))
+
+
+def write_ledger(folder: str | Path = "figures") -> pd.DataFrame:
+    """Write claims.csv from the studies in ``folder``, and claims_summary.md (.csv, .tex), its rows counted up."""
+    files = [file for name in STUDIES if (file := Path(folder) / f"{name}.csv").exists()]
+    if not files:
+        raise ValueError(f"there is no study in {folder}: nla study noise makes one")
+    table = claims(pd.concat(map(pd.read_csv, files), ignore_index=True))
+    write_table(Path(folder) / "claims.csv", table)
+    groups = ["claim", "statement", "data", "measure"]
+    summary = table.groupby(groups, sort=False).agg(smallest=("effect", "min"), largest=("effect", "max"),
+                                                    seeds=("n", "min"), comparisons=("n", "size"))
+    verdicts = pd.crosstab([table[name] for name in groups], table["verdict"])
+    write_comparison(summary.join(verdicts).reset_index(), Path(folder) / "claims_summary")
+    return table

@@ -1,0 +1,182 @@
+"""Each method against a value worked out by hand; p = (.6, .3, .1) and, mirrored, (.2, .5, .3)."""
+
+import dataclasses
+import math
+
+import pytest
+import torch
+from conftest import TINY
+from torch import nn
+
+from nla import NAW, NLALoss, fit
+from nla.baselines import LOSSES, build
+from nla.models import Output, resnet18, small_resnet
+
+P, Q = torch.tensor([[0.6, 0.3, 0.1]]).double(), torch.tensor([[0.2, 0.5, 0.3]]).double()
+Y = torch.tensor([0])
+CE = -math.log(0.6)
+
+
+class Tiny(nn.Module):
+    """Images are features already; the classifier has the weights given, one row a class."""
+
+    def __init__(self, weights):
+        super().__init__()
+        self.pool, self.fc = nn.AdaptiveAvgPool2d(1), nn.Linear(len(weights[0]), len(weights), bias=False)
+        self.fc.weight.data = torch.tensor(weights)
+
+    def forward(self, images):
+        latent = self.pool(images).flatten(1)
+        return Output(self.fc(latent), latent)
+
+
+def loss_of(name, labels=None, targets=Y, progress=0.0):
+    method = build(name)
+    if labels is not None:
+        method.attach(Tiny([[0.0], [0.0], [0.0]]), torch.tensor(labels))
+    second = Q.log() if method.views == 2 else None
+    return method(P.log(), second, targets, progress).total.item()
+
+
+@pytest.mark.parametrize("name, expected", [
+    ("cross_entropy", 0.5108256), ("two_views", (0.5108256 + 1.6094379) / 2), ("label_smoothing", 0.5936558),
+    ("focal", 0.16 * 0.5108256), ("gce", 0.4294743),
+    # NAW at (.6, .3) with epsilon = 0: 1 / (2 pi .8) exp(-(.1^2 + .2^2) / (2 * .8)) = .1928229
+    ("naw", 1.1928229 * 0.5108256), ("consistency_l1", (0.5108256 + 0.8) / 2),
+    ("consistency_released", (0.5108256 - math.log(0.3464102 + 0.3872983 + 0.1732051)) / 2)])
+def test_by_hand(name, expected):
+    assert loss_of(name) == pytest.approx(expected, rel=1e-5)
+
+
+def test_class_balanced_by_hand():
+    # three labels of class 0, one of class 1: 1 / (1 - .9999^n) = 3333.667 and 10000, scaled to a sum of 3
+    assert loss_of("class_balanced", [0, 0, 0, 1]) == pytest.approx(0.7500563 * CE, rel=1e-5)
+    rare = loss_of("class_balanced", [0, 0, 0, 1], torch.tensor([1]))
+    assert rare == pytest.approx(2.2499438 * -math.log(0.3), rel=1e-5)
+
+
+def test_ldam_by_hand():
+    model, method = Tiny([[1.0, 0.0], [0.0, 2.0]]), build("ldam")
+    method.attach(model, torch.tensor([0] * 16 + [1]))  # margins in proportion to 1/2 and 1
+    output = model(torch.tensor([3.0, 4.0]).reshape(1, 2, 1, 1))
+    assert output.logits.tolist() == [pytest.approx([30 * 0.6, 30 * 0.8])]
+    for target, expected in ((0, 30 * (0.8 - (0.6 - 0.25))), (1, 30 * (0.6 - (0.8 - 0.5)))):
+        total = method.on_outputs(output, None, torch.tensor([target]), 0.79, torch.tensor([0])).total.item()
+        assert total == pytest.approx(math.log(1 + math.exp(expected)), rel=1e-4)
+        late = method.on_outputs(output, None, torch.tensor([target]), 0.8, torch.tensor([0])).total.item()
+        assert late == pytest.approx(method.class_weights[target].item() * total)
+
+
+def test_elr_by_hand():
+    method = build("elr")
+    method.attach(Tiny([[0.0]] * 3), torch.tensor([0, 1]))
+    for share in (0.3, 0.51):  # t = .3 p, then .7 t + .3 p = .51 p; <p, p> = .46
+        terms = method.on_outputs(Output(P.log(), None), None, Y, 0.5, torch.tensor([1]))
+        assert terms.total.item() == pytest.approx(CE + 3 * math.log(1 - share * 0.46), rel=1e-5)
+    assert method.targets[0].tolist() == [0, 0, 0]
+    assert method.targets[1].tolist() == pytest.approx([0.306, 0.153, 0.051], rel=1e-5)
+
+
+@pytest.mark.parametrize("lowest, penalty", [(0.4, 0.05), (0.2, 0.0)])
+def test_scn_by_hand(lowest, penalty):
+    method, attention = build("scn"), torch.tensor([0.5, 0.5, 0.5, lowest])
+    method.attach(Tiny([[0.0]] * 3), torch.tensor([0, 1, 2, 2]))
+    nn.init.ones_(method.attention.weight), nn.init.zeros_(method.attention.bias)
+    logits = torch.tensor([[5.0, 0, 0], [0, 5, 0], [5, 0, 0], [5, 0, 0]])
+    output, rows = Output(logits, attention.logit()[:, None]), torch.tensor([0, 1, 2, 3])
+    scaled = attention[:, None] * logits
+    expected = nn.functional.cross_entropy(scaled, torch.tensor([0, 1, 2, 2])).item() + penalty
+    targets = torch.tensor([0, 1, 2, 2])
+    assert method.on_outputs(output, None, targets, 0.24, rows).total.item() == pytest.approx(expected, rel=1e-5)
+    assert method.labels.tolist() == [0, 1, 2, 2]
+    method.on_outputs(output, None, targets, 0.25, rows)
+    # of the two mislabelled only the fourth is of the lower 30 %
+    assert method.labels.tolist() == [0, 1, 2, 0]
+
+
+def test_rul_by_hand():
+    method = build("rul")
+    method.attach(Tiny([[0.0]] * 3), Y)
+    method.log_u = nn.Identity()
+    logits, targets = torch.cat([P, Q]).log(), torch.tensor([0, 1])
+    output = Output(logits, torch.tensor([[3.0], [1.0]]).log())
+    mixed = P ** 0.75 * Q ** 0.25  # three quarters of the first, which is three times as uncertain
+    expected = -(mixed / mixed.sum()).log()[0, :2].mean().item()
+    assert method.on_outputs(output, None, targets, 0.1, targets).total.item() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("second, distance", [([3.0, 1.0], 0), ([1.0, 3.0], (4 + 4 + 16 + 16) / 4)])
+def test_eac_by_hand(second, distance):
+    model, method = Tiny([[1.0], [2.0]]), build("eac")
+    method.attach(model, Y)
+    output = model(torch.tensor([[1.0, 3.0], second]).reshape(2, 1, 1, 2))
+    first, flipped = map(Output._make, zip(*(part.chunk(2) for part in output)))
+    total = method.on_outputs(first, flipped, Y, 0.1, Y).total.item()
+    assert total == pytest.approx(math.log(1 + math.exp(4 - 2)) + 5 * distance, rel=1e-5)
+    assert not list(method.parameters())  # the model's classifier is not the method's
+
+
+def batch(n=16, classes=7):
+    generator = torch.Generator().manual_seed(0)
+    z, q = torch.randn(2, n, classes, generator=generator, dtype=torch.float64) * 2
+    return z, q, torch.randint(0, classes, (n,), generator=generator)
+
+
+def test_ablations_are_nla_with_one_thing_changed():
+    z, q, y = batch()
+    nla = NLALoss()(z, q, y, 0.3)
+    assert build("attached")(z, q, y, 0.3).total.item() == pytest.approx(nla.total.item())
+    assert build("consistency_js")(z, q, y, 0.3).total.item() == pytest.approx(
+        (nla.cross_entropy.mean() + nla.divergence.mean()).item() / 2)
+    assert build("naw")(z, None, y, 0.3).total.item() == pytest.approx(NLALoss(1.0)(z, q, y, 0.3).total.item())
+    for name, progress in (("epsilon_0", 0.0), ("epsilon_1", 1.0)):
+        assert build(name)(z, q, y, 0.3).total.item() == pytest.approx(NLALoss()(z, q, y, progress).total.item())
+    z.requires_grad_()
+    gradients = [torch.autograd.grad(method(z, q, y, 0.3).total, z)[0] for method in (NLALoss(), build("attached"))]
+    assert (gradients[0] - gradients[1]).abs().max() > 1e-3
+    assert torch.autograd.gradcheck(lambda z: build("attached")(z, q, y, 0.3).total, z)
+
+
+@pytest.mark.parametrize("network", [small_resnet, resnet18])
+@pytest.mark.parametrize("name", LOSSES)
+def test_every_method_trains_every_network_and_records_what_naw_weighs(name, network):
+    torch.manual_seed(0)
+    model, method, labels = network(), build(name), torch.arange(14) % 7
+    method.attach(model, labels)
+    rows = torch.tensor([3, 1, 12, 7])
+    output = model(torch.randn(4 * method.views, 3, 48, 48))
+    views = list(map(Output._make, zip(*(part.chunk(method.views) for part in output))))
+    terms = method.on_outputs(views[0], views[1] if method.views == 2 else None, labels[rows], 0.9, rows)
+    terms.total.backward()
+    assert terms.total.isfinite() and any(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters())
+    assert all(p.grad is not None for p in method.parameters())
+    expected = NAW().weights(terms.scores, 1.0 if name == "epsilon_1" else 0.0 if name == "epsilon_0" else 0.9)
+    torch.testing.assert_close(terms.weight, expected)
+    assert terms.divergence.isnan().all() == (method.views == 1)
+
+
+@pytest.mark.parametrize("name", ["elr", "scn", "rul", "eac", "ldam"])
+def test_an_interrupted_run_resumes_to_the_same_numbers(name, tmp_path, monkeypatch):
+    config = dataclasses.replace(TINY, loss=name, train_faces=64, epochs=2)
+    whole, method = fit(config, tmp_path / "whole", progress=False), LOSSES[name]
+    original = method.on_outputs
+
+    def interrupted(self, first, second, targets, progress, rows):
+        if progress == 0.5:
+            raise KeyboardInterrupt
+        return original(self, first, second, targets, progress, rows)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(method, "on_outputs", interrupted)
+        fit(config, tmp_path / "half", progress=False)
+    half = fit(config, tmp_path / "half", progress=False)
+    assert (half.folder / "model.safetensors").read_bytes() == (whole.folder / "model.safetensors").read_bytes()
+    assert half.samples().equals(whole.samples())
+
+
+def test_attention_maps_are_of_both_views_and_average_to_the_logits():
+    model, method, images = small_resnet(), build("eac"), torch.randn(2, 3, 48, 48)
+    method.attach(model, Y)
+    logits = model(torch.cat([images, images.flip(-1)])).logits - model.fc.bias
+    maps = torch.einsum("bchw,kc->bkhw", method.features, method.weights())
+    torch.testing.assert_close(maps.mean((2, 3)), logits, rtol=1e-3, atol=1e-4)
