@@ -44,7 +44,7 @@ def augment(images: Tensor, augmentation: Augmentation, generator: Generator) ->
     ``generator`` must be on the images' device.
     """
     result = torch.empty(images.shape, device=images.device)
-    step = max(1, CHUNK // images[:1].numel())
+    step = max(1, CHUNK // images[:1].numel()) if images.device.type == "cpu" else len(images)
     for start in range(0, len(images), step):
         result[start:start + step] = _augment(images[start:start + step], augmentation, generator)
     return result
