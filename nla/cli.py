@@ -12,13 +12,15 @@ import pandas as pd
 import tyro
 from tqdm import tqdm
 
+from nla import inference
 from nla.config import DEMO, DEMO_BASELINE, PAPER, Config
 from nla.data import check, corruption, store
 from nla.data.datasets import READERS
 from nla.data.manifest import DataError
-from nla.dynamics import Run, read_run
-from nla.inference import forward, restore
+from nla.dynamics import Run, read_run, write_table
+from nla.export import export
 from nla.loading import load_data
+from nla.models import model_from
 from nla.training import fit
 
 PRESETS = {"none": Config(), "demo": DEMO, "demo-baseline": DEMO_BASELINE, "paper": PAPER}
@@ -71,35 +73,80 @@ def print_table(runs: list[Run]) -> None:
     print(table.to_string(float_format="{:.2f}".format, na_rep=""))
 
 
-def figures(run: Repeated = (), out: Path = Path("figures")) -> None:
-    """Draw every figure from run folders alone; the last run given is the one looked into.
+def figures(run: Repeated = (), out: Path = Path("figures"), results: Path | None = None, html: bool = False) -> None:
+    """Draw every figure and table from run folders alone; the last run given is the one looked into.
 
     Args:
         run: a run folder; repeat it to compare runs. By default the demo's two.
         out: folder for the pdf and png files.
+        results: csv of a study, for accuracy against noise and imbalance, and the ablation.
+        html: also write the NAW explorer as one page that needs no network.
     """
-    from nla.analysis import figures as draw  # here, so that training needs no plotting library
-    from nla.analysis import latents
-    runs, out = runs_of(run), Path(out)
-    run = runs[-1]
-    drawings = {
-        "weight_surfaces": lambda: draw.weight_surfaces(draw.naw_of(run)),
-        "plane": lambda: draw.plane(run), "planes": lambda: draw.planes(run),
-        "weights_by_class": lambda: draw.weights_over_epochs(run, "class"),
-        "weights_by_kind": lambda: draw.weights_over_epochs(run, "kind"),
-        "training_curves": lambda: draw.training_curves(runs),
-        "per_class_accuracy": lambda: draw.per_class_accuracy(runs),
-        "confusion": lambda: draw.confusion_matrices(runs[-2:]),
-        "latents": lambda: draw.latent_steps(embedding := latents.joint_umap(run),
-                                             quality=latents.quality(run, embedding)),
-    }
-    if run.config["data"] == "faces":  # real faces stay where they are
-        drawings["faces"] = lambda: draw.face_sheet(*load_data(Config.parse(run.config)))
-    files = []
-    for name in (shown := tqdm(drawings, unit="figure", leave=False)):
-        shown.set_postfix_str(name)
-        files += draw.save(drawings[name](), out / name, runs)
-    print("figures:", *files, sep="\n  ")
+    from nla.analysis.gallery import draw_all  # here, so that training needs no plotting library
+    runs = runs_of(run)
+    config, images = Config.parse(runs[-1].config), None
+    if config.data == "faces":  # real faces stay where they are
+        images = load_data(config)[0]
+    print("figures:", *draw_all(runs, out, results, html, images), sep="\n  ")
+
+
+def audit(run: Annotated[Path, tyro.conf.Positional], out: Path = Path("figures/audit.csv"), top: int = 10) -> None:
+    """Rank the training labels of a run, the most suspect first, and write the list.
+
+    Args:
+        out: the list, a csv.
+        top: rows to print.
+    """
+    from nla.analysis.audit import audit as ranked
+    table = ranked(read_run(run))
+    write_table(out, table)
+    print(table.head(top).to_string(index=False, float_format="{:.3f}".format))
+    print(f"wrote {out}: {len(table)} labels, the most suspect first")
+
+
+def evaluate(weights: Path, data: Literal[("faces", *READERS)] = "faces", root: Path = Path("data"), size: int = 48,
+             split: Literal["train", "val", "test"] = "test", classes: Literal[7, 8] = 7) -> None:
+    """Score a model file, the kit's or another's, on a data set.
+
+    Args:
+        weights: safetensors or checkpoint with a classifier; a run's model.safetensors, for example.
+        size: pixels, height and width, that the model was trained with.
+        classes: of the data set; 8 with contempt.
+    """
+    model, report = model_from(weights)
+    config = Config(data=data, root=str(root), size=size, device="cpu")
+    images, manifest = load_data(config)
+    scores = inference.evaluate(model, images, manifest[manifest["true_label"] < classes], config, split)
+    print(f"{weights}: {report.matched:.0%} of the backbone matched; {', '.join(report.adapted) or 'nothing adapted'}")
+    print(pd.Series(scores).to_string(float_format="{:.2f}".format))
+
+
+def export_model(run: Annotated[Path, tyro.conf.Positional], out: Path, best: bool = False) -> None:
+    """Export a run's model for use elsewhere: uint8 images in, logits and latents out; compared with the original.
+
+    Args:
+        out: name that ends in .onnx, .pt2 (torch.export) or .safetensors (weights alone).
+        best: the model that validation would choose, not the last.
+    """
+    model, config = inference.restore(read_run(run), best)
+    difference = export(model, out, config.size, config.augmentation)
+    print(f"wrote {out}: its outputs differ from the model's by at most {difference:.2g}")
+
+
+def study(name: Annotated[str, tyro.conf.Positional], seeds: int | None = None, resume: bool = False,
+          jobs: int | None = None, out: Path = Path("figures")) -> None:
+    """Carry out a study: demo, noise, imbalance, ablation or real; and bring the claims ledger up to date.
+
+    Args:
+        seeds: runs of each cell; by default the study's own number.
+        resume: go on with a study whose table is there.
+        jobs: runs at a time, one thread each; by default the number of processors.
+        out: folder for the tables.
+    """
+    from nla.analysis.study import run_study, write_ledger
+    table = run_study(name, seeds, out, jobs, resume)
+    print(table.groupby(["method", "data", "noise", "imbalance"])[["overall", "mean"]].agg(["mean", "std", "count"]))
+    print(write_ledger(out)["verdict"].value_counts().to_string())
 
 
 @contextlib.contextmanager
@@ -174,20 +221,21 @@ def corrupt(name: Set, root: Path, out: Path, kind: Literal["symmetric", "pair",
         if not run:
             raise DataError("kind prediction needs --run FOLDER, a finished run on the same data")
         train = manifest[manifest["split"] == "train"]
-        model, config = restore(read_run(run))
+        model, config = inference.restore(read_run(run))
         images = store.read_pixels(root, train, config.size, model.in_channels)
-        probabilities = forward(model, images, range(len(train)), config)[0].softmax(1)
+        probabilities = inference.forward(model, images, range(len(train)), config)[0].softmax(1)
         manifest = corruption.flip_by_prediction(manifest, probabilities, ratio, seed)
     corruption.write_list(manifest, out)
     changed = (manifest["label"] != manifest["true_label"]) & (manifest["split"] == "train")
     print(f"wrote {out}: {changed.sum()} of {(manifest['split'] == 'train').sum()} labels are not the true ones")
 
 
-def data() -> None:
+def data_help() -> None:
     """Check, look at, pack and corrupt a data set on disk: nla data --help."""
 
 
-COMMANDS = {"train": train, "show": show, "figures": figures, "data": data}
+COMMANDS = {"train": train, "show": show, "evaluate": evaluate, "figures": figures, "audit": audit, "study": study,
+            "export": export_model, "data": data_help}
 DATA = {"check": check_data, "sheet": sheet, "pack": pack, "corrupt": corrupt}
 
 

@@ -11,7 +11,9 @@ from nla import models
 from nla.baselines import build
 from nla.config import Config
 from nla.data.images import mirror, normalize
+from nla.data.manifest import EXPRESSIONS, DataError
 from nla.dynamics import Run
+from nla.metrics import accuracies, quality
 
 
 @torch.inference_mode()
@@ -51,6 +53,28 @@ def restore(run: Run, best: bool = False) -> tuple[nn.Module, Config]:
     build(config.loss).attach(model, labels)  # some methods change how the classifier computes
     models.load_weights(model, run.folder / f"{'best' if best else 'model'}.safetensors")
     return model.eval(), config
+
+
+def evaluate(model: nn.Module, images: Tensor, manifest: pd.DataFrame, config: Config, split: str = "test") -> dict:
+    """Percentages on a split's true labels: n, :func:`nla.metrics.quality`, and each class's accuracy.
+
+    The index of ``manifest`` says which of ``images`` a row is. Grey images are given to a model for colour in all three channels. DataError if the split is empty or has classes
+    that the model does not know.
+    """
+    part, classes = manifest[manifest["split"] == split], EXPRESSIONS[:model.fc.out_features]
+    rows, labels = part.index.to_numpy(), part["true_label"].to_numpy()
+    if not len(rows):
+        raise DataError(f"there are no {split} images; there are {', '.join(manifest['split'].unique())}")
+    if labels.max() >= len(classes):
+        raise DataError(f"the images show {EXPRESSIONS[labels.max()]}, which a model of {len(classes)} classes does "
+                        f"not know: choose 7 classes")
+    if images.shape[1] != model.in_channels:
+        if images.shape[1] == 3:
+            raise DataError("the images are in colour, and the model is for grey ones")
+        images = images.expand(-1, 3, -1, -1)
+    probabilities = forward(model, images, rows, config)[0].softmax(1).numpy()
+    per_class = accuracies(labels, probabilities.argmax(1), classes)
+    return {"n": len(rows)} | quality(labels, probabilities, classes) | {name: per_class[name] for name in classes}
 
 
 def autocast(config: Config, device: torch.device):

@@ -152,12 +152,13 @@ def train_epoch(task: Task, state: State, network: nn.Module, bar: tqdm, stop: E
         if not share:  # the last batch may be smaller than the number of processes, but all have to take part
             views, positions = views.new_zeros(1, *pixels.shape[1:]), batch[:1]
         first, second = outputs(network, views, state.method.views, config)
-        terms = state.method.on_outputs(first, second, task.labels[positions], epoch / config.epochs, positions)
+        targets = task.labels[positions]
+        terms = state.method.on_outputs(first, second, targets, epoch / config.epochs, positions)
         state.optimizer.zero_grad(set_to_none=True)
         (terms.total * share).backward()
         state.optimizer.step()
         if share:
-            facts = terms.record() | {"prediction": first.logits.argmax(1)} if config.record else {}
+            facts = terms.record() | {"nearest": nearest(first.logits, targets)} if config.record else {}
             state.record.append({"position": positions, "loss": terms.total.detach().expand(len(positions)), **facts})
         state.step += 1
         bar.update()
@@ -276,6 +277,11 @@ def shared(model: nn.Module, task: Task) -> nn.Module:
             nn.SyncBatchNorm.convert_sync_batchnorm(model)
         model = DistributedDataParallel(model)
     return model if config.compile == "no" else torch.compile(model, mode=config.compile)
+
+
+def nearest(logits: Tensor, targets: Tensor) -> Tensor:
+    """The strongest class but the label, (B,) uint8."""
+    return logits.detach().scatter(1, targets[:, None], -torch.inf).argmax(1).to(torch.uint8)
 
 
 def joined(record: list[dict[str, Tensor]]) -> dict[str, Tensor]:

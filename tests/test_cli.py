@@ -3,12 +3,18 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
+import torch
 from conftest import TINY
 from PIL import Image
 
+from nla import Config
 from nla.cli import main, run_command
 from nla.data import EXPRESSIONS, DataError, make_faces
+from nla.inference import evaluate
+from nla.loading import load_data
+from nla.models import model_from
 
 SMALL = "--train-faces 80 --test-faces 40 --epochs 1 --probe 20 --noise 0.2".split()
 
@@ -68,6 +74,32 @@ def test_data_commands_on_a_folder_of_ones_own(tmp_path, capsys):
     assert "40 images of (3, 32, 32)" in data("pack", "--into", tmp_path / "cache")
     data("corrupt", "--ratio", 0.5, "--out", tmp_path / "noise.txt")
     assert len((tmp_path / "noise.txt").read_text().splitlines()) == 30
+
+
+def test_a_model_file_is_scored_as_its_run_was(tiny_run, capsys):
+    weights = tiny_run.folder / "model.safetensors"
+    images, manifest = load_data(Config.parse(tiny_run.config))
+    model, _ = model_from(weights)
+    scores = evaluate(model, images, manifest, Config(device="cpu"))
+    expected = tiny_run.summary()
+    assert scores["n"] == 60 and scores["overall"] == pytest.approx(expected["overall"])
+    assert scores["surprise"] == pytest.approx(expected["surprise"])
+    for wrong, message in (({"split": "val"}, "no val images"), ({"true_label": 7}, "choose 7 classes")):
+        part = manifest[manifest["split"] == "test"].assign(**wrong if "true_label" in wrong else {})
+        with pytest.raises(DataError, match=message):
+            evaluate(model, images, part, Config(device="cpu"), wrong.get("split", "test"))
+    grey = images.float().mean(1, keepdim=True).to(torch.uint8)
+    assert evaluate(model, grey, manifest, Config(device="cpu"))["n"] == 60
+    call("evaluate", "--weights", weights)
+    assert "macro_f1" in capsys.readouterr().out
+
+
+def test_export_and_audit_name_what_they_wrote(tiny_run, tmp_path, capsys):
+    call("export", tiny_run.folder, "--out", tmp_path / "model.pt2")
+    assert (tmp_path / "model.pt2").stat().st_size > 100_000 and "differ" in capsys.readouterr().out
+    call("audit", tiny_run.folder, "--out", tmp_path / "audit.csv", "--top", 3)
+    assert "120 labels" in capsys.readouterr().out
+    assert len(pd.read_csv(tmp_path / "audit.csv")) == 120
 
 
 def test_the_command_is_installed():
