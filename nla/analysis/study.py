@@ -161,8 +161,8 @@ def measures(run: Run) -> dict[str, float]:
     val: validation accuracy, mean of overall and mean; those of :func:`quality`; on_clean, on_ambiguous: accuracy on
     such faces; memorised: noisy training labels predicted as given; auroc_noisy_*, auroc_clean_*: chance (0..1) that
     w* of an ambiguous sample exceeds that of such a one, in the first, best and last epoch; minority_*: share of w*
-    over share of the samples, for the classes below average size; divergence (nats) between the predictions of probe faces
-    and their mirror images; change (0..1): 1 - CKA of successive latent snapshots, their mean after epoch 0.
+    over share of samples, for classes of less than average size; divergence (nats) between the predictions of probe
+    faces and their mirror images; change (0..1): 1 - CKA of successive latent snapshots, mean over those after epoch 0.
     """
     val = run.epochs[["val_overall", "val_mean"]].mean(axis=1)
     epochs = {"first": 0, "best": int(val.idxmax()), "last": len(val) - 1}
