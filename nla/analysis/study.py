@@ -72,7 +72,7 @@ STUDIES = {
                   base=Config(train_faces=1000, test_faces=500, epochs=10, probe=200, snapshots=6), seeds=3),
     "noise": Study(MAIN, [{"noise": ratio} for ratio in (0.0, 0.1, 0.2, 0.3, 0.4)], {"noise": 0.3}),
     "imbalance": Study(MAIN, [{"imbalance": factor} for factor in (1.0, 10.0, 20.0, 50.0, 100.0, 150.0)],
-                       {"imbalance": 50.0}, base=Config(train_faces=4000, probe=300, snapshots=6)),
+                       {"imbalance": 50.0}, base=Config(train_faces=2600, probe=300, snapshots=6)),
     "ablation": Study({name: MAIN[name] for name in ("cross-entropy", "CE on both views", "NLA")} | PARTS | VARIATIONS,
                       [{"noise": 0.3}], {"noise": 0.3}),
     "real": Study(MAIN | PARTS, [{"data": "fer2013"}, {"data": "ferplus"}], {"data": "fer2013"},
