@@ -72,7 +72,7 @@ STUDIES = {
                   base=Config(train_faces=1000, test_faces=500, epochs=10, probe=200, snapshots=6), seeds=3),
     "noise": Study(MAIN, [{"noise": ratio} for ratio in (0.0, 0.1, 0.2, 0.3, 0.4)], {"noise": 0.3}),
     "imbalance": Study(MAIN, [{"imbalance": factor} for factor in (1.0, 10.0, 20.0, 50.0, 100.0, 150.0)],
-                       {"imbalance": 50.0}, base=Config(train_faces=4000, probe=300, snapshots=6)),
+                       {"imbalance": 50.0}, base=Config(train_faces=2600, probe=300, snapshots=6)),
     "ablation": Study({name: MAIN[name] for name in ("cross-entropy", "CE on both views", "NLA")} | PARTS | VARIATIONS,
                       [{"noise": 0.3}], {"noise": 0.3}),
     "real": Study(MAIN | PARTS, [{"data": "fer2013"}, {"data": "ferplus"}], {"data": "fer2013"},
@@ -161,8 +161,8 @@ def measures(run: Run) -> dict[str, float]:
     val: validation accuracy, mean of overall and mean; those of :func:`quality`; on_clean, on_ambiguous: accuracy on
     such faces; memorised: noisy training labels predicted as given; auroc_noisy_*, auroc_clean_*: chance (0..1) that
     w* of an ambiguous sample exceeds that of such a one, in the first, best and last epoch; minority_*: share of w*
-    over share of the samples, for the classes below average size; divergence (nats) between the predictions of probes
-    and their mirror images; change (0..1): 1 - CKA of successive latent snapshots, their mean after epoch 0.
+    over share of samples, for classes of less than average size; divergence (nats) between the predictions of probe
+    faces and their mirror images; change (0..1): 1 - CKA of successive latent snapshots, mean over those after epoch 0.
     """
     val = run.epochs[["val_overall", "val_mean"]].mean(axis=1)
     epochs = {"first": 0, "best": int(val.idxmax()), "last": len(val) - 1}
