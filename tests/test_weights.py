@@ -194,6 +194,11 @@ def test_a_model_from_its_file(tmp_path, build, channels, classes):
     save_file(headless | {"fc.weight": torch.rand(7, 13)}, tmp_path / "m.safetensors")
     with pytest.raises(WeightsError):
         model_from(tmp_path / "m.safetensors")
+    one_less = {name: t for name, t in model.state_dict().items() if not name.endswith("body.1.bias")
+                and name != "backbone.bn1.bias"}
+    save_file(one_less, tmp_path / "m.safetensors")
+    with pytest.raises(WeightsError, match=r"not hold the whole model: it lacks backbone\.(3\.body\.1|bn1)\.bias"):
+        model_from(tmp_path / "m.safetensors")
 
 
 def test_other_architectures_are_refused(tmp_path, plain):
