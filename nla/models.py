@@ -88,8 +88,8 @@ def model_from(path: str | Path, num_classes: int | None = None) -> tuple[Classi
         raise WeightsError(f"{path} holds no small_resnet, resnet18 or resnet50 for grey or colour images")
     model = build(classes, channels)
     report = load_weights(model, path)
-    if {"fc.weight", "fc.bias"} & set(report.new):
-        raise WeightsError(f"{path}: the classifier does not fit the backbone")
+    if missing := [name for name in report.new if not name.endswith("num_batches_tracked")]:
+        raise WeightsError(f"{path} does not hold the whole model: it lacks {', '.join(missing[:3])}")
     return model.eval(), report
 
 

@@ -43,18 +43,15 @@ def load_weights(model: nn.Module, path: str | Path) -> Report:
 
     ``path`` is a safetensors file, a PyTorch checkpoint, a pickled dict of numpy arrays, or the word ``imagenet``
     for torchvision's IMAGENET1K_V1 (downloaded once). Understood are the kit's and torchvision's names, behind
-    ``module.`` or within ``state_dict`` and the like, and the released NLA code's ``features.<child>``. Where
-    name and shape fit, a tensor is used. For grey images a first convolution for colour is summed over its
-    channels, which gives what it gave to the grey image in all three.
+    ``module.`` or within ``state_dict`` and the like, and the released NLA code's ``features.<child>``. For grey
+    images a first convolution for colour is summed over its channels. WeightsError, and the model as it was, if
+    the file is unsafe or damaged, holds NaN, fits under 90 % of the backbone, or has blocks that it lacks.
 
     VGGFace2's ResNet-50 (Cao et al., FG 2018) comes from Caffe: it expects pixels in 0..255, BGR, less
     (91.4953, 103.8827, 131.0912), strides in the first 1 x 1 convolution of a block, and an unpadded first
     pooling. Of a numpy pickle with its 8,631 people the kit turns the first convolution to RGB, and does no
     more: normalisation, strides (in the 3 x 3) and padding stay as in torchvision. It is a start for
     fine-tuning, where batch statistics take up the scale; its features are not exactly VGGFace2's.
-
-    WeightsError, and the model as it was, if the file cannot be read safely, holds NaN, fits under 90 % of the
-    backbone, or has blocks that the backbone lacks.
     """
     tensors, adapted = read(path, model)
     own = model.state_dict()
@@ -72,19 +69,16 @@ def load_weights(model: nn.Module, path: str | Path) -> Report:
     foreign = [name for name in tensors if re.match(r"backbone\.layer\d", name) and name not in own]
     if matched < 0.9 or foreign:
         examples = foreign or [name for name in tensors if name not in fitting] or list(tensors)
-        raise WeightsError(f"{path}: only {matched:.0%} of the backbone's {len(backbone)} tensors are in the file "
-                           f"with the right name and shape, and {len(foreign)} of the file's have no place in it; is "
-                           f"it for another architecture? It holds, for example, {', '.join(examples[:3])}")
+        raise WeightsError(f"{path} is for another architecture: only {matched:.0%} of the backbone's {len(backbone)} "
+                           f"tensors have the right name and shape in it, and {len(foreign)} of its own have no "
+                           f"place there; it holds, for example, {', '.join(examples[:3])}")
     model.load_state_dict(fitting, strict=False)
     skipped, new = set(tensors) - set(fitting), set(own) - set(fitting)
     return Report(sorted(fitting), sorted(skipped), sorted(new), matched, adapted)
 
 
 def read(path: str | Path, model: nn.Module | None = None) -> tuple[dict[str, Tensor], list[str]]:
-    """A file's tensors, named as in :class:`nla.models.Classifier`, and what was changed on the way.
-
-    ``imagenet`` means the weights of ``model``'s architecture. WeightsError as above.
-    """
+    """A file's (or for ``imagenet``, ``model``'s) tensors, named as in ``Classifier``, and how they were adapted."""
     if str(path) == "imagenet":
         return _rename(_imagenet(model), path), []
     path, adapted = Path(path), []
@@ -105,9 +99,8 @@ def read(path: str | Path, model: nn.Module | None = None) -> tuple[dict[str, Te
             tensors["conv1.weight"] = tensors["conv1.weight"].flip(1)
             adapted += ["backbone.conv1.weight: turned from BGR to RGB (VGGFace2)"]
     except Exception as error:
-        raise WeightsError(f"{path} cannot be read as safetensors or as plain tensors: it is damaged, or it holds "
-                           f"objects whose loading could run code, which is refused ({type(error).__name__}: "
-                           f"{str(error)[:200]})") from error
+        raise WeightsError(f"{path} cannot be read as safetensors or plain tensors: it is damaged, or loading it could "
+                           f"run code, which is refused ({type(error).__name__}: {str(error)[:200]})") from error
     if not tensors:
         raise WeightsError(f"{path} holds no named tensors")
     return _rename(tensors, path), adapted
@@ -150,7 +143,7 @@ class _Inert:
 
 
 class _Array(_Inert):
-    """For a numpy array; see :func:`_tensor`."""
+    pass
 
 
 STORAGES = ("Float", "Double", "Half", "BFloat16", "Long", "Int", "Short", "Char", "Byte", "Bool")
@@ -182,7 +175,7 @@ def _rebuild(file: io.BytesIO, size: int):
     start, tuples = file.tell(), 0
     for operation, argument, _ in pickletools.genops(file):  # itself refuses lengths beyond the end
         tuples += operation.name.startswith("TUPLE")
-        if tuples > 20_000 or ("PUT" in operation.name and argument > 1_000_000):
+        if tuples > 20_000 or ("PUT" in operation.name and argument > 1_000_000):  # crash hash(), fill the memory
             raise pickle.UnpicklingError("it is nested or numbered beyond what weights need")
     file.seek(start)
     unpickler = _Unpickler(file, encoding="latin1")
@@ -219,11 +212,10 @@ def _content(path: Path):
 
 def _tensor(array: _Array) -> Tensor:
     """The array that was pickled as (version, shape, dtype, Fortran order?, bytes), or by protocol 5."""
-    if array.state:
-        _, shape, dtype, fortran, raw = array.state
-    else:
+    if not array.state:
         raw, dtype, shape, order = array.arguments
-        fortran = order == "F"
+        array.state = 1, shape, dtype, order == "F", raw
+    _, shape, dtype, fortran, raw = array.state
     code, endian = dtype.arguments[0], dtype.state[1]
     if not re.fullmatch(r"[fiu][248]|[iub]1", code):
         raise TypeError(f"an array of {code!r} is not one of numbers")

@@ -26,7 +26,7 @@ def test_one_graph_and_script(build):
     wanted = model(x)
     compiled = torch.compile(model, fullgraph=True, backend="eager")(x)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # TorchScript is deprecated, and still around
+        warnings.simplefilter("ignore")  # TorchScript is deprecated, and still around
         scripted = torch.jit.script(model)(x)
     for found in (compiled, scripted):
         torch.testing.assert_close(found.logits, wanted.logits)
