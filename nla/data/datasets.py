@@ -18,7 +18,6 @@ from .manifest import EXPRESSIONS, DataError
 from .parsing import class_tree, codes, finish, label_list, left_out, locate, refuse, safe, split_of, splits, table
 
 RAFDB = EXPRESSIONS[:7]
-LISTS = ("EmoLabel/list_patition_label.txt", "list_patition_label.txt")
 AFFECTNET = ("neutral", "happiness", "sadness", "surprise", "fear", "disgust", "anger", "contempt",
              "none", "uncertain", "no face")
 AFFECTNET_CSV = ("subDirectory_filePath", "face_x", "face_y", "face_width", "face_height", "facial_landmarks",
@@ -29,52 +28,38 @@ def read_rafdb(root, labels=None):
     """RAF-DB basic (Li et al. 2017): 12,271 training and 3,068 test faces, 100 x 100, aligned, 7 classes.
 
     Layouts: the official ``EmoLabel/list_patition_label.txt`` with ``Image/aligned`` (or ``Image/original``), or the
-    ``train/1..7/*.jpg`` tree, whose ``*_labels.csv``, if there, must agree with it.  ``labels``: another list for the
-    training images, such as the literature's noise files (:func:`nla.data.corruption.relabel`).
+    ``train/1..7/*.jpg`` tree, whose csv files only repeat it.  ``labels``: another list for the training images, such
+    as the literature's noise files (:func:`nla.data.corruption.relabel`).
     """
-    base, tree = locate(root, "RAF-DB", ("rafdb", "raf-db", "raf_db", "basic", "raf-basic", "dataset"),
-                        LISTS, ("train/1/*",))
-    manifest = finish((rafdb_tree if tree else rafdb_list)(root, base))
+    base, layout = locate(root, "RAF-DB", ("rafdb", "raf-db", "raf_db", "basic", "raf-basic", "dataset"),
+                          ("EmoLabel/list_patition_label.txt",), ("list_patition_label.txt",), ("train/1/*",))
+    if layout == 2:
+        manifest = finish(class_tree(root, base, RAFDB, first=1))
+    else:
+        path = base / ("EmoLabel/list_patition_label.txt", "list_patition_label.txt")[layout]
+        listed = label_list(path, RAFDB)
+        folder = next((base / name for name in ("Image/aligned", "aligned", "Image/original", "original")
+                       if (base / name).is_dir()), None)
+        if folder is None:
+            raise DataError(f"{base}: no images; unpack them into Image/aligned or Image/original")
+        split = splits(listed.index.to_series().str.split("_").str[0], path)
+        file = listed.index.str.replace(".jpg", "_aligned.jpg") if folder.name == "aligned" else listed.index
+        manifest = finish(pd.DataFrame({"path": folder.relative_to(root).as_posix() + "/" + file,
+                                        "label": listed.to_numpy(), "split": split.to_numpy()}))
     return relabel(manifest, labels) if labels else manifest
-
-
-def rafdb_tree(root, base):
-    """The tree of folders 1 to 7, and the csv files that repeat it."""
-    manifest = class_tree(root, base, RAFDB, first=1)
-    label = manifest["label"].set_axis(manifest["path"].str.rsplit("/", n=1).str[-1])
-    for path in sorted(base.glob("*_labels.csv")):
-        listed = table(path, ("image", "label"))
-        wrong = listed["image"].map(label.groupby(level=0).first()) != codes(listed["label"], RAFDB, path, 1)
-        refuse(wrong, listed["image"], path, "lies in another class's folder, or nowhere; unpack the images again")
-    return manifest
-
-
-def rafdb_list(root, base):
-    """The official list, and the folder of the images that it names."""
-    path = next(base / name for name in LISTS if (base / name).exists())
-    listed = label_list(path, RAFDB)
-    folder = next((base / name for name in ("Image/aligned", "aligned", "Image/original", "original")
-                   if (base / name).is_dir()), None)
-    if folder is None:
-        raise DataError(f"{base}: no images; unpack them into Image/aligned or Image/original")
-    split = splits(listed.index.to_series().str.split("_").str[0], path)
-    file = listed.index.str.replace(".jpg", "_aligned.jpg") if folder.name == "aligned" else listed.index
-    return pd.DataFrame({"path": folder.relative_to(root).as_posix() + "/" + file,
-                         "label": listed.to_numpy(), "split": split.to_numpy()})
 
 
 def read_affectnet(root, classes=8):
     """AffectNet (Mollahosseini et al. 2019): 287,651 training and 4,000 validation faces in eight classes.
 
-    Layouts: the manual ``training.csv`` and ``validation.csv`` (face boxes become ``box_*``, cut out when
-    decoded), the folders ``train_set/images`` and ``train_set/annotations/*_exp.npy``, or any csv that
-    :func:`read_csv` takes, numbered in AffectNet's order.  ``classes`` 7 leaves contempt out (283,901 and
-    3,500); rows marked none, uncertain or no face are left out.  The validation set is the test.
+    Layouts: the manual ``training.csv`` and ``validation.csv`` (face boxes become ``box_*``, cut out when decoded), the
+    folders ``train_set/images`` and ``train_set/annotations/*_exp.npy``, or any csv that :func:`read_csv` takes,
+    numbered in AffectNet's order.  ``classes`` 7 leaves contempt out (283,901 and 3,500); rows marked none, uncertain
+    or no face are left out.  The validation set is the test.
     """
     base, layout = locate(root, "AffectNet", ("affectnet", "manually_annotated"), ("train_set/annotations",),
                           ("Manually_Annotated_file_lists/training.csv", "training.csv"), ("*.csv",))
-    frame = (affectnet_arrays, affectnet_lists, csv_rows)[layout](root, base, AFFECTNET)
-    frame = frame.reset_index(drop=True)
+    frame = (affectnet_arrays, affectnet_lists, csv_rows)[layout](root, base, AFFECTNET).reset_index(drop=True)
     return finish(*left_out(frame, {
         "are marked none, uncertain or no face": frame["label"] < 0,
         f"are contempt, not among the {classes} classes": frame["label"] >= classes}))
@@ -82,9 +67,7 @@ def read_affectnet(root, classes=8):
 
 def affectnet_arrays(root, base, order):
     """AffectNet's folder release: one small npy file with the label for each image."""
-    files = [file for name in ("train_set", "val_set")
-             for file in sorted((base / name).glob("annotations/*_exp.npy"))]
-    labels = []
+    files, labels = sorted(base.glob("*_set/annotations/*_exp.npy")), []
     for file in files:
         try:
             with open(file, "rb") as stream:
@@ -92,9 +75,9 @@ def affectnet_arrays(root, base, order):
         except Exception:  # a damaged header can make numpy raise anything
             labels.append("")
     labels = codes(pd.Series(labels, index=[str(file) for file in files], dtype=object), order, base)
-    folders = pd.Series([file.parents[1].relative_to(root).as_posix() for file in files], dtype=object)
-    names = pd.Series([file.name.replace("_exp.npy", ".jpg") for file in files], dtype=object)
-    return pd.DataFrame({"path": folders + "/images/" + names, "label": labels.to_numpy(),
+    folders = pd.Series([file.parents[1].relative_to(root).as_posix() for file in files], labels.index, dtype=object)
+    names = [file.name.replace("_exp.npy", ".jpg") for file in files]
+    return pd.DataFrame({"path": folders + "/images/" + names, "label": labels,
                          "split": splits(folders.str.split("/").str[-1], base)})
 
 
@@ -107,10 +90,8 @@ def affectnet_lists(root, base, order):
         with open(path, "rb") as file:
             header = AFFECTNET_CSV[0].encode() in file.read(200)
         frame = table(path, AFFECTNET_CSV, header)
-        names = safe(frame["subDirectory_filePath"], path)
-        part = pd.DataFrame({"path": folder.relative_to(root).as_posix() + "/" + names,
-                             "label": codes(frame["expression"], order, path),
-                             "split": split_of(path)})
+        part = pd.DataFrame({"label": codes(frame["expression"], order, path), "split": split_of(path)})
+        part["path"] = folder.relative_to(root).as_posix() + "/" + safe(frame["subDirectory_filePath"], path)
         for side in ("x", "y", "width", "height"):
             given = frame["face_" + side]
             part["box_" + side] = pd.to_numeric(given, errors="coerce").fillna(-1e9).astype("int64")
