@@ -2,8 +2,8 @@
 
 A store is ``<what>-<state>.npy`` (N, C, H, W) and ``.sums.npy``, a checksum per block.  *what* hashes root, names,
 boxes and the size asked for, *state* the sources' sizes and times: a stale store is told by its name, damaged or
-missing blocks by their checksums, and only they are decoded again.  Memory stays bounded: a block is decoded,
-written and forgotten, and the array comes back memory-mapped.
+missing blocks by their checksums, and only they are decoded again.  Memory stays bounded: a block is decoded, written
+and forgotten, and a batch is read when it is asked for.
 """
 
 import hashlib
@@ -30,7 +30,7 @@ def load(name, root=None, size=None, channels=None, cache=None, **options):
     """Read the set ``name`` under ``root``: (images uint8 (N, C, H, W), manifest), row i for image i.
 
     ``root`` defaults to the environment variable ``NLA_DATA_ROOT``, else ``data``.  ``cache``, a folder, keeps the
-    pixels packed there, and they come memory-mapped (:func:`pack`); ``options`` go to the reader ``read_<name>``.
+    pixels packed there and out of memory (:func:`pack`); ``options`` go to the reader ``read_<name>``.
     """
     root = root or os.environ.get("NLA_DATA_ROOT", "data")
     manifest = reader(name)(root, **options)
@@ -134,8 +134,30 @@ def store_name(root, manifest, size, channels):
     return [hashlib.blake2b(text.encode(), digest_size=8).hexdigest() for text in (what, state)]
 
 
+class Packed:
+    """Pixels in a packed store: ``packed[rows]`` reads uint8 (b, C, H, W), rows being what indexes a numpy array.
+
+    The file is mapped anew for each batch, so that nothing that was read stays in this process's memory.
+    """
+
+    def __init__(self, path, rows=slice(None)):
+        stored = np.load(path, mmap_mode="r").shape
+        self.path, self.rows = path, np.arange(stored[0])[rows]
+        self.shape = (len(self.rows), *stored[1:])
+
+    def __len__(self):
+        return len(self.rows)
+
+    def __getitem__(self, rows):
+        return torch.from_numpy(np.array(np.load(self.path, mmap_mode="r")[self.rows[rows]]))
+
+    def subset(self, rows):
+        """The same store, seen through some of its rows."""
+        return Packed(self.path, self.rows[rows])
+
+
 def pack(root, manifest, folder, size=None, channels=None, progress=lambda done, total: None):
-    """Decode once into ``folder``; return the memory-mapped uint8 tensor (N, C, H, W), whose pages are read on use.
+    """Decode once into ``folder``; return the store's pixels, :class:`Packed`, of shape (N, C, H, W).
 
     Blocks that are there and whole are kept, so that a second call only checks and an interrupted one goes on; stale
     stores of the same images are removed.  Another process that packs the same images is waited for.
@@ -161,7 +183,7 @@ def pack(root, manifest, folder, size=None, channels=None, progress=lambda done,
     except OSError as error:
         raise DataError(f"{folder}: cannot keep the packed pixels there ({error}); free space or choose another "
                         f"folder") from None
-    return torch.from_numpy(np.load(store, mmap_mode="c"))
+    return Packed(store)
 
 
 def write(path, at, values):
