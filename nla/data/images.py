@@ -98,10 +98,10 @@ def _crop_and_shift(pixels, a, generator):
 
 
 def _boxes(draws, size, a):
-    """The rows (B, 1, H, 1) and columns (B, 1, 1, W) of boxes, 1 inside and 0 outside, from uniform numbers (4, B, ...).
+    """The rows (B, 1, H, 1) and the columns (B, 1, 1, W) of boxes, 1 inside and 0 outside.
 
-    Area uniform, aspect ratio log-uniform. A box longer than the image is shortened to it, so very elongated large
-    boxes lose a little area.
+    From uniform numbers (4, B, 1, 1, 1): area uniform, aspect ratio log-uniform. A box longer than the image is
+    shortened to it, so very elongated large boxes lose a little area.
     """
     area, ratio, *places = draws
     area = (a.erase_area[0] + (a.erase_area[1] - a.erase_area[0]) * area) * size[0] * size[1]

@@ -34,9 +34,8 @@ def load(name, root=None, size=None, channels=None, cache=None, **options):
     """
     root = root or os.environ.get("NLA_DATA_ROOT", "data")
     manifest = reader(name)(root, **options)
-    if cache:
-        return pack(root, manifest, cache, size, channels), manifest
-    return read_pixels(root, manifest, size, channels), manifest
+    images = pack(root, manifest, cache, size, channels) if cache else read_pixels(root, manifest, size, channels)
+    return images, manifest
 
 
 def open_image(path, box=None):
