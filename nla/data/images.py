@@ -64,8 +64,7 @@ def _augment(pixels, a, generator):
     """In place, by products and sums of whole arrays: choosing by a mask costs ten times as much."""
     mean, std = _statistics(a, pixels.shape[1], pixels.device)
     draws = torch.rand(7, len(pixels), 1, 1, 1, generator=generator, device=pixels.device)
-    chances = zip(draws, (a.noise_p, a.flip_p, a.erase_p))
-    noisy, flipped, erased = ((draw < chance).float() for draw, chance in chances)
+    noisy, flipped, erased = ((draw < p).float() for draw, p in zip(draws, (a.noise_p, a.flip_p, a.erase_p)))
     if a.shift or a.crop < 1:
         pixels.copy_(_crop_and_shift(pixels, a, generator))
     if a.noise_p > 0:

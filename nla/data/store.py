@@ -47,12 +47,14 @@ def open_image(path, box=None):
     with Image.open(path) as image:
         if image.width * image.height > LARGEST:
             raise ValueError(f"{image.width} x {image.height} pixels is too large; shrink it first")
-        image = ImageOps.exif_transpose(image)
+        ImageOps.exif_transpose(image, in_place=True)
         if image.mode.startswith("I"):
             image = Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))
         if image.mode == "F":
             raise ValueError("its pixels are fractions of unknown range; save it as 8-bit")
-        image = image.convert("L" if image.mode in ("1", "L", "LA") else "RGB")
+        image.load()
+        mode = "L" if image.mode in ("1", "L", "LA") else "RGB"
+        image = image if image.mode == mode else image.convert(mode)
     if box is not None:
         edges = np.clip([box[0], box[1], box[0] + box[2], box[1] + box[3]], 0, image.size * 2)
         if (edges[:2] >= edges[2:]).any():
@@ -95,7 +97,7 @@ def decoder(root, manifest, size=None, channels=None):
         except Exception as error:  # a damaged file can make a decoder raise anything
             raise DataError(f"{path}, {where}: not a whole image ({error}); copy it again or leave it out") from None
         pixels = np.asarray(image)
-        return np.ascontiguousarray(np.atleast_3d(pixels).transpose(2, 0, 1))
+        return np.atleast_3d(pixels).transpose(2, 0, 1)
 
     return read
 
@@ -103,15 +105,19 @@ def decoder(root, manifest, size=None, channels=None):
 def blocks(root, manifest, size, channels, starts):
     """Decode in parallel; yield (start, images uint8 (b, C, H, W)) for the block at each of ``starts``."""
     read, shape = decoder(root, manifest, size, channels), None
+
+    def place(images, i, row):
+        pixels = read(row)
+        if pixels.shape != shape:
+            raise DataError(f"row {row}: the image is {pixels.shape} (channels, height, width), the first is {shape}; "
+                            f"give a size and channels to make them alike")
+        images[i] = pixels
+
     for start in starts:
-        several = range(start, min(start + BLOCK, len(manifest)))
-        images = Parallel(-1, "threading", batch_size=64)(delayed(read)(i) for i in several)
-        shape = shape or (images[0] if start == 0 else read(0)).shape
-        for i, image in zip(several, images):
-            if image.shape != shape:
-                raise DataError(f"row {i}: the image is {image.shape} (channels, height, width), the first is "
-                                f"{shape}; give a size and channels to make them alike")
-        yield start, np.stack(images)
+        shape = shape or read(0).shape
+        images = np.empty((min(BLOCK, len(manifest) - start), *shape), np.uint8)
+        Parallel(-1, "threading", batch_size=64)(delayed(place)(images, i, start + i) for i in range(len(images)))
+        yield start, images
 
 
 def read_pixels(root, manifest, size=None, channels=None):
@@ -128,8 +134,7 @@ def store_name(root, manifest, size, channels):
     try:
         state = f"{VERSION} {BLOCK} {PIL.__version__} {[(s.st_size, s.st_mtime_ns) for s in map(os.stat, sources)]}"
     except OSError as error:
-        raise DataError(f"{error.filename}: listed but not there ({error.strerror}); `nla data check` lists all that "
-                        f"is missing") from None
+        raise DataError(f"{error.filename}: listed but not there ({error.strerror}); see `nla data check`") from None
     return [hashlib.blake2b(text.encode(), digest_size=8).hexdigest() for text in (what, state)]
 
 
