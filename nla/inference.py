@@ -22,8 +22,9 @@ def forward(model: nn.Module, images: Tensor, rows: np.ndarray, config: Config, 
     """Logits (N, K) and latents (N, D), float32 on the CPU, of ``rows`` of ``images`` (uint8, (., C, H, W))."""
     model.eval()
     device, outputs = next(model.parameters()).device, []
-    for batch in torch.tensor(np.asarray(rows), device=images.device).split(batch_size):
+    for batch in torch.as_tensor(np.asarray(rows)).split(batch_size):
         x = normalize(images[batch].to(device), config.augmentation)
+        x = x.expand(-1, model.in_channels, -1, -1)  # grey images for a model that knows colour
         with autocast(config, device):
             outputs.append(model(in_layout(mirror(x) if flip else x, config)))
     return tuple(torch.cat(part).float().cpu() for part in zip(*outputs, strict=True))
@@ -69,10 +70,8 @@ def evaluate(model: nn.Module, images: Tensor, manifest: pd.DataFrame, config: C
     if labels.max() >= len(classes):
         raise DataError(f"the images show {EXPRESSIONS[labels.max()]}, which a model of {len(classes)} classes does "
                         f"not know: choose 7 classes")
-    if images.shape[1] != model.in_channels:
-        if images.shape[1] == 3:
-            raise DataError("the images are in colour, and the model is for grey ones")
-        images = images.expand(-1, 3, -1, -1)
+    if images.shape[1] > model.in_channels:
+        raise DataError("the images are in colour, and the model is for grey ones")
     probabilities = forward(model, images, rows, config)[0].softmax(1).numpy()
     per_class = accuracies(labels, probabilities.argmax(1), classes)
     return {"n": len(rows)} | quality(labels, probabilities, classes) | {name: per_class[name] for name in classes}

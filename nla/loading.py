@@ -1,6 +1,9 @@
 """From a Config to pixels and manifest, and from these to batches on the device."""
 
-from collections.abc import Iterator, Sequence
+import itertools
+import math
+from collections import deque
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -10,15 +13,16 @@ from torch import Tensor
 
 from nla import data
 from nla.config import Config
+from nla.data.store import Packed
 
 TEST_SEED = 1_000_003  # the built-in test faces are the same for every run
 AHEAD = 4  # batches that are read before they are needed
 
 
-def load_data(config: Config, progress: bool = False) -> tuple[Tensor, pd.DataFrame]:
+def load_data(config: Config, progress: bool = False) -> tuple[Tensor | Packed, pd.DataFrame]:
     """Images (N, C, H, W) uint8 and their manifest, with the configured validation, noise and imbalance.
 
-    Real data is decoded once into ``config.cache`` and mapped into memory from there. DataError if it cannot be
+    Real data is decoded once into ``config.cache`` and read from there, batch by batch. DataError if it cannot be
     read or lacks a training or a test split.
     """
     if config.data == "faces":
@@ -34,7 +38,8 @@ def load_data(config: Config, progress: bool = False) -> tuple[Tensor, pd.DataFr
             manifest = data.flip_labels(manifest, config.noise, config.seed)
     if config.imbalance != 1:
         manifest = data.imbalance(manifest, config.imbalance, config.seed)
-        images = images[torch.tensor(manifest.index.to_numpy())]
+        kept = manifest.index.to_numpy()
+        images = images.subset(kept) if isinstance(images, Packed) else images[kept]
     return images, manifest.reset_index(drop=True)
 
 
@@ -55,32 +60,39 @@ def hold_out(manifest: pd.DataFrame, share: float, seed: int) -> pd.DataFrame:
     return manifest.assign(split=manifest["split"].mask(manifest.index.isin(chosen), "val"))
 
 
-def placed(images: Tensor, device: torch.device, resident: bool) -> Tensor:
+def placed(images: Tensor | Packed, device: torch.device, resident: bool) -> Tensor | Packed:
     """The images on the device if asked for and if they take no more than half of its free memory, else as they are."""
     if not resident or device.type == "cpu":
         return images
     memory = getattr(torch.get_device_module(device), "mem_get_info", None)
-    return images.to(device) if memory is None or images.nbytes <= memory(device)[0] / 2 else images
+    if memory is not None and math.prod(images.shape) > memory(device)[0] / 2:
+        return images
+    result = torch.empty(images.shape, dtype=torch.uint8, device=device)
+    for rows in torch.arange(len(images)).split(4096):
+        result[rows[0]:rows[-1] + 1] = images[rows]
+    return result
 
 
-def feed(images: Tensor, batches: Sequence[Tensor], device: torch.device) -> Iterator[Tensor]:
-    """The pixels (B, C, H, W) of each batch of rows, on the device.
+def feed(images: Tensor | Packed, rows: Tensor, batch_size: int, device: torch.device) -> Iterator[Tensor]:
+    """The pixels (B, C, H, W), on the device, of ``rows`` (N,), batch by batch.
 
     Where the images live there, they are indexed in place; else one thread reads a few batches ahead.
     """
-    if images.device == device and device.type != "cpu":
-        yield from (images[rows] for rows in batches)
+    if isinstance(images, Tensor) and images.device.type != "cpu":
+        yield from (images[batch] for batch in rows.to(device).split(batch_size))
         return
 
-    def read(rows: Tensor) -> Tensor:
-        pixels = images[rows]
+    def read(batch: Tensor) -> Tensor:
+        pixels = images[batch]
         return pixels if device.type == "cpu" else pixels.pin_memory().to(device, non_blocking=True)
 
     with ThreadPoolExecutor(1) as pool:
-        waiting = [pool.submit(read, rows) for rows in batches[:AHEAD]]
-        for k in range(len(batches)):
-            waiting += [pool.submit(read, rows) for rows in batches[k + AHEAD:k + AHEAD + 1]]
-            yield waiting.pop(0).result()
+        batches, waiting = iter(rows.split(batch_size)), deque()
+        waiting.extend(pool.submit(read, batch) for batch in itertools.islice(batches, AHEAD))
+        while waiting:
+            pixels = waiting.popleft().result()
+            waiting.extend(pool.submit(read, batch) for batch in itertools.islice(batches, 1))
+            yield pixels
 
 
 def probe_rows(manifest: pd.DataFrame, count: int) -> np.ndarray:

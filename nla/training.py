@@ -29,6 +29,7 @@ from nla import data, models
 from nla.baselines import build
 from nla.config import Config
 from nla.data.images import augment, two_views
+from nla.data.store import Packed
 from nla.dynamics import FORMAT, Run, RunError, atomic, read_run, snapshot_epochs, write_arrays, write_json, write_table
 from nla.inference import autocast, embed, in_layout, predict
 from nla.loading import feed, load_data, placed, probe_rows
@@ -48,7 +49,7 @@ class Task:
     config: Config
     folder: Path
     world: World
-    images: Tensor  # (N, C, H, W) uint8
+    images: Tensor | Packed  # (N, C, H, W) uint8
     manifest: pd.DataFrame
 
     @cached_property
@@ -143,10 +144,10 @@ def train_epoch(task: Task, state: State, network: nn.Module, bar: tqdm, stop: E
     config, world, epoch = task.config, task.world, len(state.history)
     order = torch.randperm(len(task.train), generator=Generator().manual_seed(seed_of(config.seed, epoch, "order")))
     batches = order.to(world.device).split(config.batch_size)[state.step:]
-    rows = task.train[order].to(task.images.device).split(config.batch_size)[state.step:]
+    rows = task.train[order][state.step * config.batch_size:]
     began = saved = time.monotonic()
     state.model.train()
-    for batch, pixels in zip(batches, feed(task.images, rows, world.device), strict=True):
+    for batch, pixels in zip(batches, feed(task.images, rows, config.batch_size, world.device), strict=True):
         views, positions = augment(pixels, config.augmentation, state.generator)[world.share], batch[world.share]
         share = len(positions) * world.size / len(batch)  # of the mean over the batch that this process's mean is
         if not share:  # the last batch may be smaller than the number of processes, but all have to take part

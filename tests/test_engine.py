@@ -15,9 +15,12 @@ import pandas as pd
 import pytest
 import torch
 from conftest import TINY
+from PIL import Image
 from test_training import contents
 
 from nla import Config, fit, read_run
+from nla.data import EXPRESSIONS, make_faces
+from nla.data.store import Packed
 from nla.dynamics import RunError
 from nla.inference import predict, restore
 from nla.loading import feed, hold_out, load_data, placed
@@ -149,12 +152,28 @@ def test_losses_that_couple_samples_stay_on_one_process(tmp_path):
         shared(torch.nn.Linear(2, 2), task)
 
 
-def test_pixels_are_read_ahead_in_order_whatever_they_lie_on():
+def test_pixels_are_read_ahead_in_order_from_memory_and_from_a_store(tmp_path):
     images = torch.arange(10, dtype=torch.uint8)[:, None, None, None].expand(-1, 1, 2, 2)
-    batches = torch.tensor([3, 1, 4, 1, 5, 9, 2, 6, 5, 3]).split(2) * 3
-    read = torch.cat(list(feed(images, batches, torch.device("cpu"))))
-    assert read[:, 0, 0, 0].tolist() == [3, 1, 4, 1, 5, 9, 2, 6, 5, 3] * 3
-    assert placed(images, torch.device("cpu"), True) is images
+    np.save(tmp_path / "store.npy", images.numpy())
+    rows, cpu = torch.tensor([3, 1, 4, 1, 5, 9, 2, 6, 5, 3] * 3), torch.device("cpu")
+    for pixels in (images, Packed(tmp_path / "store.npy")):
+        batches = list(feed(pixels, rows, 4, cpu))
+        assert [len(batch) for batch in batches] == [4] * 7 + [2]
+        assert torch.cat(batches)[:, 0, 0, 0].tolist() == rows.tolist()
+        assert placed(pixels, cpu, True) is pixels
+
+
+def test_a_store_trains_to_the_same_numbers_as_memory(tmp_path):
+    images, manifest = make_faces(60, 0, size=24)
+    for i, row in manifest.iterrows():
+        path = tmp_path / "set" / ("test" if i % 4 == 0 else "train") / EXPRESSIONS[row["label"]] / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(images[i].permute(1, 2, 0).numpy()).save(path)
+    base = Config(data="folder", root=str(tmp_path / "set"), size=24, epochs=1, probe=10, validation=0.2, imbalance=3)
+    stored = fit(dataclasses.replace(base, cache=str(tmp_path / "cache")), tmp_path / "stored", progress=False)
+    loaded = fit(dataclasses.replace(base, cache=""), tmp_path / "loaded", progress=False)
+    assert list((tmp_path / "cache").glob("*.npy")) and stored.epochs["val_overall"].notna().all()
+    assert contents(stored.folder) == contents(loaded.folder)
 
 
 def test_the_best_epoch_is_chosen_on_validation_and_both_are_reported(tmp_path):

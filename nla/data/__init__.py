@@ -1,15 +1,7 @@
 """From somebody's folder to batches: manifests, pixels, corruption."""
 
-from .corruption import flip_labels, imbalance
-from .datasets import (
-    read_affectnet,
-    read_csv,
-    read_fer2013,
-    read_ferplus,
-    read_folder,
-    read_rafdb,
-    relabel,
-)
+from .corruption import flip_labels, imbalance, relabel
+from .datasets import read_affectnet, read_csv, read_fer2013, read_ferplus, read_folder, read_rafdb
 from .faces import make_faces
 from .manifest import EXPRESSIONS, DataError
 from .store import load, pack, read_pixels

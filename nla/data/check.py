@@ -42,9 +42,9 @@ def check(name, root, progress=lambda done, total: None):
         problems += some("labels have no image", sorted(set(names) - there))
         notes += some("images have no label", sorted(there - set(names)))
         manifest = manifest[names.isin(there)]
-    digests, damaged = inspect(root, manifest, progress)
-    problems += some("images cannot be decoded", damaged)
-    manifest = manifest.assign(digest=digests).dropna(subset="digest")
+    digests = inspect(root, manifest, progress)
+    problems += some("images cannot be decoded", sorted(said for digest, said in digests if not digest))
+    manifest = manifest.assign(digest=[digest for digest, _ in digests]).dropna(subset="digest")
     across = manifest.groupby("digest")["split"].transform("nunique") > 1
     within = manifest.duplicated(["digest", "split"], keep=False)
     notes += some("images have an exact copy in another split", list(names[manifest.index[across]]))
@@ -73,20 +73,17 @@ def some(what, names):
 
 
 def inspect(root, manifest, progress):
-    """(a digest of each decoded image, None where damaged; what was said of the damaged ones)."""
-    if manifest.empty:
-        return [], []
-    read, damaged, digests = decoder(root, manifest), [], []
-
+    """For each image (a digest of its pixels, None), or (None, what was said of it) where it is damaged."""
     def look(i):
         try:
             pixels = read(i)
-            return hashlib.blake2b(pixels.tobytes() + str(pixels.shape).encode(), digest_size=16).hexdigest()
+            return hashlib.blake2b(pixels.tobytes() + str(pixels.shape).encode(), digest_size=16).hexdigest(), None
         except DataError as error:
-            damaged.append(str(error))
+            return None, str(error)
 
-    jobs = (delayed(look)(i) for i in range(len(manifest)))
-    for digest in Parallel(-1, "threading", return_as="generator", batch_size=64)(jobs):
-        digests.append(digest)
-        progress(len(digests), len(manifest))
-    return digests, sorted(damaged)
+    read, looked = decoder(root, manifest) if len(manifest) else None, []
+    for result in Parallel(-1, "threading", return_as="generator", batch_size=64)(
+            delayed(look)(i) for i in range(len(manifest))):
+        looked.append(result)
+        progress(len(looked), len(manifest))
+    return looked

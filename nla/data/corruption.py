@@ -147,8 +147,7 @@ def relabel(manifest, path):
     refuse(~named.isin(names), named, path, "is no image of this data set; is it the list of another?")
     missing = names[train & ~names.isin(listed.index)]
     if len(missing):
-        raise DataError(f"{path}: no label for {missing.iloc[0]} and {len(missing) - 1} more; it must list every "
-                        f"training image")
+        raise DataError(f"{path}: no label for {missing.iloc[0]} and {len(missing) - 1} more; it must list all")
     result = manifest.assign(label=names.map(listed).where(train, manifest["label"]).astype("int64"))
     result.attrs["notes"] = [*manifest.attrs.get("notes", ()), f"training labels taken from {path}"]
     return validate(result)

@@ -45,8 +45,8 @@ def augment(images: Tensor, augmentation: Augmentation, generator: Generator) ->
     """
     result = torch.empty(images.shape, device=images.device)
     step = max(1, CHUNK // images[:1].numel()) if images.device.type == "cpu" else len(images)
-    for start in range(0, len(images), step):
-        result[start:start + step] = _augment(images[start:start + step], augmentation, generator)
+    for part, pixels in zip(images.split(step), result.split(step)):
+        _augment(pixels.copy_(part), augmentation, generator)
     return result
 
 
@@ -60,21 +60,20 @@ def two_views(images: Tensor) -> Tensor:
     return torch.cat([images, mirror(images)])
 
 
-def _augment(images, a, generator):
-    """Products and sums of whole arrays throughout: choosing by a mask costs ten times as much."""
-    mean, std = _statistics(a, images.shape[1], images.device)
-    draws = torch.rand(7, len(images), 1, 1, 1, generator=generator, device=images.device)
-    chances = zip(draws, (a.noise_p, a.flip_p, a.erase_p))
-    noisy, flipped, erased = ((draw < chance).float() for draw, chance in chances)
-    pixels = images.float()
+def _augment(pixels, a, generator):
+    """In place, by products and sums of whole arrays: choosing by a mask costs ten times as much."""
+    mean, std = _statistics(a, pixels.shape[1], pixels.device)
+    draws = torch.rand(7, len(pixels), 1, 1, 1, generator=generator, device=pixels.device)
+    noisy, flipped, erased = ((draw < p).float() for draw, p in zip(draws, (a.noise_p, a.flip_p, a.erase_p)))
     if a.shift or a.crop < 1:
-        pixels = _crop_and_shift(pixels, a, generator)
+        pixels.copy_(_crop_and_shift(pixels, a, generator))
     if a.noise_p > 0:
-        noise = _noise(images.shape, generator)
+        noise = _noise(pixels.shape, generator)
         pixels.addcmul_(noise, math.sqrt(a.noise_variance) * noisy).clamp_(0, 255)
     pixels.sub_(mean).div_(std)
     pixels.lerp_(mirror(pixels), flipped)
-    return pixels.mul_(1 - erased * _boxes(draws[3:], images.shape[-2:], a))
+    rows, columns = _boxes(draws[3:], pixels.shape[-2:], a)
+    pixels.mul_(1 - erased * rows * columns)
 
 
 def _noise(shape, generator):
@@ -98,20 +97,20 @@ def _crop_and_shift(pixels, a, generator):
 
 
 def _boxes(draws, size, a):
-    """Boxes (B, 1, H, W), 1 inside and 0 outside, from uniform numbers: area uniform, aspect ratio log-uniform.
+    """The rows (B, 1, H, 1) and the columns (B, 1, 1, W) of boxes, 1 inside and 0 outside.
 
-    A box longer than the image is shortened to it, so very elongated large boxes lose a little area.
+    From uniform numbers (4, B, 1, 1, 1): area uniform, aspect ratio log-uniform. A box longer than the image is
+    shortened to it, so very elongated large boxes lose a little area.
     """
     area, ratio, *places = draws
     area = (a.erase_area[0] + (a.erase_area[1] - a.erase_area[0]) * area) * size[0] * size[1]
     low, high = (math.log(r) for r in a.erase_ratio)
     root = torch.exp((low + (high - low) * ratio) / 2)
-    inside = 1
     for place, length, side, shape in zip(places, size, (area.sqrt() * root, area.sqrt() / root), ((-1, 1), (1, -1))):
-        side, at = side.round().clamp(1, length), torch.arange(length, device=draws.device).view(shape)
+        side = side.round().clamp(1, length)
+        at = torch.arange(length, dtype=torch.float32, device=draws.device).view(shape)
         start = (place * (length - side + 1)).floor()
-        inside = inside * ((at >= start) & (at < start + side))
-    return inside
+        yield ((at >= start) & (at < start + side)).float()
 
 
 @lru_cache

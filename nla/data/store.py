@@ -2,8 +2,8 @@
 
 A store is ``<what>-<state>.npy`` (N, C, H, W) and ``.sums.npy``, a checksum per block.  *what* hashes root, names,
 boxes and the size asked for, *state* the sources' sizes and times: a stale store is told by its name, damaged or
-missing blocks by their checksums, and only they are decoded again.  Memory stays bounded: a block is decoded,
-written and forgotten, and the array comes back memory-mapped.
+missing blocks by their checksums, and only they are decoded again.  Memory stays bounded: a block is decoded, written
+and forgotten, and a batch is read when it is asked for.
 """
 
 import hashlib
@@ -30,13 +30,12 @@ def load(name, root=None, size=None, channels=None, cache=None, **options):
     """Read the set ``name`` under ``root``: (images uint8 (N, C, H, W), manifest), row i for image i.
 
     ``root`` defaults to the environment variable ``NLA_DATA_ROOT``, else ``data``.  ``cache``, a folder, keeps the
-    pixels packed there, and they come memory-mapped (:func:`pack`); ``options`` go to the reader ``read_<name>``.
+    pixels packed there and out of memory (:func:`pack`); ``options`` go to the reader ``read_<name>``.
     """
     root = root or os.environ.get("NLA_DATA_ROOT", "data")
     manifest = reader(name)(root, **options)
-    if cache:
-        return pack(root, manifest, cache, size, channels), manifest
-    return read_pixels(root, manifest, size, channels), manifest
+    images = pack(root, manifest, cache, size, channels) if cache else read_pixels(root, manifest, size, channels)
+    return images, manifest
 
 
 def open_image(path, box=None):
@@ -48,12 +47,14 @@ def open_image(path, box=None):
     with Image.open(path) as image:
         if image.width * image.height > LARGEST:
             raise ValueError(f"{image.width} x {image.height} pixels is too large; shrink it first")
-        image = ImageOps.exif_transpose(image)
+        ImageOps.exif_transpose(image, in_place=True)
         if image.mode.startswith("I"):
             image = Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))
         if image.mode == "F":
             raise ValueError("its pixels are fractions of unknown range; save it as 8-bit")
-        image = image.convert("L" if image.mode in ("1", "L", "LA") else "RGB")
+        image.load()
+        mode = "L" if image.mode in ("1", "L", "LA") else "RGB"
+        image = image if image.mode == mode else image.convert(mode)
     if box is not None:
         edges = np.clip([box[0], box[1], box[0] + box[2], box[1] + box[3]], 0, image.size * 2)
         if (edges[:2] >= edges[2:]).any():
@@ -96,7 +97,7 @@ def decoder(root, manifest, size=None, channels=None):
         except Exception as error:  # a damaged file can make a decoder raise anything
             raise DataError(f"{path}, {where}: not a whole image ({error}); copy it again or leave it out") from None
         pixels = np.asarray(image)
-        return np.ascontiguousarray(np.atleast_3d(pixels).transpose(2, 0, 1))
+        return np.atleast_3d(pixels).transpose(2, 0, 1)
 
     return read
 
@@ -104,15 +105,19 @@ def decoder(root, manifest, size=None, channels=None):
 def blocks(root, manifest, size, channels, starts):
     """Decode in parallel; yield (start, images uint8 (b, C, H, W)) for the block at each of ``starts``."""
     read, shape = decoder(root, manifest, size, channels), None
+
+    def place(images, i, row):
+        pixels = read(row)
+        if pixels.shape != shape:
+            raise DataError(f"row {row}: the image is {pixels.shape} (channels, height, width), the first is {shape}; "
+                            f"give a size and channels to make them alike")
+        images[i] = pixels
+
     for start in starts:
-        several = range(start, min(start + BLOCK, len(manifest)))
-        images = Parallel(-1, "threading", batch_size=64)(delayed(read)(i) for i in several)
-        shape = shape or (images[0] if start == 0 else read(0)).shape
-        for i, image in zip(several, images):
-            if image.shape != shape:
-                raise DataError(f"row {i}: the image is {image.shape} (channels, height, width), the first is "
-                                f"{shape}; give a size and channels to make them alike")
-        yield start, np.stack(images)
+        shape = shape or read(0).shape
+        images = np.empty((min(BLOCK, len(manifest) - start), *shape), np.uint8)
+        Parallel(-1, "threading", batch_size=64)(delayed(place)(images, i, start + i) for i in range(len(images)))
+        yield start, images
 
 
 def read_pixels(root, manifest, size=None, channels=None):
@@ -129,13 +134,34 @@ def store_name(root, manifest, size, channels):
     try:
         state = f"{VERSION} {BLOCK} {PIL.__version__} {[(s.st_size, s.st_mtime_ns) for s in map(os.stat, sources)]}"
     except OSError as error:
-        raise DataError(f"{error.filename}: listed but not there ({error.strerror}); `nla data check` lists all that "
-                        f"is missing") from None
+        raise DataError(f"{error.filename}: listed but not there ({error.strerror}); see `nla data check`") from None
     return [hashlib.blake2b(text.encode(), digest_size=8).hexdigest() for text in (what, state)]
 
 
+class Packed:
+    """Pixels in a packed store: ``packed[rows]`` reads uint8 (b, C, H, W), rows being what indexes a numpy array.
+
+    The file is mapped anew for each batch, so that nothing that was read stays in this process's memory.
+    """
+
+    def __init__(self, path, rows=slice(None)):
+        stored = np.load(path, mmap_mode="r").shape
+        self.path, self.rows = path, np.arange(stored[0])[rows]
+        self.shape = (len(self.rows), *stored[1:])
+
+    def __len__(self):
+        return len(self.rows)
+
+    def __getitem__(self, rows):
+        return torch.from_numpy(np.array(np.load(self.path, mmap_mode="r")[self.rows[rows]]))
+
+    def subset(self, rows):
+        """The same store, seen through some of its rows."""
+        return Packed(self.path, self.rows[rows])
+
+
 def pack(root, manifest, folder, size=None, channels=None, progress=lambda done, total: None):
-    """Decode once into ``folder``; return the memory-mapped uint8 tensor (N, C, H, W), whose pages are read on use.
+    """Decode once into ``folder``; return the store's pixels, :class:`Packed`, of shape (N, C, H, W).
 
     Blocks that are there and whole are kept, so that a second call only checks and an interrupted one goes on; stale
     stores of the same images are removed.  Another process that packs the same images is waited for.
@@ -161,7 +187,7 @@ def pack(root, manifest, folder, size=None, channels=None, progress=lambda done,
     except OSError as error:
         raise DataError(f"{folder}: cannot keep the packed pixels there ({error}); free space or choose another "
                         f"folder") from None
-    return torch.from_numpy(np.load(store, mmap_mode="c"))
+    return Packed(store)
 
 
 def write(path, at, values):
