@@ -100,11 +100,11 @@ def test_confusion_explorer_puts_faces_into_their_cells(planted_run):
 def test_parameter_explorer_reweighs_the_recorded_run(planted_run):
     box = explore.parameter_explorer(planted_run)
     panel, plane = box.children
-    controls, before, kept = {c.description: c for c in panel.children[:-1]}, plane.content["backgrounds"], panel.result.data
+    controls, before, kept = {c.description: c for c in panel.children[:-1]}, plane.content["backgrounds"], panel.result
     np.testing.assert_allclose(kept["w* now"], kept["w* recorded"])
     controls["std_true"].value = 0.4
     assert plane.content["backgrounds"] != before
-    now = panel.result.data["w* now"]
+    now = panel.result["w* now"]
     assert (now != kept["w* now"]).any() and now["noisy"] != now["clean"]
     controls["epoch"].value = 0
     np.testing.assert_allclose(places(plane)[0], planted_run.samples(0)[["p_gt", "p_nn"]], atol=1e-5)

@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 import torch
 import traitlets
+from IPython.display import display
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -149,14 +150,14 @@ def parameter_explorer(run: Run, images=None, points: int = 4000) -> ipywidgets.
     """
     start, total, last = figures.naw_of(run), run.config["epochs"], int(run.epochs["epoch"].iloc[-1])
     plane = Explorer(*plane_content(run, [last], points), images, lambda: figures.weight_surfaces(start))
-    limits = {"mu": (0, 1), "std": (0.1, 2), "ratio": (1, 10), "slope": (-40, 0)}
+    limits = {"mu": (0, 1, 0.01), "std": (0.1, 2, 0.01), "ratio": (1, 10, 0.1), "slope": (-40, 0, 0.5)}  # low, high, step
     sliders = {"epoch": ipywidgets.IntSlider(last, 0, last), "lambda": ipywidgets.FloatSlider(run.config["lam"], min=0,
                                                                                              max=1, step=0.05)}
     for name, values in vars(start).items():
-        low, high = limits[name.split("_")[0]]
+        low, high, step = limits[name.split("_")[0]]
         for k, value in enumerate(np.atleast_1d(values)):
             part = f"{name} {('p_GT', 'p_NN')[k]}" if name.startswith("mu") else name
-            sliders[part] = ipywidgets.FloatSlider(value, min=low, max=high, step=(high - low) / 100)
+            sliders[part] = ipywidgets.FloatSlider(value, min=low, max=high, step=step)
 
     def redraw(**values):
         epoch, lam = values.pop("epoch"), values.pop("lambda")
@@ -164,9 +165,12 @@ def parameter_explorer(run: Run, images=None, points: int = 4000) -> ipywidgets.
         naw = NAW(**values, **pairs)
         content, plane.index = plane_content(run, [epoch], points, naw)
         plane.content = content
-        return views.reweighted(run.samples(epoch), naw, epoch / total, lam).style.format(precision=3)
+        weighed = views.reweighted(run.samples(epoch), naw, epoch / total, lam)
+        display(weighed.style.format(precision=3))
+        return weighed
 
     controls = ipywidgets.interactive(redraw, **sliders)
+    controls.layout.flex = "0 0 350px"
     for name, slider in sliders.items():
         slider.description, slider.style.description_width = name, "110px"
     return ipywidgets.HBox([controls, plane])

@@ -42,6 +42,8 @@ export function explore(model, el) {
   const ratio = window.devicePixelRatio || 1, width = SIZE + LEFT + 12, height = SIZE + TOP + 62
   Object.assign(canvas, { width: width * ratio, height: height * ratio })
   Object.assign(canvas.style, { width: `${width}px`, height: `${height}px` })
+  const layer = new OffscreenCanvas(canvas.width, canvas.height).getContext("2d", { willReadFrequently: true })
+  const pixels = layer.createImageData(canvas.width, canvas.height)
   let data, facts, points, past, codes, stamps, visible, images, n, steps, by = "kind", shown = 0, from = 0, started = -MOVE, loop = []
   const off = new Set()
 
@@ -64,14 +66,7 @@ export function explore(model, el) {
   function sort() { // into groups, shown and hidden
     const [palette, markers] = look()
     codes = facts[by]
-    stamps = Object.values(palette).map((colour, group) => { // each marker drawn once: stamping is much faster
-      const stamp = Object.assign(document.createElement("canvas"), { width: 10 * ratio, height: 10 * ratio }), s = stamp.getContext("2d")
-      s.scale(ratio, ratio)
-      s.fillStyle = colour
-      SHAPES[markers[group]](s, 5, 5, 2.5)
-      s.fill()
-      return stamp
-    })
+    stamps = palette.map((colour, group) => [stampOf(colour, markers[group], 2.5), stampOf(colour, markers[group], 4.2, "#111")])
     visible = Array.from(codes, (_, i) => !off.has(data.kinds[facts.kind[i]]) && !off.has(data.classes[facts.class[i]]))
     draw()
     cards()
@@ -83,7 +78,7 @@ export function explore(model, el) {
   const value = (i) => past[shown * n + i] / 65535 * data.history.top
 
   function draw() {
-    const t = Math.min(1, (performance.now() - started) / MOVE), [palette, markers] = look(), chosen = new Set(model.get("selected"))
+    const t = Math.min(1, (performance.now() - started) / MOVE), chosen = new Set(model.get("selected"))
     const between = (i) => { // on its way from the step before
       const [x, y] = place(i, shown), [a, b] = t < 1 ? place(i, from) : [x, y]
       return [a + (x - a) * t, b + (y - b) * t]
@@ -93,25 +88,42 @@ export function explore(model, el) {
     c.fillRect(0, 0, width, height)
     if (background()?.complete) c.drawImage(background(), LEFT, TOP, SIZE, SIZE)
     frame()
-    c.globalAlpha = chosen.size ? 0.35 : 0.8
-    stamps.forEach((stamp, group) => {
-      for (let i = 0; i < n; i++) {
-        if (codes[i] !== group || !visible[i]) continue
-        const [x, y] = between(i)
-        c.drawImage(stamp, x - 5, y - 5, 10, 10)
-      }
-    })
-    c.globalAlpha = 1
-    for (const i of chosen) {
-      if (chosen.size <= CARDS) line([...Array(steps).keys()].map((s) => place(i, s)), "#11111144")
-      c.beginPath()
-      SHAPES[markers[codes[i]]](c, ...between(i), 4.2)
-      Object.assign(c, { fillStyle: palette[codes[i]], strokeStyle: "#111", lineWidth: 1 })
-      c.fill()
-      c.stroke()
-    }
+    spread((i) => visible[i] && !chosen.has(i), 0, between, chosen.size ? 0.35 : 0.8)
+    if (chosen.size <= CARDS) chosen.forEach((i) => line([...Array(steps).keys()].map((s) => place(i, s)), "#11111144"))
+    spread((i) => visible[i] && chosen.has(i), 1, between, 1)
     line(loop, "#111")
     if (t < 1) requestAnimationFrame(draw)
+  }
+  function stampOf(colour, marker, radius, edge) { // the pixels a marker covers, five numbers each: offset, red, green, blue, alpha
+    const half = Math.ceil(8 * ratio), s = new OffscreenCanvas(2 * half, 2 * half).getContext("2d")
+    s.scale(ratio, ratio)
+    Object.assign(s, { fillStyle: colour, strokeStyle: edge })
+    SHAPES[marker](s, half / ratio, half / ratio, radius)
+    s.fill()
+    if (edge) s.stroke()
+    const { data } = s.getImageData(0, 0, 2 * half, 2 * half)
+    return Int32Array.from([...Array(4 * half * half).keys()].filter((k) => data[4 * k + 3]).flatMap((k) =>
+      [4 * ((Math.floor(k / 2 / half) - half) * pixels.width + k % (2 * half) - half), ...data.subarray(4 * k, 4 * k + 4)]))
+  }
+  function spread(wanted, size, at, alpha) { // stamp the points by hand: far faster than the canvas does it
+    const out = pixels.data.fill(0)
+    stamps.forEach((stamp, group) => {
+      for (let i = 0; i < n; i++) {
+        if (codes[i] !== group || !wanted(i)) continue
+        const [x, y] = at(i), start = 4 * (Math.round(y * ratio) * pixels.width + Math.round(x * ratio))
+        for (let k = 0; k < stamp[size].length; k += 5) {
+          const here = start + stamp[size][k], over = stamp[size][k + 4], under = out[here + 3] * (1 - over / 255)
+          for (let part = 0; part < 3; part++) {
+            out[here + part] = (stamp[size][k + 1 + part] * over + out[here + part] * under) / (over + under)
+          }
+          out[here + 3] = over + under
+        }
+      }
+    })
+    layer.putImageData(pixels, 0, 0)
+    c.globalAlpha = alpha
+    c.drawImage(layer.canvas, 0, 0, width, height)
+    c.globalAlpha = 1
   }
   function line(path, colour) {
     c.beginPath()
