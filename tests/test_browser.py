@@ -122,19 +122,21 @@ embedding = pd.concat([rows.assign(epoch=step, x=arrays["latent"][:, 0], y=array
 
 
 def run_all(tab, address, notebook):
-    """Open a notebook and run it from its menu; returns once its first cell has begun."""
+    """Open a notebook and run it from its menu; returns once its first cell has run."""
     tab.goto(f"{address}/{notebook}?reset")  # not what an earlier tab had open
     tab.wait_for_selector(".jp-Notebook .jp-Cell", timeout=60_000)
     prompt, dialog = tab.locator(".jp-CodeCell .jp-InputPrompt").first, tab.locator(".jp-Dialog .jp-mod-accept")
-    for _ in range(20):  # the kernel may not be there yet, and Jupyter then asks for one
+    tab.locator(".jp-Toolbar-kernelName", has_text="Python 3").wait_for(timeout=60_000)
+    tab.wait_for_timeout(3000)  # the kernel has a name before it answers
+    for _ in range(90):
         if dialog.count():
             dialog.first.click()
-        tab.wait_for_timeout(1000)
-        if prompt.inner_text() != "[ ]:":
-            return
-        if not dialog.count():
+        elif prompt.inner_text() == "[ ]:":
             tab.get_by_role("menuitem", name="Run", exact=True).click()
             tab.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+        elif prompt.inner_text() != "[*]:":
+            return
+        tab.wait_for_timeout(1000)
     raise AssertionError("the notebook did not run")
 
 
