@@ -1,6 +1,6 @@
 """The explorers as people use them: in JupyterLab, in Notebook 7 and as a page of its own, in a real browser.
 
-Screenshots are kept in tests/output (or where NLA_SCREENSHOTS points). Skipped where there is no chromium or playwright.
+Screenshots are kept in tests/output (or where NLA_SCREENSHOTS points). Skipped without chromium or playwright.
 """
 
 import os
@@ -41,7 +41,7 @@ STEP = """async (scatter) => {  // milliseconds from a move of the slider to the
 
 @pytest.fixture(scope="module")
 def browser():
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (pip install playwright)")
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     if not chromium:
         pytest.skip("chromium is not installed (apt-get install chromium)")
@@ -203,7 +203,8 @@ def test_explorers_at_the_size_of_rafdb(tab, server, place):
     texts = walk_through(tab, explorer, NOISY, f"{name}_naw")
     assert len(texts) == explore.CARDS and all("noisy" in text and "true:" in text for text in texts)
     times = explorer.locator("canvas").evaluate(STEP)
-    print(f"\n{name}: {statistics.median(times):.0f} ms a step (median of {len(times)}, worst {max(times):.0f}) at 12,271 points")
+    print(f"\n{name}: {statistics.median(times):.0f} ms a step at 12,271 points (median of {len(times)}, "
+          f"worst {max(times):.0f})")
     assert statistics.median(times) < 150
     confusion = bring_up(tab, 2)
     box = confusion.locator("canvas").bounding_box()

@@ -1,4 +1,4 @@
-"""The explorers' Python side: what the browser is sent, what answers a pick, and how fast. The browser's: test_browser.py."""
+"""The explorers' Python side: what the browser is sent, what answers a pick, how fast. The browser: test_browser.py."""
 
 import base64
 import io

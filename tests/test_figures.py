@@ -182,7 +182,8 @@ def test_accuracy_against_shows_means_and_intervals_at_one_setting(results, x):
     half = 4.303 / np.sqrt(3)  # t distribution, two degrees of freedom, standard deviation 1
     assert any(np.allclose(sorted(line.get_ydata()), [85 - half, 85 + half], atol=0.01) for line in ax.lines
                if len(line.get_ydata()) == 2)
-    assert {"noise": "imbalance 1", "imbalance": "0 % noise", "method": "0 % noise, imbalance 1"}[x] in ax.get_title("left")
+    held = {"noise": "imbalance 1", "imbalance": "0 % noise", "method": "0 % noise, imbalance 1"}[x]
+    assert held in ax.get_title("left")
     assert flaws(figure) == []
 
 
@@ -202,7 +203,8 @@ def test_draw_all_writes_everything_and_says_what_is_missing(planted_run, result
                              planted_images, tmp_path / "published.csv")
     assert sorted(files) == sorted((tmp_path / "out").iterdir())
     names = {file.name for file in files}
-    assert {"framework.pdf", "plane.png", "weights_by_class.png", "confusion.pdf", "confusion_counts.png", "latents.png",
+    assert {"framework.pdf", "plane.png", "weights_by_class.png", "confusion.pdf", "confusion_counts.png",
+            "latents.png",
             "agreement.png", "imbalance.pdf", "ablation.png", "comparison_raf-db.csv", "comparison_ferplus.tex",
             "naw_explorer.html", "faces.png"} <= names
     assert "noise.png" not in names and "no noise: the results hold no two runs" in capsys.readouterr().out

@@ -23,7 +23,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from nla.analysis import figures, views
-from nla.dynamics import Run, RunError, atomic
+from nla.dynamics import Run, atomic
 from nla.naw import NAW
 
 HERE, CARDS = Path(__file__).parent, 24  # faces shown of a selection
@@ -75,7 +75,7 @@ def packed(values, scale: float = 1) -> bytes:
 
 
 def plane_content(run: Run, epochs: Sequence[int], points: int, naw: NAW | None = None) -> tuple[dict, np.ndarray]:
-    """Some epochs' samples, at most ``points``, on the (p_GT, p_NN) plane, and the rows of the manifest that they are."""
+    """Some epochs' samples, at most ``points``, on the (p_GT, p_NN) plane, and their rows of the manifest."""
     naw, total = naw or figures.naw_of(run), run.config["epochs"]
     facts = run.samples(epochs[0])
     facts = facts.sample(min(points, len(facts)), random_state=0).sort_index()
@@ -150,7 +150,7 @@ def parameter_explorer(run: Run, images=None, points: int = 4000) -> ipywidgets.
     """
     start, total, last = figures.naw_of(run), run.config["epochs"], int(run.epochs["epoch"].iloc[-1])
     plane = Explorer(*plane_content(run, [last], points), images, lambda: figures.weight_surfaces(start))
-    limits = {"mu": (0, 1, 0.01), "std": (0.1, 2, 0.01), "ratio": (1, 10, 0.1), "slope": (-40, 0, 0.5)}  # low, high, step
+    limits = {"mu": (0, 1, 0.01), "std": (0.1, 2, 0.01), "ratio": (1, 10, 0.1), "slope": (-40, 0, 0.5)}
     sliders = {"epoch": ipywidgets.IntSlider(last, 0, last), "lambda": ipywidgets.FloatSlider(run.config["lam"], min=0,
                                                                                              max=1, step=0.05)}
     for name, values in vars(start).items():

@@ -121,8 +121,8 @@ def weight_grid(naw: NAW, progress: float, size: int = 241) -> np.ndarray:
 def draw_surface(ax: Axes, naw: NAW, progress: float, labels: bool = False):
     """Shade w* on the half of the plane where p_GT + p_NN <= 1, with contours; returns the image, for a colour bar.
 
-    Contours of the wrong half (above the diagonal, across which w* jumps) are 0.05 apart; of the correct one, where w* is
-    nearly flat, 0.02, and ``labels`` writes their values.
+    Contours of the wrong half (above the diagonal, across which w* jumps) are 0.05 apart; of the correct one, where
+    w* is nearly flat, 0.02, and ``labels`` writes their values.
     """
     grid, possible = weight_grid(naw, progress), Polygon([(0, 0), (1, 0), (0, 1)], transform=ax.transData)
     image = ax.imshow(grid, origin="lower", extent=(0, 1, 0, 1), cmap=SURFACE, vmin=0, vmax=WEIGHT_TOP,
@@ -158,7 +158,7 @@ def planes(run: Run, epochs: Sequence[int] | None = None, by: str = "kind", poin
     if len(epochs) == 1:
         grouped = samples[epochs[0]].groupby(views.groups(run, samples[epochs[0]], by), observed=True)
         parts = [(f"{name}, n = {len(part):,}\nmean w* {part['weight'].mean():.3f}", part) for name, part in grouped]
-    figure, axes = panels(len(parts), None, "$p_{GT}$ (label)", "$p_{NN}$ (nearest negative)", extra=0.5 if len(epochs) == 1 else 0.4)
+    figure, axes = panels(len(parts), None, "$p_{GT}$ (label)", "$p_{NN}$ (nearest negative)", extra=0.45)
     for ax, epoch, (title, part) in zip(axes, itertools.cycle(epochs), parts):
         image = draw_surface(ax, naw, epoch / run.config["epochs"])
         shown = part if len(part) <= points else part.sample(points, random_state=0)  # enough for the eye
@@ -286,8 +286,8 @@ def mean_interval(values: pd.Series) -> tuple[float, float]:
 def accuracy_against(results: pd.DataFrame, x: str = "noise", metric: str = "overall") -> Figure:
     """Accuracy of each method against ``x``: noise, imbalance, or method (the ablation).
 
-    ``results`` has a row a run: method, noise (0..1), imbalance (n_max / n_min), seed, overall and mean (%). What is not
-    on the axis is held at the one setting that has most values of ``x``, and named. Means with 95 % intervals (t
+    ``results`` has a row a run: method, noise (0..1), imbalance (n_max / n_min), seed, overall and mean (%). What is
+    not on the axis is held at the one setting that has most values of ``x``, and named. Means with 95 % intervals (t
     distribution) where there are several runs. RunError if there is nothing to compare.
     """
     held = [name for name in ("noise", "imbalance") if name != x]
@@ -301,7 +301,8 @@ def accuracy_against(results: pd.DataFrame, x: str = "noise", metric: str = "ove
     figure, axes = new_figure(ONE, 2.4)
     ax = sns.pointplot(table, x=x, y=metric, hue="method", errorbar=mean_interval, native_scale=True, ax=axes[0, 0],
                        palette=look["color"], markers=look["marker"], linestyles=look["linestyle"], markersize=4,
-                       err_kws={"linewidth": 1}, linewidth=1.2, legend=x != "method" and "auto", log_scale=(x == "imbalance", False))
+                       err_kws={"linewidth": 1}, linewidth=1.2, legend=x != "method" and "auto",
+                       log_scale=(x == "imbalance", False))
     labels = {"noise": "label noise (%)", "imbalance": "imbalance factor (largest / smallest class)", "method": ""}
     fixed = [f"{100 * v:g} % noise" if name == "noise" else f"imbalance {v:g}" for name, v in setting.items()]
     ax.set(xlabel=labels[x], ylabel=f"{metric} accuracy (%)", title=", ".join([*fixed, f"n = {count} or more"]))
@@ -363,7 +364,8 @@ def confusion_matrices(runs: Run | Sequence[Run], split: str = "test") -> Figure
     figure, axes = new_figure(TWO, 2.75 if len(parts) > 2 else 3.7, 1, len(parts), "compressed", sharey=True)
     for ax, (title, table) in zip(axes[0], parts):
         top, change = max(1.0, float(table.abs().max().max())), "$-$" in title
-        text = table.map(lambda v, change=change: "" if pd.isna(v) else f"{v:{'+' if change and abs(v) >= 0.5 else ''}.0f}")
+        text = table.map(("{:+.0f}" if change else "{:.0f}").format)
+        text = text.replace({"nan": "", "+nan": "", "+0": "0", "-0": "0"})
         sns.heatmap(table, ax=ax, annot=text, fmt="", annot_kws={"fontsize": 6}, square=True, cbar=False,
                     linewidths=0.5, cmap="RdBu" if change else "Greys", vmin=-1.3 * top * change, vmax=1.3 * top)
         ax.set(title=title, xlabel="predicted class", ylabel="")

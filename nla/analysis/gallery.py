@@ -35,8 +35,8 @@ def draw_all(runs: Sequence[Run], folder: str | Path, results: str | Path | None
         "latents": lambda: figures.latent_steps(embedding := latents.umap_steps(run),
                                                 quality=latents.quality(run, embedding))}
     if results is not None:
-        table = pd.read_csv(results)
-        drawings |= {name: lambda x=x: figures.accuracy_against(table, x) for name, x in
+        measured = pd.read_csv(results)
+        drawings |= {name: lambda x=x: figures.accuracy_against(measured, x) for name, x in
                      (("noise", "noise"), ("imbalance", "imbalance"), ("ablation", "method"))}
     if images is not None:
         drawings["faces"] = lambda: figures.face_sheet(images, run.manifest)
@@ -48,5 +48,6 @@ def draw_all(runs: Sequence[Run], folder: str | Path, results: str | Path | None
         except RunError as error:
             bar.write(f"no {name}: {error}")
     for dataset in DATASETS if Path(published).is_file() else ():
-        files += tables.write_comparison(tables.comparison(published, dataset), folder / f"comparison_{dataset.lower()}")
+        table = tables.comparison(published, dataset)
+        files += tables.write_comparison(table, folder / f"comparison_{dataset.lower()}")
     return [*files, *([explore.naw_html(run, folder / "naw_explorer.html", images)] if html else [])]
