@@ -158,7 +158,7 @@ def planes(run: Run, epochs: Sequence[int] | None = None, by: str = "kind", poin
     if len(epochs) == 1:
         grouped = samples[epochs[0]].groupby(views.groups(run, samples[epochs[0]], by), observed=True)
         parts = [(f"{name}, n = {len(part):,}\nmean w* {part['weight'].mean():.3f}", part) for name, part in grouped]
-    figure, axes = panels(len(parts), None, "$p_{GT}$ (label)", "$p_{NN}$ (nearest negative)", extra=0.45)
+    figure, axes = panels(len(parts), None, "$p_{GT}$ (label)", "$p_{NN}$ (nearest negative)", extra=0.5)
     for ax, epoch, (title, part) in zip(axes, itertools.cycle(epochs), parts):
         image = draw_surface(ax, naw, epoch / run.config["epochs"])
         shown = part if len(part) <= points else part.sample(points, random_state=0)  # enough for the eye
@@ -166,7 +166,8 @@ def planes(run: Run, epochs: Sequence[int] | None = None, by: str = "kind", poin
         ax.set_title(title)
     named = f", {run.name}, epoch {last + 1}" if epochs == [last] else ""
     figure.colorbar(image, ax=list(axes), label=f"weight w*{named}", pad=0.02)
-    legend_above(figure, LOOKS[by], views.groups(run, samples[epochs[-1]], by).unique().sort_values())
+    if len(epochs) > 1:
+        legend_above(figure, LOOKS[by], views.groups(run, samples[epochs[-1]], by).unique().sort_values())
     return figure
 
 
