@@ -6,11 +6,12 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import plant
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
 from nla import NAW
-from nla.analysis import figures
+from nla.analysis import figures, gallery
 from nla.dynamics import RunError
 
 CVD = {  # Machado, Oliveira, Fernandes 2009, severity 1: linear RGB
@@ -47,14 +48,15 @@ def test_colours_differ_in_grey(palette):
 
 
 def drawings(run, other=None):
-    yield "plane", lambda: figures.plane(run)
-    yield "plane by class", lambda: figures.plane(run, 0, by="class", points=20)
+    yield "plane", lambda: figures.planes(run, [-1])
+    yield "planes by class", lambda: figures.planes(run, [0], by="class", points=20)
     yield "planes", lambda: figures.planes(run)
     yield "surfaces", lambda: figures.weight_surfaces(NAW())
     yield "framework", lambda: figures.framework()
     yield "weights by class", lambda: figures.weights_over_epochs(run)
     yield "weights by kind", lambda: figures.weights_over_epochs(run, "kind")
     yield "curves", lambda: figures.training_curves([run, other or run])
+    yield "agreement", lambda: figures.agreement([run, other or run])
     yield "per class", lambda: figures.per_class_accuracy([run, other or run])
     yield "confusion", lambda: figures.confusion_matrices([run, other or run])
     yield "one confusion", lambda: figures.confusion_matrices(run)
@@ -93,27 +95,26 @@ def test_figures_draw_with_labels_and_without_clipping(planted_run, name):
 def test_odd_runs_draw(odd_run):
     scored = not odd_run.predictions().empty
     for name, draw in drawings(odd_run):
-        if scored or "confusion" not in name and name != "per class":
+        missing = {"confusion": not scored, "one confusion": not scored, "per class": not scored,
+                   "agreement": not odd_run.latents}.get(name)
+        if not missing:
             assert draw().axes
         else:
-            with pytest.raises(RunError, match="no test samples to score; its splits are train"):
+            with pytest.raises(RunError, match="no test samples to score; its splits are train|no latent snapshots"):
                 draw()
 
 
-def test_surface_is_the_weight_and_jumps_only_at_the_diagonal():
+def test_surface_is_the_weight():
     naw, grid = NAW(), figures.weight_grid(NAW(), 0.3, 101)
     sigma = np.array(naw.covariances(0.3)[0])
     d = np.array([0.8, 0.1]) - naw.mu_true
     assert grid[10, 80] == pytest.approx(np.exp(-0.5 * d @ np.linalg.inv(sigma) @ d) / (2 * np.pi * np.sqrt(
         np.linalg.det(sigma))))
-    wrong = figures.halved(grid, True)
-    assert np.isnan(wrong[10, 80]) and wrong[80, 10] == grid[80, 10]
-    assert wrong[50, 50] == grid[50, 49] and wrong[50, 51] == grid[50, 49]  # continued over the diagonal
 
 
 def test_per_class_shows_the_planted_accuracies(planted_run):
     figure = figures.per_class_accuracy([planted_run, planted_run])
-    points = figure.axes[0].containers[0].lines[0].get_xdata()
+    points = figure.axes[0].lines[0].get_xdata()
     assert points[0] == 0 and all(points[1:] == 100)
     assert "surprise (20)" in [t.get_text() for t in figure.axes[0].get_yticklabels()]  # pooled: 2 x 10
 
@@ -139,13 +140,12 @@ def test_faces_are_the_rows_asked_for(planted_run, planted_images):
 
 def test_saved_files_name_their_run(planted_run, tmp_path):
     figure = figures.training_curves(planted_run)
-    files = figures.save(figure, tmp_path / "figures/curves", planted_run, ("pdf", "svg", "png"))
+    files = figures.save(figure, tmp_path / "figures/curves", planted_run, ("pdf", "png"))
     key = planted_run.card["key"]
-    assert f"config {key}, seed 0" in Image.open(files[2]).text["Description"]
-    assert f"config {key}, seed 0" in files[1].read_text()
+    assert f"config {key}, seed 0" in Image.open(files[1]).text["Description"]
     assert f"config {key}, seed 0".encode() in files[0].read_bytes()
     first = [file.read_bytes() for file in files]
-    again = figures.save(figures.training_curves(planted_run), tmp_path / "again", planted_run, ("pdf", "svg", "png"))
+    again = figures.save(figures.training_curves(planted_run), tmp_path / "again", planted_run, ("pdf", "png"))
     assert [file.read_bytes() for file in again] == first  # same run, same bytes
     assert not list(tmp_path.rglob(".*"))
 
@@ -164,15 +164,56 @@ def test_latent_steps_share_axes_and_palette(planted_run):
         assert flaws(figure) == []
 
 
-@pytest.mark.parametrize("x", ["noise", "imbalance"])
-def test_accuracy_against_shows_means_and_intervals(x):
-    means = {"CE": 80, "NLA": 85}
-    rows = [{"method": m, x: v, "overall": means[m] + s} for m in means for v in (1, 20) for s in (-1, 0, 1)]
-    rows.append({"method": "once", x: 1, "overall": 70})
-    figure = figures.accuracy_against(pd.DataFrame(rows), x)
-    containers = figure.axes[0].containers
-    assert [c.get_label() for c in containers] == ["CE (n = 3)", "NLA (n = 3)", "once (n = 1)"]
-    assert containers[1].lines[0].get_ydata().tolist() == [85, 85]
-    low, high = containers[1].lines[2][0].get_segments()[0][:, 1]
-    assert high - 85 == pytest.approx(4.303 * 1 / np.sqrt(3), rel=1e-3) and 85 - low == pytest.approx(high - 85)
+@pytest.fixture
+def results():
+    """Three seeds of two methods at every setting, and one run of a third."""
+    rows = [(method, noise, imbalance, seed, {"CE": 80, "NLA": 85}[method] + seed - 1)
+            for method in ("CE", "NLA") for noise in (0.0, 0.3) for imbalance in (1, 20) for seed in range(3)]
+    table = pd.DataFrame([*rows, ("once", 0.0, 1, 0, 70)], columns=["method", "noise", "imbalance", "seed", "overall"])
+    return table.assign(mean=table["overall"] - 10)
+
+
+@pytest.mark.parametrize("x", ["noise", "imbalance", "method"])
+def test_accuracy_against_shows_means_and_intervals_at_one_setting(results, x):
+    figure = figures.accuracy_against(results, x)
+    ax = figure.axes[0]
+    means = [line.get_ydata() for line in ax.lines if line.get_marker() not in (None, "", "None")]
+    assert sorted({float(value) for line in means for value in line if not np.isnan(value)}) == [70, 80, 85]
+    half = 4.303 / np.sqrt(3)  # t distribution, two degrees of freedom, standard deviation 1
+    assert any(np.allclose(sorted(line.get_ydata()), [85 - half, 85 + half], atol=0.01) for line in ax.lines
+               if len(line.get_ydata()) == 2)
+    held = {"noise": "imbalance 1", "imbalance": "0 % noise", "method": "0 % noise, imbalance 1"}[x]
+    assert held in ax.get_title("left")
     assert flaws(figure) == []
+
+
+def test_results_without_a_comparison_are_named(results):
+    with pytest.raises(RunError, match="no two runs that differ in noise alone"):
+        figures.accuracy_against(results[results["noise"] == 0], "noise")
+
+
+def test_draw_all_writes_everything_and_says_what_is_missing(planted_run, results, planted_images, tmp_path, capsys,
+                                                             monkeypatch):
+    monkeypatch.chdir(tmp_path)  # the map's cache
+    results.query("noise == 0").to_csv(tmp_path / "results.csv", index=False)
+    rows = pd.DataFrame({"method": ["A"], "backbone": "R18", "dataset": "RAF-DB", "protocol": "clean",
+                         "metric": "overall", "value": 88.0, "source": "paper A"})
+    rows.to_csv(tmp_path / "published.csv", index=False)
+    files = gallery.draw_all([planted_run, planted_run], tmp_path / "out", tmp_path / "results.csv", True,
+                             planted_images, tmp_path / "published.csv")
+    assert sorted(files) == sorted((tmp_path / "out").iterdir())
+    names = {file.name for file in files}
+    assert {"framework.pdf", "plane.png", "weights_by_class.png", "confusion.pdf", "confusion_counts.png",
+            "latents.png",
+            "agreement.png", "imbalance.pdf", "ablation.png", "comparison_raf-db.csv", "comparison_ferplus.tex",
+            "naw_explorer.html", "faces.png"} <= names
+    assert "noise.png" not in names and "no noise: the results hold no two runs" in capsys.readouterr().out
+
+
+def test_draw_all_leaves_out_what_a_run_has_no_data_for(tmp_path, capsys):
+    run = plant(tmp_path / "odd", epochs=1, classes=[3], test_per_class=0, kinds=False, latents=False)
+    names = {file.stem for file in gallery.draw_all([run], tmp_path / "out", html=True)}
+    assert {"framework", "planes", "weights_by_kind", "training_curves", "naw_explorer"} <= names
+    said = capsys.readouterr().out
+    for name in ("latents", "agreement", "confusion", "confusion_counts", "per_class_accuracy"):
+        assert name not in names and f"no {name}: {run.folder} has no" in said

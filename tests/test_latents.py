@@ -14,7 +14,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 def embedding(planted_run, tmp_path_factory):
     pytest.importorskip("umap")
     cache = tmp_path_factory.mktemp("cache")
-    return cache, latents.joint_umap(planted_run, seed=1, neighbors=8, epochs=60, cache=cache)
+    return cache, latents.umap_steps(planted_run, seed=1, neighbors=8, cache=cache)
 
 
 def test_one_row_a_probe_sample_and_step_with_its_facts(planted_run, embedding):
@@ -28,26 +28,25 @@ def test_one_row_a_probe_sample_and_step_with_its_facts(planted_run, embedding):
 
 def test_cached_by_content_and_the_same_for_a_seed(planted_run, embedding, monkeypatch):
     cache, table = embedding
-    again = latents.joint_umap(planted_run, seed=1, neighbors=8, epochs=60, cache=None)
-    assert again.equals(table)
-    assert len(list(cache.iterdir())) == 1
-    def fit_joint(*_):
+    assert latents.umap_steps(planted_run, seed=1, neighbors=8, cache=None).equals(table)
+
+    def computed(*_, **__):
         pytest.fail("the cache was not used")
 
-    monkeypatch.setattr(latents, "fit_joint", fit_joint)
-    assert latents.joint_umap(planted_run, seed=1, neighbors=8, epochs=60, cache=cache).equals(table)
+    monkeypatch.setattr(latents.NearestNeighbors, "kneighbors", computed)  # a step of the computation
+    assert latents.umap_steps(planted_run, seed=1, neighbors=8, cache=cache).equals(table)
     with pytest.raises(pytest.fail.Exception):  # another seed is another picture
-        latents.joint_umap(planted_run, seed=2, neighbors=8, epochs=60, cache=cache)
+        latents.umap_steps(planted_run, seed=2, neighbors=8, cache=cache)
 
 
 @pytest.mark.slow
 def test_aligned_steps_keep_their_neighbours_and_repeat(planted_run, tmp_path):
     pytest.importorskip("umap")
-    table = latents.aligned_umap(planted_run, neighbors=8, epochs=40, steps=[1, 2, 5], cache=tmp_path)
+    table = latents.umap_steps(planted_run, "aligned", neighbors=8, steps=[1, 2, 5], cache=tmp_path)
     assert table.groupby("epoch").size().tolist() == [140] * 3 and np.isfinite(table[["x", "y"]]).all(axis=None)
     quality = latents.quality(planted_run, table)
     assert quality["trustworthiness"].gt(0.7).all()
-    assert latents.aligned_umap(planted_run, neighbors=8, epochs=40, steps=[1, 2, 5], cache=None).equals(table)
+    assert latents.umap_steps(planted_run, "aligned", neighbors=8, steps=[1, 2, 5], cache=None).equals(table)
 
 
 def test_quality_follows_the_planted_separation(planted_run, embedding):
@@ -82,6 +81,6 @@ def test_missing_snapshots_are_named(planted_run, tmp_path):
     from conftest import plant
 
     with pytest.raises(RunError, match="no latent snapshots"):
-        latents.joint_umap(plant(tmp_path / "bare", epochs=1, latents=False))
+        latents.umap_steps(plant(tmp_path / "bare", epochs=1, latents=False))
     with pytest.raises(RunError, match="no snapshot at epoch 3; there are 0, 1, 2, 5"):
         latents.aligned_latents(planted_run, [0, 3])

@@ -81,7 +81,10 @@ def test_first_learned_and_forgotten(planted_run):
 
 def test_forgetting_is_counted():
     class Forgetful:
-        all_samples = pd.DataFrame({"index": [7] * 5, "epoch": range(5), "correct": [True, False, True, False, True]})
+        epochs = pd.DataFrame({"epoch": range(5)})
+
+        def samples(self, epoch=-1):
+            return pd.DataFrame({"index": [7], "correct": [epoch % 2 == 0]})
 
     assert views.learning(Forgetful())[["index", "learned", "forgotten"]].iloc[0].tolist() == [7, 0, 2]
 
@@ -90,7 +93,7 @@ def test_agreement_of_identical_views_is_perfect(planted_run):
     table = views.agreement(planted_run)
     assert table["epoch"].tolist() == [0, 1, 2, 5]
     np.testing.assert_allclose(table["divergence"], 0, atol=1e-12)
-    np.testing.assert_allclose(table["cosine"], 1)
+    np.testing.assert_allclose(table[["cosine", "same answer"]], 1)
 
 
 def test_reweighting_with_the_runs_own_parameters_changes_nothing(planted_run):
@@ -108,4 +111,4 @@ def test_odd_runs_give_tables_without_nan(odd_run):
         assert len(table) and not table.isna().any(axis=None)
     assert not views.memorisation(odd_run).isna().any()
     assert not views.separation(odd_run).isna().any()
-    assert list(views.agreement(odd_run).columns) == ["epoch", "divergence", "cosine"]
+    assert list(views.agreement(odd_run).columns) == ["epoch", "divergence", "cosine", "same answer"]

@@ -1,7 +1,7 @@
 """Explorers for Jupyter: move through a run, pick samples with the mouse, see their faces and histories.
 
 Each returns a widget; drawing, moving and picking happen in the browser (explorer.js), and the kernel answers
-a pick with its faces. Where there is no kernel, the widget shows its static twin. Thumbnails are handed in
+a pick with its faces. Where there is no kernel, the widget shows its static twin, a figure. Thumbnails are handed in
 (uint8 (N, C, H, W), row i of the manifest is image i) or left out.
 """
 
@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 import torch
 import traitlets
+from IPython.display import display
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -26,8 +27,6 @@ from nla.dynamics import Run, atomic
 from nla.naw import NAW
 
 HERE, CARDS = Path(__file__).parent, 24  # faces shown of a selection
-PLANE = {"labels": ["p_GT (label)", "p_NN (nearest negative)"], "xticks": [[t, str(t)] for t in (0, 0.5, 1)],
-         "yticks": [[t, str(t)] for t in (0, 0.5, 1)]}
 
 
 class Explorer(anywidget.AnyWidget):
@@ -51,37 +50,41 @@ class Explorer(anywidget.AnyWidget):
     def _repr_mimebundle_(self, **options):
         data, metadata = super()._repr_mimebundle_(**options)
         buffer = io.BytesIO()
-        self.twin().savefig(buffer, format="png", dpi=100)
+        self.twin().savefig(buffer, format="png", dpi=130)
         return data | {"image/png": base64.b64encode(buffer.getvalue()).decode()}, metadata
 
 
-def content_of(run: Run, facts: pd.DataFrame, places: np.ndarray, channels: dict[str, tuple[np.ndarray, float, int]],
+def content_of(run: Run, facts: pd.DataFrame, places: np.ndarray, history: tuple[str, np.ndarray, float],
                titles: Sequence[str], **more) -> dict:
-    """What the browser needs: n samples (label, true_label, kind) at places (S, n, 2) in the unit square,
-
-    channels (S, n) by name, each with the top of its scale and its digits (the first is drawn as history), and
-    one title a step. ``more``: labels, xticks, yticks, backgrounds, guess (S, n), cells.
+    """What the browser needs: n samples (label, true_label, kind) at places (S, n, 2) in the unit square; the name,
+    values (S, n) and top of the scale of what is drawn as their history; one title a step. ``more``: labels, xticks,
+    yticks, backgrounds, guess (S, n; the predicted class), cells (a side), scores (the places are shown as numbers).
     """
-    kinds = views.kinds(facts)
+    kinds, (name, values, top) = views.kinds(facts), history
     names = {"kind": list(kinds.cat.categories), "class": list(run.classes)}
-    return {"kinds": names["kind"], "classes": names["class"], "titles": list(titles), "points": as_uint16(places),
-            "kind": as_uint8(kinds.cat.codes), "label": as_uint8(facts["label"]), "true": as_uint8(facts["true_label"]),
-            "looks": {by: {part: [look[name] for name in names[by]] for part, look in
-                           zip(("palette", "markers"), figures.LOOKS[by])} for by in names},
-            "channels": [{"name": name, "top": top, "digits": digits, "values": as_uint16(values / top)}
-                         for name, (values, top, digits) in channels.items()],
+    return {"kinds": names["kind"], "classes": names["class"], "titles": list(titles), "points": packed(places, 65535),
+            "kind": packed(kinds.cat.codes), "label": packed(facts["label"]), "true": packed(facts["true_label"]),
+            "looks": {by: [[look[name] for name in names[by]] for look in figures.LOOKS[by]] for by in names},
+            "history": {"name": name, "top": top, "values": packed(values / top, 65535)},
             "backgrounds": [], "guess": None, "cells": 0, "columns": 0, "xticks": [], "yticks": []} | more
 
 
+def packed(values, scale: float = 1) -> bytes:
+    """Numbers in [0, 1] (times ``scale``), or small integers, as 16-bit integers, little-endian."""
+    return (np.asarray(values).clip(0, 65535 / scale) * scale).round().astype("<u2").tobytes()
+
+
 def plane_content(run: Run, epochs: Sequence[int], points: int, naw: NAW | None = None) -> tuple[dict, np.ndarray]:
-    """The samples of some epochs on the (p_GT, p_NN) plane, and the rows of the manifest that they are."""
+    """Some epochs' samples, at most ``points``, on the (p_GT, p_NN) plane, and their rows of the manifest."""
     naw, total = naw or figures.naw_of(run), run.config["epochs"]
-    facts = figures.thin(run.samples(epochs[0]), points).sort_index()
-    tables = [run.samples(epoch).iloc[facts.index] for epoch in epochs]
-    p_gt, p_nn, weight = (np.stack([t[name].to_numpy() for t in tables]) for name in ("p_gt", "p_nn", "weight"))
-    titles = [f"{run.name}, epoch {e + 1} of {total}, ε = {naw.epsilon(e / total):.2f}" for e in epochs]
-    content = content_of(run, facts, np.stack([p_gt, p_nn], -1), {
-        "w*": (weight, figures.WEIGHT_TOP, 3), "p_GT": (p_gt, 1, 2), "p_NN": (p_nn, 1, 2)}, titles, **PLANE,
+    facts = run.samples(epochs[0])
+    facts = facts.sample(min(points, len(facts)), random_state=0).sort_index()
+    values = np.stack([run.samples(e).loc[facts.index, ["p_gt", "p_nn", "weight"]].to_numpy() for e in epochs])
+    ticks = [[t, str(t)] for t in (0, 0.5, 1)]
+    content = content_of(
+        run, facts, values[..., :2], ("w*", values[..., 2], figures.WEIGHT_TOP),
+        [f"{run.name}, epoch {e + 1} of {total}, ε = {naw.epsilon(e / total):.2f}" for e in epochs], scores=True,
+        labels=["p_GT (label)", "p_NN (nearest negative)"], xticks=ticks, yticks=ticks,
         backgrounds=[surface_url(naw, epoch / total) for epoch in epochs])
     return content, facts["index"].to_numpy()
 
@@ -92,28 +95,28 @@ def naw_explorer(run: Run, images=None, points: int = 20_000) -> Explorer:
     Play or slide through the epochs; filter by class and kind; draw a loop around points, or click one, to
     see the faces with label, scores and history of w*. Runs beyond ``points`` samples are thinned.
     """
-    return Explorer(*plane_content(run, run.epochs["epoch"], points), images, lambda: naw_explorer_static(run))
+    return Explorer(*plane_content(run, run.epochs["epoch"], points), images, lambda: figures.planes(run))
 
 
-def naw_explorer_static(run: Run, epochs: Sequence[int] | None = None, by: str = "kind") -> Figure:
-    """The static twin of :func:`naw_explorer`: the plane at several epochs."""
-    return figures.planes(run, epochs, by)
+def truths(tables: Sequence[np.ndarray], classes: pd.Series) -> tuple[str, np.ndarray, float]:
+    """The probability of the true class as a history, from probabilities (S, n, K)."""
+    chosen = np.take_along_axis(np.stack(tables), classes.to_numpy()[None, :, None], 2)[..., 0]
+    return "p(true)", chosen, 1
 
 
 def latent_explorer(run: Run, embedding: pd.DataFrame, images=None) -> Explorer:
-    """The embedding of the probe set (see :mod:`nla.analysis.latents`) from snapshot to snapshot.
+    """The map of the probe set (see :mod:`nla.analysis.latents`) from snapshot to snapshot.
 
     Cards show the prediction of each snapshot and the history of the probability of the true class.
     """
     steps = dict(list(embedding.groupby("epoch")))
     facts, places = next(iter(steps.values())), np.stack([part[["x", "y"]] for part in steps.values()])
     low, high = places.min((0, 1)), places.max((0, 1))
-    logits = torch.tensor(np.stack([run.latents[step]["logits"] for step in steps]))
-    truth = np.take_along_axis(logits.softmax(-1).numpy(), facts["true_label"].to_numpy()[None, :, None], 2)[..., 0]
+    probabilities = [torch.tensor(run.latents[step]["logits"]).softmax(1).numpy() for step in steps]
     content = content_of(run, facts, 0.04 + 0.92 * (places - low) / np.maximum(high - low, 1e-9),
-                         {"p(true)": (truth, 1, 2)}, labels=["UMAP 1 (a.u.)", "UMAP 2 (a.u.)"],
+                         truths(probabilities, facts["true_label"]), labels=["UMAP 1 (a.u.)", "UMAP 2 (a.u.)"],
                          titles=[f"{run.name}, {f'after epoch {s}' if s else 'before training'}" for s in steps],
-                         guess=as_uint8(logits.argmax(-1)))
+                         guess=packed(np.argmax(probabilities, axis=2)))
     return Explorer(content, facts["index"].to_numpy(), images, lambda: figures.latent_steps(embedding))
 
 
@@ -122,19 +125,20 @@ def confusion_explorer(run: Run, images=None, split: str = "test") -> Explorer:
 
     A click selects a cell; moving through the epochs shows where its faces came from and went.
     """
-    tables = [table[table["split"] == split] for table in map(run.predictions, run.epochs["epoch"])]
-    run.confusion(split=split)  # says so if there is none
+    tables = [figures.scored(run, split, epoch) for epoch in run.epochs["epoch"]]
     facts, classes, count = tables[0].join(run.manifest["label"], on="index"), run.classes, len(run.classes)
     guess = np.stack([table["prediction"] for table in tables])
-    truth = np.stack([table[[f"p_{c}" for c in classes]].to_numpy()[range(len(table)), table["true_label"]]
-                      for table in tables])
-    jitter = np.random.default_rng(0).uniform(0.08, 0.92, (len(facts), 2))
     rows = np.broadcast_to(count - 1 - facts["true_label"], guess.shape)
+    jitter = np.random.default_rng(0).uniform(0.08, 0.92, (len(facts), 2))
+    chequered = np.where(np.add.outer(np.arange(count), np.arange(count)) % 2, 255, 244).astype(np.uint8)
+    np.fill_diagonal(chequered, 222)
     ticks = [[(k + 0.5) / count, name] for k, name in enumerate(classes)]
-    content = content_of(run, facts, (np.stack([guess, rows], -1) + jitter) / count, {"p(true)": (truth, 1, 2)},
-                         [f"{run.name}, after epoch {e + 1}" for e in run.epochs["epoch"]], guess=as_uint8(guess),
-                         cells=count, labels=["predicted class", "true class"], backgrounds=[checks_url(count)],
-                         xticks=ticks, yticks=[[1 - at, name] for at, name in ticks])
+    content = content_of(
+        run, facts, (np.stack([guess, rows], -1) + jitter) / count,
+        truths([table[[f"p_{c}" for c in classes]] for table in tables], facts["true_label"]),
+        [f"{run.name}, after epoch {e + 1}" for e in run.epochs["epoch"]], guess=packed(guess), cells=count,
+        labels=["predicted class", "true class"], xticks=ticks, yticks=[[1 - at, name] for at, name in ticks],
+        backgrounds=[image_url(Image.fromarray(chequered).resize((60 * count, 60 * count), Image.Resampling.NEAREST))])
     twin = functools.partial(figures.confusion_matrices, run, split=split)
     return Explorer(content, facts["index"].to_numpy(), images, twin, step=len(tables) - 1)
 
@@ -146,28 +150,30 @@ def parameter_explorer(run: Run, images=None, points: int = 4000) -> ipywidgets.
     """
     start, total, last = figures.naw_of(run), run.config["epochs"], int(run.epochs["epoch"].iloc[-1])
     plane = Explorer(*plane_content(run, [last], points), images, lambda: figures.weight_surfaces(start))
-    wide, table = {"style": {"description_width": "110px"}}, ipywidgets.HTML()
-    epoch = ipywidgets.IntSlider(last, 0, last, description="epoch", **wide)
-    lam = ipywidgets.FloatSlider(run.config["lam"], min=0, max=1, step=0.05, description="lambda", **wide)
-    limits = {"mu": (0, 1), "std": (0.1, 2), "ratio": (1, 10), "slope": (-40, 0)}
-    sliders = {name: [ipywidgets.FloatSlider(value, min=low, max=high, step=(high - low) / 100, description=name,
-                                             **wide) for value in np.atleast_1d(values)]
-               for name, values in vars(start).items() for low, high in [limits[name.split("_")[0]]]}
+    limits = {"mu": (0, 1, 0.01), "std": (0.1, 2, 0.01), "ratio": (1, 10, 0.1), "slope": (-40, 0, 0.5)}
+    sliders = {"epoch": ipywidgets.IntSlider(last, 0, last), "lambda": ipywidgets.FloatSlider(run.config["lam"], min=0,
+                                                                                             max=1, step=0.05)}
+    for name, values in vars(start).items():
+        low, high, step = limits[name.split("_")[0]]
+        for k, value in enumerate(np.atleast_1d(values)):
+            part = f"{name} {('p_GT', 'p_NN')[k]}" if name.startswith("mu") else name
+            sliders[part] = ipywidgets.FloatSlider(value, min=low, max=high, step=step)
 
-    def redraw(change):
-        values = {name: tuple(slider.value for slider in group) for name, group in sliders.items()}
-        naw = NAW(**{name: value if len(value) == 2 else value[0] for name, value in values.items()})
-        if change is None or change["owner"] is epoch:
-            plane.content, plane.index = plane_content(run, [epoch.value], points, naw)
-        plane.content = plane.content | {"backgrounds": [surface_url(naw, epoch.value / total)]}
-        weighed = views.reweighted(run.samples(epoch.value), naw, epoch.value / total, lam.value)
-        table.value = weighed.to_html(float_format="{:.3f}".format)
+    def redraw(**values):
+        epoch, lam = values.pop("epoch"), values.pop("lambda")
+        pairs = {name: (values.pop(f"{name} p_GT"), values.pop(f"{name} p_NN")) for name in ("mu_true", "mu_false")}
+        naw = NAW(**values, **pairs)
+        content, plane.index = plane_content(run, [epoch], points, naw)
+        plane.content = content
+        weighed = views.reweighted(run.samples(epoch), naw, epoch / total, lam)
+        display(weighed.style.format(precision=3))
+        return weighed
 
-    controls = [epoch, lam, *(slider for group in sliders.values() for slider in group)]
-    for slider in controls:
-        slider.observe(redraw, "value")
-    redraw(None)
-    return ipywidgets.HBox([ipywidgets.VBox([*controls, table]), plane])
+    controls = ipywidgets.interactive(redraw, **sliders)
+    controls.layout.flex = "0 0 350px"
+    for name, slider in sliders.items():
+        slider.description, slider.style.description_width = name, "110px"
+    return ipywidgets.HBox([controls, plane])
 
 
 def naw_html(run: Run, path: str | Path, images=None, points: int = 2000, size: int = 48) -> Path:
@@ -189,18 +195,12 @@ def naw_html(run: Run, path: str | Path, images=None, points: int = 2000, size: 
     return Path(path)
 
 
-def surface_url(naw: NAW, progress: float, size: int = 241) -> str:
+def surface_url(naw: NAW, progress: float) -> str:
     """The weight surface as an image of the unit square, white where p_GT + p_NN > 1."""
-    colours = figures.SURFACE(figures.weight_grid(naw, progress, size) / figures.WEIGHT_TOP, bytes=True)[..., :3]
-    colours[np.add.outer(np.arange(size), np.arange(size)) >= size] = 255
+    grid = figures.weight_grid(naw, progress, 181)
+    colours = figures.SURFACE(grid / figures.WEIGHT_TOP, bytes=True)[..., :3]
+    colours[np.add.outer(*[np.arange(len(grid))] * 2) >= len(grid)] = 255
     return image_url(Image.fromarray(np.ascontiguousarray(colours[::-1])))
-
-
-def checks_url(count: int) -> str:
-    """A chequered background for the cells of a confusion matrix, its diagonal darker."""
-    grid = np.where(np.add.outer(np.arange(count), np.arange(count)) % 2, 255, 244).astype(np.uint8)
-    np.fill_diagonal(grid, 222)
-    return image_url(Image.fromarray(grid).resize((60 * count, 60 * count), Image.Resampling.NEAREST))
 
 
 def face_of(images, row: int) -> Image.Image:
@@ -211,12 +211,3 @@ def image_url(image: Image.Image, kind: str = "png") -> str:
     buffer = io.BytesIO()
     image.save(buffer, kind)
     return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
-
-
-def as_uint8(values) -> bytes:
-    return np.asarray(values).astype(np.uint8).tobytes()
-
-
-def as_uint16(unit: np.ndarray) -> bytes:
-    """Numbers in [0, 1] as 16-bit integers, little-endian."""
-    return (np.clip(unit, 0, 1) * 65535).round().astype("<u2").tobytes()

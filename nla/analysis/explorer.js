@@ -33,8 +33,8 @@ const SHAPES = { // by the names that matplotlib has for them
   v: polygon([[0, 1.2], [1.1, -0.9], [-1.1, -0.9]]),
   X: polygon(cross), P: polygon(cross.map(([a, b]) => [(a - b) * 0.71, (a + b) * 0.71])), "*": polygon(star),
 }
-const numbers = (view, Type) => // a copy, since a view may start at any byte
-  new Type(view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength))
+const numbers = (view) => // a copy, since a view may start at any byte
+  new Uint16Array(view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength))
 
 export function explore(model, el) {
   el.innerHTML = PAGE
@@ -42,14 +42,17 @@ export function explore(model, el) {
   const ratio = window.devicePixelRatio || 1, width = SIZE + LEFT + 12, height = SIZE + TOP + 62
   Object.assign(canvas, { width: width * ratio, height: height * ratio })
   Object.assign(canvas.style, { width: `${width}px`, height: `${height}px` })
-  let data, points, codes, stamps, visible, images, channels, n, steps, by = "kind", shown = 0, from = 0, started = -MOVE, loop = []
+  const layer = new OffscreenCanvas(canvas.width, canvas.height).getContext("2d", { willReadFrequently: true })
+  const pixels = layer.createImageData(canvas.width, canvas.height)
+  let data, facts, points, past, codes, stamps, visible, images, n, steps, by = "kind", shown = 0, from = 0, started = -MOVE, loop = []
   const off = new Set()
 
   function read() { // what the kernel sent
     data = model.get("content")
-    points = numbers(data.points, Uint16Array)
-    channels = data.channels.map((channel) => ({ ...channel, values: numbers(channel.values, Uint16Array) }))
-    n = data.label.byteLength
+    points = numbers(data.points)
+    past = numbers(data.history.values)
+    facts = { kind: numbers(data.kind), class: numbers(data.label), truth: numbers(data.true), guess: data.guess && numbers(data.guess) }
+    n = facts.class.length
     steps = data.titles.length
     images = data.backgrounds.map((url) => {
       const image = new Image()
@@ -61,27 +64,21 @@ export function explore(model, el) {
     sort()
   }
   function sort() { // into groups, shown and hidden
-    const facts = { kind: numbers(data.kind, Uint8Array), class: numbers(data.label, Uint8Array) }
+    const [palette, markers] = look()
     codes = facts[by]
-    stamps = data.looks[by].palette.map((colour, group) => { // each marker drawn once: stamping is much faster
-      const stamp = Object.assign(document.createElement("canvas"), { width: 10 * ratio, height: 10 * ratio }), s = stamp.getContext("2d")
-      s.scale(ratio, ratio)
-      s.fillStyle = colour
-      SHAPES[data.looks[by].markers[group]](s, 5, 5, 2.5)
-      s.fill()
-      return stamp
-    })
-    visible = codes.map((_, i) => !off.has(data.kinds[facts.kind[i]]) && !off.has(data.classes[facts.class[i]]))
+    stamps = palette.map((colour, group) => [stampOf(colour, markers[group], 2.5), stampOf(colour, markers[group], 4.2, "#111")])
+    visible = Array.from(codes, (_, i) => !off.has(data.kinds[facts.kind[i]]) && !off.has(data.classes[facts.class[i]]))
     draw()
     cards()
   }
+  const look = () => data.looks[by] // colours and markers of the groups
   const background = () => images[Math.min(shown, images.length - 1)]
   const place = (i, step) => [LEFT + points[2 * (step * n + i)] / 65535 * SIZE,
     TOP + SIZE - points[2 * (step * n + i) + 1] / 65535 * SIZE]
-  const value = (channel, step, i) => channel.values[step * n + i] / 65535 * channel.top
+  const value = (i) => past[shown * n + i] / 65535 * data.history.top
 
   function draw() {
-    const t = Math.min(1, (performance.now() - started) / MOVE), look = data.looks[by], chosen = new Set(model.get("selected"))
+    const t = Math.min(1, (performance.now() - started) / MOVE), chosen = new Set(model.get("selected"))
     const between = (i) => { // on its way from the step before
       const [x, y] = place(i, shown), [a, b] = t < 1 ? place(i, from) : [x, y]
       return [a + (x - a) * t, b + (y - b) * t]
@@ -91,25 +88,42 @@ export function explore(model, el) {
     c.fillRect(0, 0, width, height)
     if (background()?.complete) c.drawImage(background(), LEFT, TOP, SIZE, SIZE)
     frame()
-    c.globalAlpha = chosen.size ? 0.35 : 0.8
-    look.palette.forEach((_, group) => {
-      for (let i = 0; i < n; i++) {
-        if (codes[i] !== group || !visible[i]) continue
-        const [x, y] = between(i)
-        c.drawImage(stamps[group], x - 5, y - 5, 10, 10)
-      }
-    })
-    c.globalAlpha = 1
-    for (const i of chosen) {
-      if (chosen.size <= CARDS) line([...Array(steps).keys()].map((s) => place(i, s)), "#11111144")
-      c.beginPath()
-      SHAPES[look.markers[codes[i]]](c, ...between(i), 4.2)
-      Object.assign(c, { fillStyle: look.palette[codes[i]], strokeStyle: "#111", lineWidth: 1 })
-      c.fill()
-      c.stroke()
-    }
+    spread((i) => visible[i] && !chosen.has(i), 0, between, chosen.size ? 0.35 : 0.8)
+    if (chosen.size <= CARDS) chosen.forEach((i) => line([...Array(steps).keys()].map((s) => place(i, s)), "#11111144"))
+    spread((i) => visible[i] && chosen.has(i), 1, between, 1)
     line(loop, "#111")
     if (t < 1) requestAnimationFrame(draw)
+  }
+  function stampOf(colour, marker, radius, edge) { // the pixels a marker covers, five numbers each: offset, red, green, blue, alpha
+    const half = Math.ceil(8 * ratio), s = new OffscreenCanvas(2 * half, 2 * half).getContext("2d")
+    s.scale(ratio, ratio)
+    Object.assign(s, { fillStyle: colour, strokeStyle: edge })
+    SHAPES[marker](s, half / ratio, half / ratio, radius)
+    s.fill()
+    if (edge) s.stroke()
+    const { data } = s.getImageData(0, 0, 2 * half, 2 * half)
+    return Int32Array.from([...Array(4 * half * half).keys()].filter((k) => data[4 * k + 3]).flatMap((k) =>
+      [4 * ((Math.floor(k / 2 / half) - half) * pixels.width + k % (2 * half) - half), ...data.subarray(4 * k, 4 * k + 4)]))
+  }
+  function spread(wanted, size, at, alpha) { // stamp the points by hand: far faster than the canvas does it
+    const out = pixels.data.fill(0)
+    stamps.forEach((stamp, group) => {
+      for (let i = 0; i < n; i++) {
+        if (codes[i] !== group || !wanted(i)) continue
+        const [x, y] = at(i), start = 4 * (Math.round(y * ratio) * pixels.width + Math.round(x * ratio))
+        for (let k = 0; k < stamp[size].length; k += 5) {
+          const here = start + stamp[size][k], over = stamp[size][k + 4], under = out[here + 3] * (1 - over / 255)
+          for (let part = 0; part < 3; part++) {
+            out[here + part] = (stamp[size][k + 1 + part] * over + out[here + part] * under) / (over + under)
+          }
+          out[here + 3] = over + under
+        }
+      }
+    })
+    layer.putImageData(pixels, 0, 0)
+    c.globalAlpha = alpha
+    c.drawImage(layer.canvas, 0, 0, width, height)
+    c.globalAlpha = 1
   }
   function line(path, colour) {
     c.beginPath()
@@ -134,21 +148,23 @@ export function explore(model, el) {
     for (const [at, text] of data.yticks) c.fillText(text, LEFT - 5, TOP + SIZE - at * SIZE + 4)
   }
   function history(i) {
-    const at = (s) => [3 + 104 * s / Math.max(steps - 1, 1), 30 - 28 * channels[0].values[s * n + i] / 65535]
+    const at = (s) => [3 + 104 * s / Math.max(steps - 1, 1), 30 - 28 * past[s * n + i] / 65535]
     const path = [...Array(steps).keys()].map((s) => at(s).map((v) => v.toFixed(1)).join()).join(" "), [x, y] = at(shown)
-    return `<svg width=110 height=32 style="background:#f4f4f4"><title>${channels[0].name} over the steps</title>` +
+    return `<svg width=110 height=32 style="background:#f4f4f4"><title>${data.history.name} over the steps</title>` +
       `<polyline points="${path}" fill="none" stroke="#444"/><circle cx=${x} cy=${y} r=3 /></svg>`
   }
   function cards() {
-    const chosen = model.get("selected"), faces = model.get("faces"), name = (facts, names, i) => names[numbers(facts, Uint8Array)[i]]
-    const mean = (channel) => chosen.reduce((sum, i) => sum + value(channel, shown, i), 0) / chosen.length
-    find("faces").innerHTML = !chosen.length ? "<p>Draw a loop around points, or click, to see the faces.</p>" :
-      `<p>${chosen.length} selected: mean ${channels[0].name} ${mean(channels[0]).toFixed(3)}</p>` + chosen.slice(0, CARDS).map((i) => {
-        const label = name(data.label, data.classes, i), truth = name(data.true, data.classes, i)
-        const said = data.guess ? `predicted ${data.classes[numbers(data.guess, Uint8Array)[shown * n + i]]}<br>` : ""
+    const chosen = model.get("selected"), faces = model.get("faces"), name = data.history.name
+    const mean = chosen.reduce((sum, i) => sum + value(i), 0) / chosen.length
+    find("faces").innerHTML = !chosen.length ? "<p>Draw a loop around points, or click one, to see the faces.</p>" :
+      `<p>${chosen.length} selected${chosen.length > CARDS ? `, the first ${CARDS} shown` : ""}: mean ${name} ${mean.toFixed(3)}</p>` +
+      chosen.slice(0, CARDS).map((i) => {
+        const label = data.classes[facts.class[i]], truth = data.classes[facts.truth[i]], at = 2 * (shown * n + i)
+        const scores = data.scores ? `, p_GT ${(points[at] / 65535).toFixed(2)}, p_NN ${(points[at + 1] / 65535).toFixed(2)}` : ""
         return `<div class="nla-card">${faces[i] ? `<img class="nla-face" src="${faces[i]}">` : sprite(i)}${history(i)}<br>` +
-          `<b>${label}</b> (${name(data.kind, data.kinds, i)})<br>${truth === label ? "" : `<i>true: ${truth}</i><br>`}${said}` +
-          channels.map((channel) => `${channel.name} ${value(channel, shown, i).toFixed(channel.digits)}`).join(", ") + "</div>"
+          `<b>${label}</b> (${data.kinds[facts.kind[i]]})<br>${truth === label ? "" : `<i>true: ${truth}</i><br>`}` +
+          (facts.guess ? `predicted ${data.classes[facts.guess[shown * n + i]]}<br>` : "") +
+          `${name} ${value(i).toFixed(data.scores ? 3 : 2)}${scores}</div>`
       }).join("")
   }
   const sprite = (i) => (data.columns ? `<div class="nla-face nla-sprite" style="background-position:` +

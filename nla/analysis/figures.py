@@ -1,12 +1,12 @@
 """Every figure of the kit: one function each, from run folders to a matplotlib ``Figure``.
 
-Nothing here needs the GPU, and only :func:`face_sheet` needs images (uint8 (N, C, H, W), row i of the
-manifest is image i). Sizes are those of a two-column page: ONE and TWO columns wide, in inches.
+Nothing here needs the GPU, and only faces need images (uint8 (N, C, H, W), row i of the manifest is image i).
+Sizes are those of a two-column page: ONE and TWO columns wide, in inches.
 """
 
 import functools
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import matplotlib as mpl
@@ -22,10 +22,12 @@ from matplotlib.patches import FancyBboxPatch, Polygon
 from matplotlib.ticker import MaxNLocator
 from scipy.stats import binomtest
 from scipy.stats import t as student
+from torch.nn.functional import pad
+from torchvision.utils import make_grid
 
 from nla.analysis import views
-from nla.data.manifest import EXPRESSIONS, KINDS
-from nla.dynamics import Run, atomic
+from nla.data.manifest import EXPRESSIONS
+from nla.dynamics import Run, RunError, atomic
 from nla.naw import NAW, Scores
 
 ONE, TWO = 3.35, 7.0
@@ -66,15 +68,13 @@ def new_figure(width: float, height: float, rows: int = 1, columns: int = 1, lay
     return figure, figure.subplots(rows, columns, squeeze=False, **options)
 
 
-def panels(count: int, panel: float | None, xlabel: str, ylabel: str, extra: float = 0.35) -> tuple[Figure, np.ndarray]:
-    """``count`` panels of that height, four in a row and sharing their axes, labelled along the outer edge.
-
-    ``panel`` None makes them square. ``extra``: inches for a legend and the like.
-    """
+def panels(count: int, panel: float | None, xlabel: str, ylabel: str, extra: float = 0.35,
+           sharey: bool = True) -> tuple[Figure, np.ndarray]:
+    """``count`` panels of that height (None: square), four in a row; ``extra`` inches for a legend and the like."""
     columns = min(count, 4)
     rows, width, layout = -(-count // columns), TWO if count > 1 else ONE, "constrained" if panel else "compressed"
     height = panel or (width - 1.1) / columns + 0.3
-    figure, axes = new_figure(width, rows * height + extra, rows, columns, layout, sharex=True, sharey=True)
+    figure, axes = new_figure(width, rows * height + extra, rows, columns, layout, sharex=True, sharey=sharey)
     for k, ax in enumerate(axes.flat):
         ax.set_visible(k < count)
         ax.set(xlabel=xlabel if k + columns >= count else "", ylabel="" if k % columns else ylabel)
@@ -82,18 +82,16 @@ def panels(count: int, panel: float | None, xlabel: str, ylabel: str, extra: flo
     return figure, axes.flat[:count]
 
 
-def legend_below(figure: Figure, look: tuple[dict, dict], names: Sequence[str]) -> None:
-    """One legend for all panels, under them."""
+def legend_above(figure: Figure, look: tuple[dict, dict], names: Sequence[str]) -> None:
+    """One legend for all panels."""
     handles = [Line2D([], [], color=look[0][n], marker=look[1][n], linestyle="", markersize=5, label=n) for n in names]
-    figure.legend(handles=handles, loc="outside lower center", ncols=8, handletextpad=0.1, columnspacing=1.2)
+    figure.legend(handles=handles, loc="outside upper center", ncols=8, handletextpad=0.1, columnspacing=1.2)
 
 
 def save(figure: Figure, path: str | Path, runs: Run | Sequence[Run] = (), formats=("pdf", "png")) -> list[Path]:
-    """Write ``path``.pdf, .svg or .png, with the runs' config keys and seeds in the file's metadata."""
+    """Write ``path``.pdf and .png, with the runs' config keys and seeds in the file's metadata."""
     source = "; ".join(f"{run.name}: config {run.card['key']}, seed {run.card['seed']}" for run in listed(runs))
-    metadata = {"pdf": {"Subject": source, "Creator": "NLA research kit", "CreationDate": None},
-                "svg": {"Description": source, "Creator": "NLA research kit", "Date": None},
-                "png": {"Description": source, "Software": "NLA research kit"}}
+    metadata = {"pdf": {"Subject": source, "CreationDate": None}, "png": {"Description": source}}
     files = [Path(f"{path}.{suffix}") for suffix in formats]
     for file, suffix in zip(files, formats, strict=True):
         with mpl.rc_context(STYLE), atomic(file) as temporary:
@@ -113,115 +111,76 @@ def naw_of(run: Run) -> NAW:
 # The plane
 
 
-def weight_grid(naw: NAW, progress: float, size: int = 201) -> np.ndarray:
+def weight_grid(naw: NAW, progress: float, size: int = 241) -> np.ndarray:
     """w* over the unit square, (size, size), p_NN in rows and p_GT in columns."""
     axis = torch.linspace(0, 1, size, dtype=torch.float64)
     p_nn, p_gt = torch.meshgrid(axis, axis, indexing="ij")
     return naw.weights(Scores(p_gt, p_nn, p_gt >= p_nn), progress).numpy()
 
 
-def halved(grid: np.ndarray, wrong: bool) -> np.ndarray:
-    """The half of a weight grid where predictions are wrong (or correct), NaN elsewhere.
+def draw_surface(ax: Axes, naw: NAW, progress: float, labels: bool = False):
+    """Shade w* on the half of the plane where p_GT + p_NN <= 1, with contours; returns the image, for a colour bar.
 
-    Continued one cell beyond the diagonal, across which w* jumps, so that contours reach it.
+    Contours of the wrong half (above the diagonal, across which w* jumps) are 0.05 apart; of the correct one, where
+    w* is nearly flat, 0.02, and ``labels`` writes their values.
     """
-    rows, columns = np.indices(grid.shape)
-    nearest = np.minimum(columns, rows - 1) if wrong else np.maximum(columns, rows)
-    return np.where(columns - rows <= 1 if wrong else rows - columns <= 1, grid[rows, nearest.clip(0)], np.nan)
-
-
-def draw_surface(ax: Axes, naw: NAW, progress: float, lines: bool = True):
-    """Shade w* on the half of the plane where p_GT + p_NN <= 1; returns the image, for a colour bar."""
     grid, possible = weight_grid(naw, progress), Polygon([(0, 0), (1, 0), (0, 1)], transform=ax.transData)
     image = ax.imshow(grid, origin="lower", extent=(0, 1, 0, 1), cmap=SURFACE, vmin=0, vmax=WEIGHT_TOP,
                       interpolation="bilinear", zorder=0)
     image.set_clip_path(possible)
-    axis = np.linspace(0, 1, len(grid))
-    for wrong in (False, True) if lines else ():
-        contour = ax.contour(axis, axis, halved(grid, wrong), levels=np.arange(0.05, WEIGHT_TOP, 0.05),
-                             colors="#5B6B7B", linewidths=0.4, zorder=1)
-        contour.set_clip_path(possible)
+    axis, above = np.linspace(0, 1, len(grid)), np.tri(len(grid), k=-1, dtype=bool)
+    inside = axis[:, None] + axis <= 1
+    for half, step in ((above, 0.05), (~above, 0.02)):
+        lines = ax.contour(axis, axis, np.ma.array(grid, mask=~(half & inside)), np.arange(step, WEIGHT_TOP, step),
+                           colors="#5B6B7B", linewidths=0.4, zorder=1)
+        if labels and step == 0.02:
+            ax.clabel(lines, fontsize=6, fmt="%.2f", inline_spacing=1)
     ax.plot([0.5, 0, 1, 0.5, 0], [0.5, 1, 0, 0.5, 0], color="#222222", linewidth=0.8, zorder=2)
     ax.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
     return image
 
 
-def draw_points(ax: Axes, x: pd.Series, y: pd.Series, colour: str, marker: str, size: float) -> None:
-    ax.scatter(x, y, s=size * (1.6 if marker in "X*P" else 1), c=colour, marker=marker, linewidths=0.25,
-               edgecolors="white", alpha=0.85, zorder=3, rasterized=True)
-
-
-def thin(samples: pd.DataFrame, count: int) -> pd.DataFrame:
-    """At most ``count`` rows, the same at every call: enough for the eye."""
-    return samples if len(samples) <= count else samples.sample(count, random_state=0)
-
-
-PLANE = ("$p_{GT}$ (label)", "$p_{NN}$ (nearest negative)")
+def draw_points(ax: Axes, x: pd.Series, y: pd.Series, names: pd.Series, look: tuple[dict, dict], size: float) -> None:
+    sns.scatterplot(x=x.to_numpy(), y=y.to_numpy(), hue=names.to_numpy(), style=names.to_numpy(), palette=look[0],
+                    markers=look[1], s=size, linewidth=0.25, alpha=0.85, zorder=3, rasterized=True, legend=False, ax=ax)
 
 
 @figure_of
-def plane(run: Run, epoch: int = -1, by: str = "kind", points: int = 500) -> Figure:
-    """The (p_GT, p_NN) plane of one epoch: a panel for each kind (or class) over the weight surface.
+def planes(run: Run, epochs: Sequence[int] | None = None, by: str = "kind", points: int = 500) -> Figure:
+    """The (p_GT, p_NN) plane over the weight surface: a panel for each epoch, or of one epoch a panel for each group.
 
-    Each panel shows at most ``points`` of its samples and states how many there are and their mean w*.
+    Groups are kinds or classes. A panel shows at most ``points`` samples; those of one group state n and mean w*.
     """
-    samples, number = run.samples(epoch), int(run.epochs["epoch"].iloc[epoch])
-    group, (palette, markers) = views.groups(run, samples, by), LOOKS[by]
-    names = group.cat.categories
-    figure, axes = panels(len(names), None, *PLANE)
-    for ax, name in zip(axes, names, strict=True):
-        part = samples[group == name]
-        image = draw_surface(ax, naw_of(run), number / run.config["epochs"])
-        shown = thin(part, points)
-        draw_points(ax, shown["p_gt"], shown["p_nn"], palette[name], markers[name], 9)
-        ax.set_title(name)
-        weight = f"\nmean w* {part['weight'].mean():.3f}" if len(part) else ""
-        ax.text(0.98, 0.98, f"n = {len(part):,}{weight}", ha="right", va="top", fontsize=7)
-    figure.colorbar(image, ax=list(axes), label=f"weight w*, {run.name}, epoch {number + 1}", pad=0.02)
-    return figure
-
-
-@figure_of
-def planes(run: Run, epochs: Sequence[int] | None = None, by: str = "kind", points: int = 600) -> Figure:
-    """The plane at several epochs side by side, all groups in one panel each: how NAW shifts."""
-    last = int(run.epochs["epoch"].iloc[-1])
+    last, naw = int(run.epochs["epoch"].iloc[-1]), naw_of(run)
     epochs = sorted({0, last // 8, last // 3, last} if epochs is None else {e % (last + 1) for e in epochs})
-    figure, axes = panels(len(epochs), None, *PLANE, extra=0.6)
-    for ax, epoch in zip(axes, epochs, strict=True):
-        progress, samples = epoch / run.config["epochs"], run.samples(epoch)
-        image = draw_surface(ax, naw_of(run), progress, lines=False)
-        names, shown = views.groups(run, samples, by), thin(samples, points)
-        for name, part in shown.groupby(names.loc[shown.index], observed=True):
-            draw_points(ax, part["p_gt"], part["p_nn"], *(look[name] for look in LOOKS[by]), 6)
-        ax.set_title(f"epoch {epoch + 1}, $\\epsilon$ = {naw_of(run).epsilon(progress):.2f}")
-    figure.colorbar(image, ax=list(axes), label="weight w*", pad=0.02)
-    legend_below(figure, LOOKS[by], names.cat.categories)
+    samples = {epoch: run.samples(epoch) for epoch in epochs}
+    parts = [(f"epoch {e + 1}, $\\epsilon$ = {naw.epsilon(e / run.config['epochs']):.2f}", samples[e]) for e in epochs]
+    if len(epochs) == 1:
+        grouped = samples[epochs[0]].groupby(views.groups(run, samples[epochs[0]], by), observed=True)
+        parts = [(f"{name}, n = {len(part):,}\nmean w* {part['weight'].mean():.3f}", part) for name, part in grouped]
+    figure, axes = panels(len(parts), None, "$p_{GT}$ (label)", "$p_{NN}$ (nearest negative)", extra=0.5)
+    for ax, epoch, (title, part) in zip(axes, itertools.cycle(epochs), parts):
+        image = draw_surface(ax, naw, epoch / run.config["epochs"])
+        shown = part if len(part) <= points else part.sample(points, random_state=0)  # enough for the eye
+        draw_points(ax, shown["p_gt"], shown["p_nn"], views.groups(run, shown, by), LOOKS[by], 9)
+        ax.set_title(title)
+    named = f", {run.name}, epoch {last + 1}" if epochs == [last] else ""
+    figure.colorbar(image, ax=list(axes), label=f"weight w*{named}", pad=0.02)
+    if len(epochs) > 1:
+        legend_above(figure, LOOKS[by], views.groups(run, samples[epochs[-1]], by).unique().sort_values())
     return figure
 
 
 @figure_of
 def weight_surfaces(naw: NAW | None = None, progresses: Sequence[float] = (0, 0.05, 0.1, 1)) -> Figure:
-    """w* where the prediction is wrong (left, the same at all times), and where it is correct as training goes on.
-
-    The two have colour scales of their own: where the prediction is correct, w* is nearly flat.
-    """
-    naw, rows = naw or NAW(), -(-len(progresses) // 2)
-    figure = Figure(figsize=(TWO, 0.4 + 1.3 * rows), layout="constrained")
-    grid = figure.add_gridspec(rows, 3, width_ratios=[0.75, 1, 1])
-    right = [figure.add_subplot(grid[k // 2, 1 + k % 2]) for k in range(len(progresses))]
-    for part, axes, times in (("wrong", [figure.add_subplot(grid[:, 0])], [0]), ("correct", right, progresses)):
-        wrong, axis = part == "wrong", np.linspace(0, 1, 401)
-        values = [weight_grid(naw, time, 401) for time in times]
-        inside = (axis[:, None] + axis <= 1) & ((axis[:, None] > axis) == wrong)
-        levels = MaxNLocator(10).tick_values(min(v[inside].min() for v in values), max(v[inside].max() for v in values))
-        for ax, time, value in zip(axes, times, values, strict=True):
-            filled = ax.contourf(axis, axis, halved(value, wrong), levels=levels, cmap="cividis")
-            border = Polygon([(0, 0), (0, 1) if wrong else (1, 0), (0.5, 0.5)], fill=False, edgecolor="#222222")
-            filled.set_clip_path(ax.add_patch(border))
-            ax.set(xticks=[0, 0.5] if wrong else [0, 0.5, 1], yticks=[0, 0.5, 1] if wrong else [0, 0.5], aspect="equal",
-                   xlim=(0, 0.5 if wrong else 1), ylim=(0, 1 if wrong else 0.5), xlabel="$p_{GT}$", ylabel="$p_{NN}$")
-            ax.set_title("at any time" if wrong else f"$e/E$ = {time:g}, $\\epsilon$ = {naw.epsilon(time):.2f}")
-        figure.colorbar(filled, ax=axes, label=f"w* where {part}", pad=0.02, shrink=0.9)
+    """w* as training goes on: above the diagonal predictions are wrong, below they are correct."""
+    naw = naw or NAW()
+    figure, axes = panels(len(progresses), None, "$p_{GT}$", "$p_{NN}$")
+    for ax, progress in zip(axes, progresses, strict=True):
+        image = draw_surface(ax, naw, progress, labels=True)
+        ax.set_title(f"$e/E$ = {progress:g}, $\\epsilon$ = {naw.epsilon(progress):.2f}")
+        ax.text(1, 1, "above the diagonal\nwrong, below correct", ha="right", va="top", fontsize=6)
+    figure.colorbar(image, ax=list(axes), label="weight w*", pad=0.02)
     return figure
 
 
@@ -251,7 +210,7 @@ def framework(naw: NAW | None = None) -> Figure:
         ax.text((tail[0] + x2 - width2 / 2) / 2 + beside[0], (y + y2) / 2 + beside[1], "".join(text),
                 ha="left" if end == "loss" else "center")
     plane = figure.add_axes((7.95 / 14, 0.58, 1.4 / 14, 0.35))
-    draw_surface(plane, naw or NAW(), 1.0, lines=False)
+    draw_surface(plane, naw or NAW(), 1.0)
     plane.set(xticks=[], yticks=[], facecolor="none")
     ax.text(8.65, 2.05, "$p_{GT}$", ha="center", fontsize=7)
     ax.text(9.05, 3.55, "$p_{NN}$", ha="center", fontsize=7)
@@ -272,8 +231,8 @@ def weights_over_epochs(run: Run, by: str = "class") -> Figure:
     names = list(table[by].unique())
     figure, axes = panels(len(names), 1.35, "epoch", "mean w*")
     for ax, name in zip(axes, names, strict=True):
-        for _, part in table.groupby(by, observed=True):
-            ax.plot(part["epoch"], part["mean"], color="#CCCCCC", linewidth=0.6)
+        sns.lineplot(x=table["epoch"].to_numpy(), y=table["mean"].to_numpy(), units=table[by].to_numpy(),
+                     estimator=None, color="#CCCCCC", linewidth=0.6, ax=ax)
         part, (colour, marker) = table[table[by] == name], (look[name] for look in LOOKS[by])
         ax.fill_between(part["epoch"], part["low"], part["high"], color=colour, alpha=0.25, linewidth=0)
         ax.plot(part["epoch"], part["mean"], marker=marker, color=colour, markersize=3.5, zorder=4)
@@ -282,45 +241,77 @@ def weights_over_epochs(run: Run, by: str = "class") -> Figure:
     return figure
 
 
-@figure_of
-def training_curves(runs: Run | Sequence[Run]) -> Figure:
-    """Test accuracy, and memorisation: noisy training samples predicted as their wrong label."""
-    figure, axes = new_figure(TWO, 2.3, 1, 2)
-    left, right = axes[0]
-    for run, look in zip(listed(runs), itertools.cycle(METHODS)):
-        left.plot(run.epochs["epoch"] + 1, run.epochs["test_overall"], label=run.name, **look)
-        memory = views.memorisation(run)
-        right.plot(memory.index + 1, 100 * memory, **look)
-    left.set(title="accuracy on the test set", ylabel="correct (%)")
-    right.set(title="noisy training samples predicted as their wrong label", ylabel="memorised (%)")
-    for ax in axes[0]:
-        ax.set(xlabel="epoch")
-        ax.xaxis.set_major_locator(MaxNLocator(8, integer=True))
-    right.set_ylim(0, max(20, 1.05 * right.get_ylim()[1]))
-    left.legend(loc="best")
+def compared(runs: Run | Sequence[Run], view: Callable[[Run], pd.DataFrame], xlabel: str) -> Figure:
+    """A panel for each column of a view that holds a number, a line for each run."""
+    tables = [(run.name, view(run).dropna(axis="columns", how="all")) for run in listed(runs)]
+    columns = list(dict.fromkeys(column for _, table in tables for column in table))
+    figure, axes = panels(len(columns), 2.0, xlabel, "", sharey=False)
+    for ax, column in zip(axes, columns):
+        for (name, table), look in zip(tables, itertools.cycle(METHODS)):
+            if column in table:
+                ax.plot(table.index, table[column], label=name, **look)
+        ax.set_title(column)
+        ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
     return figure
 
 
 @figure_of
-def accuracy_against(results: pd.DataFrame, x: str = "noise", metric: str = "overall") -> Figure:
-    """Accuracy of each method against the noise ratio, the imbalance factor or any other column of ``results``.
+def training_curves(runs: Run | Sequence[Run]) -> Figure:
+    """Test accuracy and, where labels are known to be noisy, the share of these that were learned by heart."""
+    return compared(runs, lambda run: pd.DataFrame({
+        "correct on the test set (%)": run.epochs.set_index("epoch")["test_overall"],
+        "noisy labels predicted in training (%)": 100 * views.memorisation(run)}).rename(lambda e: e + 1), "epoch")
 
-    ``results`` has a row a run: method, ``x``, ``metric`` (%). Mean over the runs of a cell, with its 95 % interval
-    (t distribution) where there are several.
+
+@figure_of
+def agreement(runs: Run | Sequence[Run]) -> Figure:
+    """What consistency does: how alike faces and their mirror images are to the model, over the snapshots.
+
+    RunError if a run has none.
     """
-    labels = {"noise": "label noise (%)", "imbalance": "imbalance factor (largest / smallest class)"}
+    for run in listed(runs):
+        if not run.latents:
+            raise RunError(f"{run.folder} has no latent snapshots; train with snapshots >= 2 to record them")
+    return compared(runs, lambda run: views.agreement(run).set_index("epoch").set_axis(
+        ["divergence of predictions (nats)", "cosine of latents", "share with the same answer"], axis=1), "after epoch")
+
+
+def mean_interval(values: pd.Series) -> tuple[float, float]:
+    """The 95 % interval of a mean (t distribution); NaN for a single value."""
+    half = student.ppf(0.975, len(values) - 1) * values.sem() if len(values) > 1 else np.nan
+    return values.mean() - half, values.mean() + half
+
+
+@figure_of
+def accuracy_against(results: pd.DataFrame, x: str = "noise", metric: str = "overall") -> Figure:
+    """Accuracy of each method against ``x``: noise, imbalance, or method (the ablation).
+
+    ``results`` has a row a run: method, noise (0..1), imbalance (n_max / n_min), seed, overall and mean (%). What is
+    not on the axis is held at the one setting that has most values of ``x``, and named. Means with 95 % intervals (t
+    distribution) where there are several runs. RunError if there is nothing to compare.
+    """
+    held = [name for name in ("noise", "imbalance") if name != x]
+    settings = results.groupby(held)[x].nunique()
+    if settings.empty or settings.max() < 2:
+        raise RunError(f"the results hold no two runs that differ in {x} alone")
+    setting = dict(zip(held, np.atleast_1d(settings.idxmax())))
+    table = results[(results[held] == setting).all(axis=1)].assign(noise=100 * results["noise"])
+    count, methods = table.groupby([x, "method"]).size().min(), list(dict.fromkeys(table["method"]))
+    look = {name: [METHODS[k % 5][name] for k in range(len(methods))] for name in METHODS[0]}
     figure, axes = new_figure(ONE, 2.4)
-    for (method, rows), look in zip(results.groupby("method", sort=False), itertools.cycle(METHODS)):
-        cells = rows.groupby(x)[metric].agg(["mean", "sem", "count"])
-        around = (cells["sem"] * student.ppf(0.975, cells["count"] - 1)).fillna(0)
-        at = cells.index * (100 if x == "noise" else 1)
-        axes[0, 0].errorbar(at, cells["mean"], yerr=around, label=f"{method} (n = {int(cells['count'].min())})", **look)
-    axes[0, 0].set(xlabel=labels.get(x, x), ylabel=f"{metric} accuracy (%)")
+    ax = sns.pointplot(table, x=x, y=metric, hue="method", errorbar=mean_interval, native_scale=True, ax=axes[0, 0],
+                       palette=look["color"], markers=look["marker"], linestyles=look["linestyle"], markersize=4,
+                       err_kws={"linewidth": 1}, linewidth=1.2, legend=x != "method" and "auto",
+                       log_scale=(x == "imbalance", False))
+    labels = {"noise": "label noise (%)", "imbalance": "imbalance factor (largest / smallest class)", "method": ""}
+    fixed = [f"{100 * v:g} % noise" if name == "noise" else f"imbalance {v:g}" for name, v in setting.items()]
+    ax.set(xlabel=labels[x], ylabel=f"{metric} accuracy (%)", title=", ".join([*fixed, f"n = {count} or more"]))
+    if x != "method":
+        ax.get_legend().set_title(None)
     if x == "imbalance":
-        axes[0, 0].set_xscale("log")
-        axes[0, 0].set_xticks(sorted(results[x].unique()), [f"{v:g}" for v in sorted(results[x].unique())])
-        axes[0, 0].minorticks_off()
-    axes[0, 0].legend(loc="best")
+        ax.set_xticks(sorted(table[x].unique()), [f"{v:g}" for v in sorted(table[x].unique())])
+        ax.minorticks_off()
     return figure
 
 
@@ -329,49 +320,50 @@ def accuracy_against(results: pd.DataFrame, x: str = "noise", metric: str = "ove
 
 @figure_of
 def per_class_accuracy(runs: Run | Sequence[Run], split: str = "test") -> Figure:
-    """Accuracy by true class with 95 % intervals (Wilson 1927), runs of one name pooled; below, the classes' mean."""
-    counts: dict[str, pd.DataFrame] = {}
-    for run in listed(runs):
-        counts[run.name] = run.confusion(split=split) + counts.get(run.name, 0)
+    """Accuracy by true class with 95 % intervals (Wilson 1927), runs of one name pooled; n counts images."""
+    table, classes = pd.concat([scored(run, split) for run in listed(runs)]), listed(runs)[0].classes
+    table["class"] = pd.Categorical.from_codes(table["true_label"], classes)
+    table["hit"] = 100.0 * (table["true_label"] == table["prediction"])
+    count, looks = table["method"].nunique(), METHODS * 3
     figure, axes = new_figure(ONE, 2.9)
-    ax = axes[0, 0]
-    for k, (name, table) in enumerate(counts.items()):
-        look = METHODS[k % len(METHODS)] | {"linestyle": "", "elinewidth": 1}
-        hits, n = np.diag(table), table.sum(axis=1).to_numpy()
-        rate = np.divide(hits, n, out=np.full(len(n), np.nan), where=n > 0)
-        low, high = np.array([binomtest(h, m).proportion_ci(method="wilson") if m else (np.nan, np.nan)
-                              for h, m in zip(hits, n)]).T
-        y = np.arange(len(rate)) + 0.22 * (k - (len(counts) - 1) / 2)
-        ax.errorbar(100 * rate, y, xerr=100 * np.stack([rate - low, high - rate]).clip(0), label=name, **look)
-        ax.errorbar([100 * np.nanmean(rate)], [len(rate) + 0.3 + y[0]], **look)
-    first = next(iter(counts.values()))
-    ax.axhline(len(first) - 0.35, color="#BBBBBB", linewidth=0.6)
-    ax.set_yticks([*range(len(first)), len(first) + 0.3],
-                  [*(f"{c} ({n:,})" for c, n in first.sum(axis=1).items()), "mean of classes"])
-    ax.set(xlabel=f"accuracy on the {split} set (%)", xlim=(-2, 102), ylim=(len(first) + 0.8, -0.6))
+    ax = sns.pointplot(table, x="hit", y="class", hue="method", dodge=0.4 if count > 1 else False, linestyle="none",
+                       errorbar=wilson, markersize=4, err_kws={"linewidth": 1}, ax=axes[0, 0],
+                       palette=[look["color"] for look in looks[:count]], markers=[k["marker"] for k in looks[:count]])
+    counts = table[table["method"] == table["method"].iloc[0]]["class"].value_counts(sort=False)
+    ax.set_yticks(range(len(classes)), [f"{c} ({n:,})" for c, n in counts.items()])
+    ax.set(xlabel=f"accuracy on the {split} set (%)", ylabel="", xlim=(-2, 102))
     ax.tick_params(axis="y", length=0)
     ax.grid(axis="x", color="#E5E5E5", linewidth=0.5)
-    figure.legend(loc="outside upper center", ncols=3)
+    sns.move_legend(ax, "lower right", bbox_to_anchor=(1, 1), title=None, ncols=3)
     return figure
 
 
-@figure_of
-def confusion_matrices(runs: Run | Sequence[Run], normalized: bool = True, split: str = "test") -> Figure:
-    """Confusion matrices and, for two runs, the difference (second minus first); one run: counts and rates.
+def scored(run: Run, split: str, epoch: int = -1) -> pd.DataFrame:
+    """The predictions after an epoch on a split, with the run's name. RunError if there are none."""
+    run.confusion(epoch, split)  # says so
+    return run.predictions(epoch).query("split == @split").assign(method=run.name)
 
-    Rows are true classes. ``normalized``: percent of each row and percentage points; else counts.
-    """
-    runs, unit = listed(runs), "% of row" if normalized else "images"
+
+def wilson(hits: pd.Series) -> tuple[float, float]:
+    """The 95 % interval of a rate, in percent, from zeros and hundreds."""
+    low, high = binomtest(int((hits > 0).sum()), len(hits)).proportion_ci(method="wilson")
+    return 100 * low, 100 * high
+
+
+@figure_of
+def confusion_matrices(runs: Run | Sequence[Run], split: str = "test") -> Figure:
+    """Of one run the counts and the percentages of each row (true class); of several, the percentages, and of two
+    the difference, second minus first, in percentage points."""
+    runs = listed(runs)
     counts = [run.confusion(split=split) for run in runs]
     rates = [100 * table.div(table.sum(axis=1).replace(0, np.nan), axis=0) for table in counts]
-    parts = [(f"{run.name}, {unit}", t) for run, t in zip(runs, rates if normalized else counts, strict=True)]
+    parts = [(f"{run.name}, % of row", rate) for run, rate in zip(runs, rates)]
     if len(runs) == 1:
-        parts = [(f"{runs[0].name}, images", counts[0]), (f"{runs[0].name}, % of row", rates[0])]
+        parts = [(f"{runs[0].name}, images", counts[0]), *parts]
     if len(runs) == 2:
-        title = f"{runs[1].name} $-$ {runs[0].name}, {'% points' if normalized else 'images'}"
-        parts.append((title, parts[1][1] - parts[0][1]))
+        parts.append((f"{runs[1].name} $-$ {runs[0].name}, % points", rates[1] - rates[0]))
     figure, axes = new_figure(TWO, 2.75 if len(parts) > 2 else 3.7, 1, len(parts), "compressed", sharey=True)
-    for ax, (title, table) in zip(axes[0], parts, strict=True):
+    for ax, (title, table) in zip(axes[0], parts):
         top, change = max(1.0, float(table.abs().max().max())), "$-$" in title
         text = table.map(("{:+.0f}" if change else "{:.0f}").format)
         text = text.replace({"nan": "", "+nan": "", "+0": "0", "-0": "0"})
@@ -390,75 +382,66 @@ def confusion_matrices(runs: Run | Sequence[Run], normalized: bool = True, split
 
 @figure_of
 def latent_steps(embedding: pd.DataFrame, by: str = "true_label", quality: pd.DataFrame | None = None) -> Figure:
-    """The embedding of :func:`nla.analysis.latents.joint_umap` at each step, in the same axes.
+    """The map of :func:`nla.analysis.latents.umap_steps` at each step, in the same axes.
 
     ``by`` is true_label, label or kind. With ``quality`` (of :func:`latents.quality`) each panel
     states how well the true classes separate in the latent space itself.
     """
     look = LOOKS["kind" if by == "kind" else "class"]
     names = embedding[by].astype(str) if by == "kind" else embedding[by].map(dict(enumerate(EXPRESSIONS)))
-    order = [name for name in look[0] if (names == name).any()]
     steps = sorted(embedding["epoch"].unique())
-    extra = 0.6 if quality is None else 0.6 + 0.26 * -(-len(steps) // 4)
-    figure, axes = panels(len(steps), None, "UMAP 1 (a.u.)", "UMAP 2 (a.u.)", extra)
+    figure, axes = panels(len(steps), None, "UMAP 1 (a.u.)", "UMAP 2 (a.u.)", 0.6 + 0.26 * -(-len(steps) // 4))
     for ax, step in zip(axes, steps, strict=True):
-        for name in order:
-            part = embedding[(embedding["epoch"] == step) & (names == name)]
-            draw_points(ax, part["x"], part["y"], look[0][name], look[1][name], 6)
+        part = embedding[embedding["epoch"] == step]
+        draw_points(ax, part["x"], part["y"], names[part.index], look, 8)
         title = "before training" if step == 0 else f"after epoch {step}"
         if quality is not None:
-            row = quality.set_index("epoch").loc[step]
-            title += f"\npurity {row['purity']:.2f}\nsilhouette {row['silhouette']:+.2f}"
+            row = quality.set_index("epoch").loc[step, ["purity", "silhouette"]].dropna()
+            title = "\n".join([title, *(f"{name} {value:.2f}" for name, value in row.items())])
         ax.set(title=title, xticks=[], yticks=[], box_aspect=1)
-    legend_below(figure, look, order)
+    legend_above(figure, look, [name for name in look[0] if (names == name).any()])
     return figure
 
 
 @figure_of
-def face_sheet(images, manifest: pd.DataFrame, by: str = "true_label", columns: int = 10, seed: int = 0) -> Figure:
+def face_sheet(images, manifest: pd.DataFrame, by: str = "true_label", columns: int = 10) -> Figure:
     """A contact sheet: one row of faces for each true_label, label or kind, drawn at random.
 
     ``images`` is a uint8 tensor (N, C, H, W); ``manifest`` may be any selection of its rows. Under a face
     stands, by kind, its label, and by kind or label the true class where that differs.
     """
-    groups = sorted(manifest.groupby(by, observed=True), key=lambda g: KINDS.index(g[0]) if by == "kind" else g[0])
-    cells, captions, rng = [], [], np.random.default_rng(seed)
-    for _, rows in groups:
-        chosen = rng.permutation(rows.index)[:columns]
-        blank = [None] * (columns - len(chosen))
-        cells += [images[int(row)] for row in chosen] + blank
-        captions += [caption_of(manifest.loc[row], by) for row in chosen] + [""] * len(blank)
-    return mosaic(cells, captions, columns, [name if by == "kind" else EXPRESSIONS[name] for name, _ in groups])
-
-
-def caption_of(row: pd.Series, by: str) -> str:
-    """What a sheet in rows ``by`` label, kind or true_label does not say already of this row of a manifest."""
-    label, true = EXPRESSIONS[row["label"]], EXPRESSIONS[row["true_label"]]
-    lines = [label] * (by == "kind") + [f"true: {true}"] * (label != true and by != "true_label")
-    return "\n".join(lines)
+    cells, captions, names = [], [], []
+    shuffled = manifest.sample(frac=1, random_state=0)
+    for name, group in shuffled.groupby(views.kinds(shuffled) if by == "kind" else by, observed=True):
+        rows = group.head(columns)
+        blank = [None] * (columns - len(rows))
+        cells += [images[row] for row in rows.index] + blank
+        for label, true in rows[["label", "true_label"]].to_numpy().tolist():
+            captions.append("\n".join([EXPRESSIONS[label]] * (by == "kind") + [f"true: {EXPRESSIONS[true]}"] * (
+                label != true and by != "true_label")))
+        captions += blank
+        names.append(name if by == "kind" else EXPRESSIONS[name])
+    return faces(cells, captions, columns, names)
 
 
 @figure_of
-def faces(images, captions: Sequence[str] = (), columns: int = 8) -> Figure:
-    """Some faces (n, C, H, W), uint8 or floats in 0..1, each with its caption (lines parted by \\n) under it."""
-    return mosaic(list(images), captions or [""] * len(images), columns, [])
+def faces(images, captions: Sequence[str | None] = (), columns: int = 8, names: Sequence[str] = ()) -> Figure:
+    """Some faces (n, C, H, W), uint8 or floats in 0..1, None leaving a gap, in rows of ``columns``.
 
-
-def mosaic(images: Sequence, captions: Sequence[str], columns: int, names: Sequence[str]) -> Figure:
-    """Faces (C, H, W) in rows of ``columns``, None leaving a gap, with captions below and names of the rows beside."""
-    height, width = next(image for image in images if image is not None).shape[-2:]
+    Each has its caption (lines parted by \\n) under it; ``names`` stand beside the rows.
+    """
+    cells = [None if image is None else thumbnail(image) for image in images]
+    white = np.full_like(next(cell for cell in cells if cell is not None), 255)
+    cells = [white if cell is None else cell for cell in cells + [None] * (-len(cells) % columns)]
+    (height, width), rows = white.shape[:2], len(cells) // columns
     size, inch = min(7.0, 52 / columns), columns * (width + 2) / (0.88 * TWO if len(names) else TWO)  # points; pixels
-    lines = max(text.count("\n") + 1 if text else 0 for text in captions)
-    gap = 2 + round(lines * size * 1.35 / 72 * inch)
-    rows = -(-len(images) // columns)
-    sheet = np.full((rows * (height + gap), columns * (width + 2), 3), 255, np.uint8)
-    figure, axes = new_figure(TWO, sheet.shape[0] / inch + 0.1)
-    for k, (image, caption) in enumerate(zip(images, captions, strict=True)):
-        top, left = k // columns * (height + gap), k % columns * (width + 2)
-        if image is not None:
-            sheet[top:top + height, left:left + width] = thumbnail(image)
-            axes[0, 0].text(left + width / 2, top + height + 1, caption, fontsize=size, ha="center", va="top")
-    axes[0, 0].imshow(sheet, interpolation="nearest")
+    gap = 2 + round(max((text.count("\n") + 1 for text in captions if text), default=0) * size * 1.35 / 72 * inch)
+    tiles = pad(torch.from_numpy(np.stack(cells)).permute(0, 3, 1, 2), (1, 1, 0, gap), value=255)
+    figure, axes = new_figure(TWO, rows * (height + gap) / inch + 0.1)
+    axes[0, 0].imshow(make_grid(tiles, columns, padding=0).permute(1, 2, 0).numpy(), interpolation="nearest")
+    for k, caption in enumerate(captions):
+        axes[0, 0].text((k % columns + 0.5) * (width + 2), k // columns * (height + gap) + height + 1, caption,
+                        fontsize=size, ha="center", va="top")
     axes[0, 0].set_yticks(np.arange(len(names)) * (height + gap) + height / 2, names)
     axes[0, 0].set_xticks([])
     axes[0, 0].tick_params(length=0)

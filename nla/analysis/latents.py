@@ -5,20 +5,19 @@ rotations of the latent space, which carry no meaning; :func:`aligned_latents` r
 (McInnes, Healy, Melville 2018) of all snapshots together then gives axes that all steps share.
 """
 
-import hashlib
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from joblib import Memory
 from scipy.linalg import orthogonal_procrustes
 from sklearn.decomposition import PCA
 from sklearn.manifold import trustworthiness
 from sklearn.metrics import silhouette_score
 from sklearn.neighbors import NearestNeighbors
 
-from nla.dynamics import Run, RunError, write_table
+from nla.dynamics import Run, RunError
 
 CACHE = Path("data/cache")
 DIMENSIONS = 32  # kept before UMAP; nearly all variance of a trained latent space, and half the time
@@ -33,9 +32,8 @@ def aligned_latents(run: Run, steps: list[int] | None = None) -> dict[int, np.nd
     if not run.latents:
         raise RunError(f"{run.folder} has no latent snapshots; train with snapshots >= 2 to record them")
     steps = sorted(run.latents if steps is None else steps)
-    missing = [step for step in steps if step not in run.latents]
-    if missing:
-        raise RunError(f"no snapshot at epoch {missing[0]}; there are {', '.join(map(str, run.latents))}")
+    if missing := set(steps) - set(run.latents):
+        raise RunError(f"no snapshot at epoch {min(missing)}; there are {', '.join(map(str, run.latents))}")
     aligned, target = {}, None
     for step in reversed(steps):
         latent = run.latents[step]["latent"].astype(np.float64)
@@ -45,68 +43,53 @@ def aligned_latents(run: Run, steps: list[int] | None = None) -> dict[int, np.nd
     return dict(sorted(aligned.items()))
 
 
-def joint_umap(run: Run, seed: int = 0, steps: list[int] | None = None, neighbors: int = 15,
-               epochs: int = 200, cache: str | Path | None = CACHE) -> pd.DataFrame:
-    """One UMAP of all snapshots: epoch, index, x, y, and label, true_label, split, kind of the manifest.
+def umap_steps(run: Run, method: str = "joint", seed: int = 0, steps: list[int] | None = None, neighbors: int = 15,
+               cache: str | Path | None = CACHE) -> pd.DataFrame:
+    """The snapshots on one map: epoch, index, x, y, and label, true_label, split, kind of the manifest.
 
-    Same run and seed, same picture. The result is kept under ``cache`` by the hash of what it depends
-    on (None: not kept). RunError without snapshots.
+    ``method`` "joint" is one UMAP of all snapshots together; "aligned" is AlignedUMAP, a picture for each, drawn
+    towards its neighbours in time, which shows more of each snapshot's own structure and costs several times as much.
+    Same run and seed, same picture; kept under ``cache`` by content (None: not kept). RunError without snapshots.
     """
-    return embed(run, steps, cache, fit_joint, seed, neighbors, epochs)
-
-
-def aligned_umap(run: Run, seed: int = 0, steps: list[int] | None = None, neighbors: int = 15,
-                 epochs: int = 100, cache: str | Path | None = CACHE) -> pd.DataFrame:
-    """As :func:`joint_umap`, by AlignedUMAP: a picture for each snapshot, each drawn towards its neighbours in time.
-
-    It shows more of each snapshot's own structure, and costs several times as much.
-    """
-    return embed(run, steps, cache, fit_aligned, seed, neighbors, epochs)
-
-
-def embed(run: Run, steps: list[int] | None, cache: str | Path | None, fit: Callable, *settings: int) -> pd.DataFrame:
-    """The snapshots as ``fit`` places them, from the cache where it has been done before."""
     latents = aligned_latents(run, steps)
     stacked = np.stack(list(latents.values())).astype(np.float32)  # (S, P, D)
-    content = stacked.tobytes() + repr((fit.__name__, *latents, *settings, DIMENSIONS)).encode()
-    file = cache and Path(cache) / f"umap-{hashlib.sha256(content).hexdigest()[:16]}.parquet"
-    if file and file.is_file():
-        points = pd.read_parquet(file).to_numpy()
-    else:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # one thread because of the seed; no search index for new points
-            reduced = PCA(min(DIMENSIONS, *stacked.shape[1:]), random_state=0).fit(np.concatenate(stacked))
-            points = fit(np.stack([reduced.transform(part) for part in stacked]), *settings)
-        if file:
-            write_table(file, pd.DataFrame(points, columns=["x", "y"]))
+    fit = {"joint": fit_joint, "aligned": fit_aligned}[method]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # one thread because of the seed; no search index for new points
+        points = Memory(cache, verbose=0).cache(fit)(stacked, seed, neighbors)
     table = pd.DataFrame({"epoch": np.repeat(list(latents), stacked.shape[1]), "x": points[:, 0], "y": points[:, 1],
                           "index": np.concatenate([run.latents[step]["index"] for step in latents])})
-    facts = [name for name in ("label", "true_label", "split", "kind") if name in run.manifest]
-    return table.join(run.manifest[facts], on="index")
+    return table.join(run.manifest.filter(["label", "true_label", "split", "kind"]), on="index")
 
 
-def fit_joint(points: np.ndarray, seed: int, neighbors: int, epochs: int) -> np.ndarray:
+def reduced(points: np.ndarray) -> np.ndarray:
+    """The first principal components of all snapshots together, (S, P, DIMENSIONS) at most."""
+    pca = PCA(min(DIMENSIONS, *points.shape[1:]), random_state=0).fit(np.concatenate(points))
+    return np.stack([pca.transform(part) for part in points])
+
+
+def fit_joint(points: np.ndarray, seed: int, neighbors: int) -> np.ndarray:
     """UMAP of points (S, P, D) to (S P, 2), from a PCA start, reproducible for a seed.
 
     Exact neighbours are found here: at these sizes that is faster than compiling the approximate search.
     """
     import umap  # here, so that the rest of the kit runs without it
 
-    points = np.concatenate(points)
+    points = np.concatenate(reduced(points))
     k = min(neighbors, len(points) - 1)
     distances, nearest = NearestNeighbors(n_neighbors=k).fit(points).kneighbors(points)
-    return umap.UMAP(n_neighbors=k, n_epochs=epochs, init="pca", random_state=seed, n_jobs=1,
+    return umap.UMAP(n_neighbors=k, n_epochs=200, init="pca", random_state=seed, n_jobs=1,
                      precomputed_knn=(nearest, distances)).fit_transform(points)
 
 
-def fit_aligned(points: np.ndarray, seed: int, neighbors: int, epochs: int) -> np.ndarray:
+def fit_aligned(points: np.ndarray, seed: int, neighbors: int) -> np.ndarray:
     """AlignedUMAP of points (S, P, D) to (S P, 2): sample k of one step is sample k of the next."""
     import umap
 
     same = [{k: k for k in range(points.shape[1])}] * (len(points) - 1)
-    model = umap.AlignedUMAP(n_neighbors=min(neighbors, points.shape[1] - 1), n_epochs=epochs, random_state=seed,
+    model = umap.AlignedUMAP(n_neighbors=min(neighbors, points.shape[1] - 1), n_epochs=100, random_state=seed,
                              alignment_window_size=2, alignment_regularisation=0.01)
-    return np.concatenate(model.fit(list(points), relations=same).embeddings_)
+    return np.concatenate(model.fit(list(reduced(points)), relations=same).embeddings_)
 
 
 def quality(run: Run, embedding: pd.DataFrame, neighbors: int = 15) -> pd.DataFrame:

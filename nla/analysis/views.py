@@ -1,7 +1,10 @@
 """Views of a run, each derived from its raw records in a few lines of pandas.
 
-A view is a tidy table by epoch (and group); figures and explorers draw these and nothing else.
+A view is a tidy table by epoch (and group); figures and explorers draw these and nothing else. Epochs are read one
+after another, so that a run of any length fits in memory.
 """
+
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
@@ -39,11 +42,15 @@ def groups(run: Run, table: pd.DataFrame, by: str) -> pd.Series:
     return kinds(table) if by == "kind" else pd.Series(classes, table.index, name="class")
 
 
+def by_epoch(run: Run, view: Callable[[pd.DataFrame], pd.DataFrame | pd.Series]) -> pd.DataFrame | pd.Series:
+    """What ``view`` makes of each epoch's samples, one below the other, with the epoch as outer index."""
+    return pd.concat({int(epoch): view(run.samples(epoch)) for epoch in run.epochs["epoch"]}, names=["epoch"])
+
+
 def over_epochs(run: Run, by: str = "class", column: str = "weight") -> pd.DataFrame:
     """Mean of a per-sample ``column`` by class or kind, with its 95 % interval: epoch, <by>, mean, low, high, n."""
-    table = run.all_samples.reset_index(drop=True)
-    grouped = table.groupby(["epoch", groups(run, table, by)], observed=True)[column]
-    table = grouped.agg(mean="mean", half="sem", n="count").reset_index()
+    table = by_epoch(run, lambda samples: samples.groupby(groups(run, samples, by), observed=True)[column].agg(
+        mean="mean", half="sem", n="count")).reset_index()
     half = 1.96 * table.pop("half").fillna(0)
     return table.assign(low=table["mean"] - half, high=table["mean"] + half)
 
@@ -54,11 +61,11 @@ def weight_share(run: Run) -> pd.DataFrame:
     Long: epoch, class, samples, weight, loss_weight, and excess = weight / samples (above 1: the class
     gets more of w* than its number of samples).
     """
-    table = run.all_samples.reset_index(drop=True)
-    amounts = pd.DataFrame({"samples": 1.0, "weight": table["weight"], "loss_weight": 1 + table["weight"]})
-    sums = amounts.groupby([table["epoch"], groups(run, table, "class")], observed=True).sum()
-    shares = sums / sums.groupby("epoch").transform("sum")
-    return shares.assign(excess=shares["weight"] / shares["samples"]).reset_index()
+    table = over_epochs(run)
+    parts = {"samples": 1, "weight": table["mean"], "loss_weight": 1 + table["mean"]}
+    sums = pd.DataFrame({name: table["n"] * part for name, part in parts.items()})
+    shares = sums / sums.groupby(table["epoch"]).transform("sum")
+    return table[["epoch", "class"]].join(shares).assign(excess=shares["weight"] / shares["samples"])
 
 
 def memorisation(run: Run) -> pd.Series:
@@ -66,19 +73,19 @@ def memorisation(run: Run) -> pd.Series:
 
     Empty if no training sample is known to be noisy.
     """
-    samples = run.all_samples.reset_index(drop=True)
-    return samples[kinds(samples) == "noisy"].groupby("epoch")["correct"].mean()
+    table = over_epochs(run, "kind", "correct").set_index("epoch")
+    return table.loc[table["kind"] == "noisy", "mean"].rename("correct")
 
 
 def separation(run: Run, positive: str = "ambiguous", negative: str = "noisy") -> pd.Series:
     """AUROC of w* by epoch: the chance that an ambiguous sample outweighs a noisy one. Empty without both."""
-    samples = run.all_samples.reset_index(drop=True)
-    samples = samples.assign(kind=kinds(samples).astype(str))
-    samples = samples[samples["kind"].isin([positive, negative])]
-    if samples["kind"].nunique() < 2:
-        return pd.Series(dtype=float, index=pd.Index([], name="epoch"), name="separation")
-    return samples.groupby("epoch")[["kind", "weight"]].apply(
-        lambda part: roc_auc_score(part["kind"] == positive, part["weight"])).rename("separation")
+    def auroc(samples):
+        kind = kinds(samples)
+        part = kind.isin([positive, negative])
+        both = kind[part].nunique() == 2
+        return pd.Series([roc_auc_score(kind[part] == positive, samples["weight"][part])] if both else [], dtype=float)
+
+    return by_epoch(run, auroc).droplevel(1).rename("separation")
 
 
 def reweighted(samples: pd.DataFrame, naw: NAW, progress: float, lam: float) -> pd.DataFrame:
@@ -104,22 +111,24 @@ def flow(run: Run, start: int, end: int, margin: float = 0.2) -> pd.DataFrame:
 def learning(run: Run) -> pd.DataFrame:
     """A row a training sample: index, learned (first epoch predicted as labelled, NaN: never), and forgotten: how
     often it turned from predicted as labelled to not (Toneva et al. 2019)."""
-    correct = run.all_samples.pivot(index="index", columns="epoch", values="correct")
-    forgotten = (np.diff(correct.to_numpy(dtype=np.int8)) < 0).sum(1)
-    learned = correct.idxmax(axis=1).where(correct.any(axis=1))
-    return pd.DataFrame({"learned": learned, "forgotten": forgotten}, correct.index).reset_index()
+    epochs = run.epochs["epoch"].to_numpy()
+    correct = np.stack([run.samples(epoch)["correct"] for epoch in epochs])  # (E, n), a byte a cell
+    learned = np.where(correct.any(0), epochs[correct.argmax(0)], np.nan)
+    forgotten = (correct[:-1] & ~correct[1:]).sum(0)
+    return pd.DataFrame({"index": run.samples()["index"], "learned": learned, "forgotten": forgotten})
 
 
 def agreement(run: Run) -> pd.DataFrame:
-    """How alike a face and its mirror image are to the model, by snapshot: epoch, divergence, cosine.
+    """How alike a face and its mirror image are to the model, by snapshot: epoch, divergence, cosine, same answer.
 
-    Means over the probe set of the Jensen-Shannon divergence (nats) of the predictions and of the cosine
-    of the latents.
+    Means over the probe set: Jensen-Shannon divergence (nats) of the predictions, cosine of the latents, and the
+    share (0..1) for which both views name the same class.
     """
     rows = []
     for epoch, arrays in run.latents.items():
         parts = {name: torch.tensor(array).double() for name, array in arrays.items() if name != "index"}
-        rows.append({"epoch": epoch,
-                     "divergence": float(js_divergence(parts["logits"], parts["flipped_logits"]).mean()),
-                     "cosine": float(torch.cosine_similarity(parts["latent"], parts["flipped_latent"]).mean())})
-    return pd.DataFrame(rows, columns=["epoch", "divergence", "cosine"])
+        first, second = parts["logits"], parts["flipped_logits"]
+        cosine = torch.cosine_similarity(parts["latent"], parts["flipped_latent"])
+        rows.append([epoch, *(float(part.double().mean()) for part in
+                              (js_divergence(first, second), cosine, first.argmax(1) == second.argmax(1)))])
+    return pd.DataFrame(rows, columns=["epoch", "divergence", "cosine", "same answer"])
