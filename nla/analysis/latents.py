@@ -5,19 +5,19 @@ rotations of the latent space, which carry no meaning; :func:`aligned_latents` r
 (McInnes, Healy, Melville 2018) of all snapshots together then gives axes that all steps share.
 """
 
+import hashlib
 import warnings
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from joblib import Memory
 from scipy.linalg import orthogonal_procrustes
 from sklearn.decomposition import PCA
 from sklearn.manifold import trustworthiness
 from sklearn.metrics import silhouette_score
 from sklearn.neighbors import NearestNeighbors
 
-from nla.dynamics import Run, RunError
+from nla.dynamics import Run, RunError, write_table
 
 CACHE = Path("data/cache")
 DIMENSIONS = 32  # kept before UMAP; nearly all variance of a trained latent space, and half the time
@@ -54,9 +54,16 @@ def umap_steps(run: Run, method: str = "joint", seed: int = 0, steps: list[int] 
     latents = aligned_latents(run, steps)
     stacked = np.stack(list(latents.values())).astype(np.float32)  # (S, P, D)
     fit = {"joint": fit_joint, "aligned": fit_aligned}[method]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # one thread because of the seed; no search index for new points
-        points = Memory(cache, verbose=0).cache(fit)(stacked, seed, neighbors)
+    content = hashlib.sha256(stacked.tobytes() + repr((method, seed, neighbors, DIMENSIONS)).encode()).hexdigest()
+    file = cache and Path(cache) / f"umap-{content[:16]}.parquet"
+    if file and file.is_file():
+        points = pd.read_parquet(file).to_numpy()
+    else:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # one thread because of the seed; no search index for new points
+            points = fit(stacked, seed, neighbors)
+        if file:
+            write_table(file, pd.DataFrame(points, columns=["x", "y"]))
     table = pd.DataFrame({"epoch": np.repeat(list(latents), stacked.shape[1]), "x": points[:, 0], "y": points[:, 1],
                           "index": np.concatenate([run.latents[step]["index"] for step in latents])})
     return table.join(run.manifest.filter(["label", "true_label", "split", "kind"]), on="index")
