@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 from scipy.linalg import orthogonal_procrustes
 from sklearn.decomposition import PCA
 from sklearn.manifold import trustworthiness
@@ -59,9 +60,11 @@ def umap_steps(run: Run, method: str = "joint", seed: int = 0, steps: list[int] 
     if file and file.is_file():
         points = pd.read_parquet(file).to_numpy()
     else:
+        threads = torch.get_num_threads()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # one thread because of the seed; no search index for new points
             points = fit(stacked, seed, neighbors)
+        torch.set_num_threads(threads)  # UMAP's compiler sets its own, on which the numbers of a later training depend
         if file:
             write_table(file, pd.DataFrame(points, columns=["x", "y"]))
     table = pd.DataFrame({"epoch": np.repeat(list(latents), stacked.shape[1]), "x": points[:, 0], "y": points[:, 1],
