@@ -78,6 +78,8 @@ def feed(images: Tensor | Packed, rows: Tensor, batch_size: int, device: torch.d
 
     Where the images live there, they are indexed in place; else one thread reads a few batches ahead.
     """
+    if not len(rows):  # a run that goes on from an epoch's last step
+        return
     if isinstance(images, Tensor) and images.device.type != "cpu":
         yield from (images[batch] for batch in rows.to(device).split(batch_size))
         return
