@@ -80,7 +80,7 @@ def feed(images: Tensor | Packed, rows: Tensor, batch_size: int, device: torch.d
     """
     if not len(rows):  # a run that goes on from an epoch's last step
         return
-    if isinstance(images, Tensor) and images.device.type != "cpu":
+    if isinstance(images, Tensor) and images.device.type == device.type:
         yield from (images[batch] for batch in rows.to(device).split(batch_size))
         return
 
