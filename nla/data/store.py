@@ -103,7 +103,10 @@ def decoder(root, manifest, size=None, channels=None):
 
 
 def blocks(root, manifest, size, channels, starts):
-    """Decode in parallel; yield (start, images uint8 (b, C, H, W)) for the block at each of ``starts``."""
+    """Decode; yield (start, images uint8 (b, C, H, W)) for the block at each of ``starts``.
+
+    Files of over 8 kB are decoded by several threads; with smaller ones threads only wait for each other.
+    """
     read, shape = decoder(root, manifest, size, channels), None
 
     def place(images, i, row):
@@ -114,9 +117,11 @@ def blocks(root, manifest, size, channels, starts):
         images[i] = pixels
 
     for start in starts:
-        shape = shape or read(0).shape
+        shape = shape or read(0).shape  # a DataError if there is none
+        large = "path" in manifest and os.path.getsize(os.path.join(root, manifest["path"].iloc[0])) > 2**13
         images = np.empty((min(BLOCK, len(manifest) - start), *shape), np.uint8)
-        Parallel(-1, "threading", batch_size=64)(delayed(place)(images, i, start + i) for i in range(len(images)))
+        jobs = (delayed(place)(images, i, start + i) for i in range(len(images)))
+        Parallel(-1 if large else 1, "threading", batch_size=64)(jobs)
         yield start, images
 
 
