@@ -14,6 +14,7 @@ from nla.consistency import js_divergence, released_divergence
 from nla.data.images import mirror
 from nla.losses import LossTerms, Method, NLALoss
 from nla.naw import NAW
+from nla.rema import ReMa
 
 
 class CrossEntropyLoss(Method):
@@ -203,7 +204,9 @@ LOSSES = {
     "consistency_released": partial(Parts, weighted=False, regularizer=released_divergence),
     "consistency_l1": partial(Parts, weighted=False, regularizer=lambda z, q: (z.softmax(1) - q.softmax(1)).abs().sum(1)
                               ), "attached": partial(Parts, detach=False),
-    "epsilon_0": partial(Parts, held=0.0), "epsilon_1": partial(Parts, held=1.0)}
+    "epsilon_0": partial(Parts, held=0.0), "epsilon_1": partial(Parts, held=1.0),
+    "rema": ReMa, "rema_no_memory": partial(ReMa, memory=False), "rema_no_balance": partial(ReMa, balance=0.0),
+    "rema_no_gate": partial(ReMa, gate=False)}
 
 
 def build(loss: str, naw: NAW | None = None, lam: float = 0.5, variant: str = "paper", checked: bool = True) -> Method:

@@ -197,7 +197,8 @@ def test_a_validation_split_is_drawn_from_each_training_class():
     assert hold_out(manifest, 0.25, seed=0).equals(split) and not hold_out(manifest, 0.25, seed=1).equals(split)
 
 
-@pytest.mark.parametrize("switch", [{"channels_last": False}, {"fused": False}, {"resident": False}])
+@pytest.mark.parametrize("switch", [{"channels_last": False}, {"fused": False}, {"resident": False},
+                                    pytest.param({"compile": "default"}, marks=pytest.mark.slow)])
 def test_switches_of_speed_change_rounding_only(tiny_run, tmp_path, switch):
     config = dataclasses.replace(TINY, epochs=1, batch_size=120)  # one step: Adam would make rounding grow
     run = fit(dataclasses.replace(config, **switch), tmp_path / "run", progress=False)

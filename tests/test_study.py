@@ -110,9 +110,9 @@ def test_every_method_gets_the_same_search_and_what_validation_likes_best(small,
     assert set(budget.index) == set(MAIN) and set(budget) == {2 * len(study.RATES) * len(study.SEARCH_SEEDS)}
     assert {c.noise for c in search} == {0.3} and {c.seed for c in search} == {1000, 1001}
     assert {(c.lr, c.epochs) for c in search} == {(lr, epochs) for lr in study.RATES for epochs in (8, 14)}
-    assert len(runs) == len({c.key for c in runs}) == 12 * 5 * 2
+    assert len(runs) == len({c.key for c in runs}) == 13 * 5 * 2
     assert {(c.lr, c.epochs) for c in runs if c.name == "NLA"} == {(1e-3, 14)}
-    assert {c.loss for c in runs} == {"nla", *(changes["loss"] for changes in BASELINES.values())}
+    assert {c.loss for c in runs} == {"nla", "rema", *(changes["loss"] for changes in BASELINES.values())}
 
 
 def test_all_declared_configs_are_valid_and_differ():
@@ -149,7 +149,7 @@ def test_effect_by_hand():
 
 def results(gain, name="noise", **columns):
     """Seven seeds of every method, each with its luck, NLA better by ``gain`` and a little of its own luck."""
-    rng, rows = np.random.default_rng(0), []
+    rng, rows = np.random.default_rng(1), []
     for seed in range(7):
         luck = rng.normal(0, 5)
         for method in [*MAIN, *study.PARTS]:

@@ -42,12 +42,14 @@ BASELINES = {"cross-entropy": {"loss": "cross_entropy"}, "CE on both views": {"l
              "label smoothing": {"loss": "label_smoothing"}, "focal": {"loss": "focal"},
              "class-balanced": {"loss": "class_balanced"}, "LDAM-DRW": {"loss": "ldam"}, "GCE": {"loss": "gce"},
              "ELR": {"loss": "elr"}, "SCN": {"loss": "scn"}, "RUL": {"loss": "rul"}, "EAC": {"loss": "eac"}}
-MAIN = BASELINES | {"NLA": {}}
+MAIN = BASELINES | {"NLA": {}, "ReMa": {"loss": "rema"}}
 PARTS = {"NAW only": {"loss": "naw"}, "consistency only": {"loss": "consistency_js"},
          "released formula": {"variant": "released"}, "released formula v1": {"variant": "released_v1"}}
 VARIATIONS = {"consistency, released": {"loss": "consistency_released"}, "consistency, L1": {"loss": "consistency_l1"},
               "epsilon 0": {"loss": "epsilon_0"}, "epsilon 1": {"loss": "epsilon_1"},
-              "w* not detached": {"loss": "attached"}, **{f"lambda {lam}": {"lam": lam} for lam in (.1, .25, .75, .9)}}
+              "w* not detached": {"loss": "attached"}, "ReMa": {"loss": "rema"},
+              **{f"ReMa, no {part}": {"loss": f"rema_no_{part}"} for part in ("memory", "balance", "gate")},
+              **{f"lambda {lam}": {"lam": lam} for lam in (.1, .25, .75, .9)}}
 
 
 @dataclass(frozen=True)
@@ -64,14 +66,14 @@ class Study:
     def grid(self, settings, seeds, chosen) -> list[Config]:
         """Runs on the same images follow each other; ``chosen``: learning rate and epochs of each method."""
         return [replace(self.base, name=method, seed=seed, **setting | changes | chosen.get(method, {}))
-                for seed in seeds for setting in settings for method, changes in self.methods.items()]
+                for setting in settings for seed in seeds for method, changes in self.methods.items()]
 
 
 STUDIES = {
     "demo": Study({name: MAIN[name] for name in ("cross-entropy", "CE on both views", "ELR", "NLA")}, [{"noise": 0.3}],
                   base=Config(train_faces=1000, test_faces=500, epochs=10, probe=200, snapshots=6), seeds=3),
-    "noise": Study(MAIN, [{"noise": ratio} for ratio in (0.0, 0.1, 0.2, 0.3, 0.4)], {"noise": 0.3}),
-    "imbalance": Study(MAIN, [{"imbalance": factor} for factor in (1.0, 10.0, 20.0, 50.0, 100.0, 150.0)],
+    "noise": Study(MAIN, [{"noise": ratio} for ratio in (0.3, 0.0, 0.4, 0.1, 0.2)], {"noise": 0.3}),
+    "imbalance": Study(MAIN, [{"imbalance": factor} for factor in (50.0, 1.0, 150.0, 10.0, 20.0, 100.0)],
                        {"imbalance": 50.0}, base=Config(train_faces=2600, probe=300, snapshots=6)),
     "ablation": Study({name: MAIN[name] for name in ("cross-entropy", "CE on both views", "NLA")} | PARTS | VARIATIONS,
                       [{"noise": 0.3}], {"noise": 0.3}),

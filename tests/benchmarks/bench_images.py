@@ -1,7 +1,7 @@
 """Augmentation in batch against one image at a time, and packing against a plain loop, in one run.
 
     python tests/benchmarks/bench_images.py --out bench_images.csv
-    python tests/benchmarks/bench_images.py --faces 283901     packs so many generated faces, reads an epoch of batches
+    python tests/benchmarks/bench_images.py --faces 283901     packs so many generated faces, trains an epoch on them
 
 The plain pipelines do what training needs of each image, both views included, with PIL and torchvision's transforms:
 ``memory`` starts from decoded images, ``jpeg`` decodes each from bytes in memory. Repetitions alternate, so that a
@@ -24,6 +24,7 @@ import torch
 from PIL import Image
 from torchvision.transforms import v2
 
+from nla import Config, fit, read_run
 from nla.data import make_faces, pack, read_folder
 from nla.data.images import Augmentation, augment, two_views
 
@@ -106,13 +107,14 @@ def memory():
 
 
 def many(count, size, folder):
-    """Write ``count`` different faces as JPEG files, pack them, and run an epoch of augmentation over the store."""
+    """Write ``count`` different faces as JPEG files, pack them, and train an epoch on the store, record and all."""
     drawn = make_faces(2000, 0, size)[0].permute(0, 2, 3, 1).numpy()
-    for i in range(len(list(Path(folder).glob("faces/train/*/*"))), count):  # go on where an earlier call stopped
+    for i in range(len(list(Path(folder).glob("faces/*/*/*"))), count):  # go on where an earlier call stopped
         face = drawn[i % 2000].copy()
         face[:8, :8] = [i // 2000 >> 4 << 4, (i // 2000 & 15) << 4, 0]  # a corner that tells the repetitions apart
-        path = Path(folder, "faces", "train", ("happy", "angry", "sad")[i % 3], f"{i // 1000}_{i % 1000}.jpg")
-        if i < 3:
+        split = "train" if i % 100 else "test"
+        path = Path(folder, "faces", split, ("happy", "angry", "sad")[i % 3], f"{i // 1000}_{i % 1000}.jpg")
+        if i < 300:
             path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(face).save(path, quality=95)
     steps, began = [{"step": "start"} | memory()], time.perf_counter()
@@ -127,12 +129,13 @@ def many(count, size, folder):
     step("read")
     pack(f"{folder}/faces", manifest, f"{folder}/packed")
     step("pack")
-    packed = pack(f"{folder}/faces", manifest, f"{folder}/packed")
+    pack(f"{folder}/faces", manifest, f"{folder}/packed")
     step("open again, checksums verified")
-    generator = torch.Generator().manual_seed(0)
-    for rows in torch.randperm(count, generator=generator).split(256):
-        two_views(augment(packed[rows], RECIPE, generator))
-    step("an epoch of random batches, augmented")
+    config = Config(data="folder", root=f"{folder}/faces", cache=f"{folder}/packed", epochs=1, batch_size=256)
+    run = fit(config, f"{folder}/run", progress=False)
+    step("an epoch of training, NLA, both views")
+    read_run(run.folder).samples(0)
+    step("the run opened, one epoch read")
     return pd.DataFrame(steps).assign(images=count, size=size)
 
 
