@@ -289,7 +289,8 @@ def accuracy_against(results: pd.DataFrame, x: str = "noise", metric: str = "ove
 
     ``results`` has a row a run: method, noise (0..1), imbalance (n_max / n_min), seed, overall and mean (%). What is
     not on the axis is held at the one setting that has most values of ``x``, and named. Means with 95 % intervals (t
-    distribution) where there are several runs. RunError if there is nothing to compare.
+    distribution) where there are several runs. Of more than five methods cross-entropy, NLA and the best others are
+    named. RunError if there is nothing to compare.
     """
     held = [name for name in ("noise", "imbalance") if name != x]
     settings = results.groupby(held)[x].nunique()
@@ -297,18 +298,28 @@ def accuracy_against(results: pd.DataFrame, x: str = "noise", metric: str = "ove
         raise RunError(f"the results hold no two runs that differ in {x} alone")
     setting = dict(zip(held, np.atleast_1d(settings.idxmax())))
     table = results[(results[held] == setting).all(axis=1)].assign(noise=100 * results["noise"])
-    count, methods = table.groupby([x, "method"]).size().min(), list(dict.fromkeys(table["method"]))
-    look = {name: [METHODS[k % 5][name] for k in range(len(methods))] for name in METHODS[0]}
-    figure, axes = new_figure(ONE, 2.4)
-    ax = sns.pointplot(table, x=x, y=metric, hue="method", errorbar=mean_interval, native_scale=True, ax=axes[0, 0],
-                       palette=look["color"], markers=look["marker"], linestyles=look["linestyle"], markersize=4,
-                       err_kws={"linewidth": 1}, linewidth=1.2, legend=x != "method" and "auto",
-                       log_scale=(x == "imbalance", False))
+    count, ranked = table.groupby([x, "method"]).size().min(), table.groupby("method")[metric].mean().sort_values()
+    methods = [name for name in dict.fromkeys(["cross-entropy", "NLA", *ranked.index[::-1]]) if name in ranked]
+    shown = methods if x == "method" else methods[:5]
+    styles = [METHODS[shown[k] == "NLA"] if x == "method" else METHODS[k] for k in range(len(shown))]
+    look = {key: [style[key] for style in styles] for key in METHODS[0]}
+    figure, axes = new_figure(ONE, 3.2 if x == "method" else 2.8)
+    for k, name in enumerate(methods[len(shown):]):
+        means = table[table["method"] == name].groupby(x)[metric].mean()
+        axes[0, 0].plot(means.index, means, color="#CCCCCC", linewidth=0.8, label="others" if k == 0 else None)
+    ax = sns.pointplot(table[table["method"].isin(shown)], x=x, y=metric, hue="method", hue_order=shown,
+                       order=ranked.index if x == "method" else None, errorbar=mean_interval,
+                       native_scale=x != "method", ax=axes[0, 0], palette=look["color"], markers=look["marker"],
+                       linestyles=look["linestyle"], markersize=4, err_kws={"linewidth": 1}, linewidth=1.2,
+                       legend=x != "method" and "auto", log_scale=(x == "imbalance", False))
     labels = {"noise": "label noise (%)", "imbalance": "imbalance factor (largest / smallest class)", "method": ""}
     fixed = [f"{100 * v:g} % noise" if name == "noise" else f"imbalance {v:g}" for name, v in setting.items()]
     ax.set(xlabel=labels[x], ylabel=f"{metric} accuracy (%)", title=", ".join([*fixed, f"n = {count} or more"]))
-    if x != "method":
-        ax.get_legend().set_title(None)
+    if x == "method":
+        ax.tick_params("x", labelrotation=90)
+    else:
+        figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=2)
+        ax.get_legend().remove()
     if x == "imbalance":
         ax.set_xticks(sorted(table[x].unique()), [f"{v:g}" for v in sorted(table[x].unique())])
         ax.minorticks_off()
