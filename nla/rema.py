@@ -1,10 +1,8 @@
 """ReMa (remembered margins): a method of this kit's own, which keeps NAW's idea and lets a doubtful label count less.
 
-NAW adds its weight to 1, so no label ever counts less than in cross-entropy, and it judges a sample by one prediction,
-made while the network may already have learned a wrong label by heart. ReMa changes three things: it judges by what
-the network has said of the sample over past epochs, measures that against what it says of all samples, so that rare
-classes are not doubted for being rare, and multiplies the loss by a gate between 0 and 1. What the three are worth
-is measured by ``nla study noise`` and ``nla study ablation``.
+NAW never lets a label count less than cross-entropy does, and judges a sample by one prediction. ReMa judges by what
+the network has said of it over past epochs, measured against what it says of all samples, so that rare classes are
+not doubted for being rare, and multiplies the loss by a gate between 0 and 1. Measured by ``nla study noise``.
 """
 
 import torch

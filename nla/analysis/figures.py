@@ -289,8 +289,7 @@ def accuracy_against(results: pd.DataFrame, x: str = "noise", metric: str = "ove
 
     ``results`` has a row a run: method, noise (0..1), imbalance (n_max / n_min), seed, overall and mean (%). What is
     not on the axis is held at the one setting that has most values of ``x``, and named. Means with 95 % intervals (t
-    distribution) where there are several runs. Of more than five methods cross-entropy, NLA and the best others are
-    named. RunError if there is nothing to compare.
+    distribution) over seeds. Of many methods cross-entropy, NLA and the best are named. RunError without a comparison.
     """
     held = [name for name in ("noise", "imbalance") if name != x]
     settings = results.groupby(held)[x].nunique()
@@ -301,8 +300,8 @@ def accuracy_against(results: pd.DataFrame, x: str = "noise", metric: str = "ove
     count, ranked = table.groupby([x, "method"]).size().min(), table.groupby("method")[metric].mean().sort_values()
     methods = [name for name in dict.fromkeys(["cross-entropy", "NLA", *ranked.index[::-1]]) if name in ranked]
     shown = methods if x == "method" else methods[:5]
-    styles = [METHODS[shown[k] == "NLA"] if x == "method" else METHODS[k] for k in range(len(shown))]
-    look = {key: [style[key] for style in styles] for key in METHODS[0]}
+    look = {key: [METHODS[name == "NLA" if x == "method" else k][key] for k, name in enumerate(shown)]
+            for key in METHODS[0]}
     figure, axes = new_figure(ONE, 3.2 if x == "method" else 2.8)
     for k, name in enumerate(methods[len(shown):]):
         means = table[table["method"] == name].groupby(x)[metric].mean()

@@ -103,10 +103,7 @@ def decoder(root, manifest, size=None, channels=None):
 
 
 def blocks(root, manifest, size, channels, starts):
-    """Decode; yield (start, images uint8 (b, C, H, W)) for the block at each of ``starts``.
-
-    Files of over 8 kB are decoded by several threads; with smaller ones threads only wait for each other.
-    """
+    """Decode, with threads where files are large enough; yield (start, images uint8 (b, C, H, W)) for each block."""
     read, shape = decoder(root, manifest, size, channels), None
 
     def place(images, i, row):
@@ -118,7 +115,7 @@ def blocks(root, manifest, size, channels, starts):
 
     for start in starts:
         shape = shape or read(0).shape  # a DataError if there is none
-        large = "path" in manifest and os.path.getsize(os.path.join(root, manifest["path"].iloc[0])) > 2**13
+        large = "path" in manifest and os.path.getsize(os.path.join(root, manifest["path"].iloc[0])) > 2**13  # bytes
         images = np.empty((min(BLOCK, len(manifest) - start), *shape), np.uint8)
         jobs = (delayed(place)(images, i, start + i) for i in range(len(images)))
         Parallel(-1 if large else 1, "threading", batch_size=64)(jobs)
