@@ -22,7 +22,7 @@ def forward(model: nn.Module, images: Tensor, rows: np.ndarray, config: Config, 
     """Logits (N, K) and latents (N, D), float32 on the CPU, of ``rows`` of ``images`` (uint8, (., C, H, W))."""
     model.eval()
     device, outputs = next(model.parameters()).device, []
-    for batch in torch.as_tensor(np.asarray(rows)).split(batch_size):
+    for batch in torch.as_tensor(np.array(rows)).split(batch_size):
         x = normalize(images[batch].to(device), config.augmentation)
         x = x.expand(-1, model.in_channels, -1, -1)  # grey images for a model that knows colour
         with autocast(config, device):
