@@ -37,9 +37,10 @@ test: $(READY)  ## the fast tests and the notebooks in a quick profile
 test-all: $(READY)  ## every test, the slow ones included
 	@$(BIN)/python -m pytest
 
-bench: $(READY)  ## how fast: ratios to textbook code, measured in one run (about ten minutes; nothing else should run)
+bench: $(READY)  ## how fast: ratios to textbook code, measured in turns (a quarter of an hour; nothing else should run)
 	@$(BIN)/python tests/benchmarks/bench_training.py
 	@$(BIN)/python tests/benchmarks/bench_training.py step epoch --size 224 --steps 4 --workers 0
+	@$(BIN)/python tests/benchmarks/bench_images.py
 
 lab: $(READY)  ## JupyterLab on the notebooks
 	@$(BIN)/jupyter lab notebooks/00_start_here.ipynb
