@@ -171,7 +171,7 @@ def test_verdicts_follow_the_rule(gain, verdict):
     beats = table[table["claim"] == 3]
     assert len(beats) == 4 * len(BASELINES) and set(beats["verdict"]) == {verdict}
     assert beats["effect"].mean() == pytest.approx(gain, abs=0.15) and set(beats["n"]) == {7}
-    assert set(beats["command"]) == {"nla study noise --seeds 7"}
+    assert set(beats["command"]) == {"nla study noise --seeds 7 --out data/study"}
     weighs = table[table["claim"] == 1].set_index("measure")["verdict"]
     assert weighs["auroc_noisy_best - 0.5"] == "reproduced" and weighs["auroc_noisy_last - 0.5"] == "not reproduced"
     assert (table["p_holm"] >= table["p"]).all()

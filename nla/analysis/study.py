@@ -212,7 +212,7 @@ def claims(results: pd.DataFrame) -> pd.DataFrame:
             for other in BASELINES if against == "baselines" else against.split(";"):
                 if {claim["method"], other} <= set(wide):
                     values = (wide[claim["method"]] - wide[other]).dropna()
-                    command = f"nla study {setting[0]} --seeds {len(wide)}"
+                    command = f"nla study {setting[0]} --seeds {len(wide)} --out data/study"
                     if len(values) > 1:
                         rows.append(claim | dict(zip(SETTING, setting)) | {"against": other} | effect(values)
                                     | {"command": command})
