@@ -1,6 +1,6 @@
 """What NLA is compared with, each method after its own paper, and NLA taken apart.
 
-All record what NAW would weigh at the same scores, so that any run can be looked at in the same way. Symbols:
+All but ReMa record what NAW would weigh at the same scores, so that any run can be looked at in the same way. Symbols:
 p = softmax(z) the prediction, y the label, K the number of classes, n_k how many training labels class k has.
 """
 

@@ -41,9 +41,7 @@ class ReMa(Method):
         self.memory[rows] = self.decay * self.memory[rows] + (1 - self.decay) * prediction
         balanced = self.memory[rows] / self.memory.mean(0) ** self.balance
         scores = scores_of(balanced / balanced.sum(1, keepdim=True), targets)
-        weight = 1 + self.naw.weights(scores, progress)
-        if self.gate:
-            weight = weight * gate(self.naw, scores, progress)
+        weight = (1 + self.naw.weights(scores, progress)) * (gate(self.naw, scores, progress) if self.gate else 1)
         cross_entropy = sum(F.cross_entropy(view, targets, reduction="none") for view in views) / 2
         total = (self.lam * weight * cross_entropy + (1 - self.lam) * terms.divergence).mean()
         return terms._replace(total=total, weight=weight - 1)

@@ -114,8 +114,9 @@ def blocks(root, manifest, size, channels, starts):
         images[i] = pixels
 
     for start in starts:
-        shape = shape or read(0).shape  # a DataError if there is none
-        large = "path" in manifest and os.path.getsize(os.path.join(root, manifest["path"].iloc[0])) > 2**13  # bytes
+        if shape is None:  # reading comes first: it says which file is missing
+            shape = read(0).shape
+            large = "path" in manifest and os.path.getsize(os.path.join(root, manifest["path"].iloc[0])) > 2**13
         images = np.empty((min(BLOCK, len(manifest) - start), *shape), np.uint8)
         jobs = (delayed(place)(images, i, start + i) for i in range(len(images)))
         Parallel(-1 if large else 1, "threading", batch_size=64)(jobs)
