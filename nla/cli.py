@@ -1,7 +1,6 @@
 """The command line. Each command is a function and each option a parameter of it; errors are one line."""
 
 import argparse
-import contextlib
 import functools
 import json
 import sys
@@ -17,8 +16,9 @@ from nla.config import DEMO, DEMO_BASELINE, PAPER, Config
 from nla.data import check, corruption, store
 from nla.data.datasets import READERS
 from nla.data.manifest import DataError
-from nla.dynamics import Run, read_run, write_table
+from nla.dynamics import Run, read_run
 from nla.export import export
+from nla.files import write
 from nla.loading import load_data
 from nla.models import model_from
 from nla.training import fit
@@ -99,7 +99,7 @@ def audit(run: Annotated[Path, tyro.conf.Positional], out: Path = Path("figures/
     """
     from nla.analysis.audit import audit as ranked
     table = ranked(read_run(run))
-    write_table(out, table)
+    write(out, table)
     print(table.head(top).to_string(index=False, float_format="{:.3f}".format))
     print(f"wrote {out}: {len(table)} labels, the most suspect first")
 
@@ -149,20 +149,16 @@ def study(name: Annotated[str, tyro.conf.Positional], seeds: int | None = None, 
     print(write_ledger(out)["verdict"].value_counts().to_string())
 
 
-@contextlib.contextmanager
-def bar(description: str):
-    """A progress bar as a function of (done, total)."""
-    with tqdm(desc=description, unit="image", leave=False) as shown:
-        def progress(done, total):
-            shown.total = total
-            shown.update(done - shown.n)
-        yield progress
+class Bar(tqdm):
+    def at(self, done: int, total: int) -> None:
+        self.total = total
+        self.update(done - self.n)
 
 
 def check_data(name: Set, root: Path) -> None:
     """Compare a data set with the published counts, find damage and duplicates; exit status 1 if it differs."""
-    with bar("decoding") as progress:
-        report = check.check(name, root, progress)
+    with Bar(desc="decoding", unit="image", leave=False) as bar:
+        report = check.check(name, root, bar.at)
     print(report.table.to_string(index=False, na_rep="?"))
     for mark, lines in (("note", report.notes), ("problem", report.problems)):
         for line in lines:
@@ -193,8 +189,8 @@ def pack(name: Set, root: Path, into: Path = Path("data/cache"), size: int | Non
         size: pixels, height and width; by default as stored.
     """
     manifest = READERS[name](root)
-    with bar("packing") as progress:
-        images = store.pack(root, manifest, into, size, progress=progress)
+    with Bar(desc="packing", unit="image", leave=False) as bar:
+        images = store.pack(root, manifest, into, size, progress=bar.at)
     print(f"{len(images)} images of {tuple(images.shape[1:])} in {into}")
 
 
@@ -208,23 +204,21 @@ def corrupt(name: Set, root: Path, out: Path, kind: Literal["symmetric", "pair",
         run: for kind prediction, a finished run on the same data.
     """
     manifest = READERS[name](root)
+    if kind == "matrix" and not matrix:
+        raise DataError("kind matrix needs --matrix FILE, a csv of K x K probabilities without a header")
+    if kind == "prediction" and not run:
+        raise DataError("kind prediction needs --run FOLDER, a finished run on the same data")
     if kind == "symmetric":
         manifest = corruption.flip_labels(manifest, ratio, seed)
-    elif kind == "pair":
-        classes = 1 + manifest[["label", "true_label"]].to_numpy().max()
-        manifest = corruption.confuse_labels(manifest, corruption.pair_matrix(ratio, classes), seed)
-    elif kind == "matrix":
-        if not matrix:
-            raise DataError("kind matrix needs --matrix FILE, a csv of K x K probabilities without a header")
-        manifest = corruption.confuse_labels(manifest, pd.read_csv(matrix, header=None), seed)
-    else:
-        if not run:
-            raise DataError("kind prediction needs --run FOLDER, a finished run on the same data")
-        train = manifest[manifest["split"] == "train"]
-        model, config = inference.restore(read_run(run))
+    elif kind == "prediction":
+        train, (model, config) = manifest[manifest["split"] == "train"], inference.restore(read_run(run))
         images = store.read_pixels(root, train, config.size, model.in_channels)
         probabilities = inference.forward(model, images, range(len(train)), config)[0].softmax(1)
         manifest = corruption.flip_by_prediction(manifest, probabilities, ratio, seed)
+    else:
+        classes = 1 + manifest[["label", "true_label"]].to_numpy().max()
+        given = pd.read_csv(matrix, header=None) if kind == "matrix" else corruption.pair_matrix(ratio, classes)
+        manifest = corruption.confuse_labels(manifest, given, seed)
     corruption.write_list(manifest, out)
     changed = (manifest["label"] != manifest["true_label"]) & (manifest["split"] == "train")
     print(f"wrote {out}: {changed.sum()} of {(manifest['split'] == 'train').sum()} labels are not the true ones")

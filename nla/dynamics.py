@@ -1,13 +1,10 @@
 """What a run records, and how it is read back. The format is documented in ``data/README.md``.
 
 A run folder holds raw facts only; everything shown is derived from them later, without the GPU and
-without the images. A file is written under a temporary name and renamed: it is whole or absent.
+without the images.
 """
 
-import contextlib
 import json
-import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,44 +20,6 @@ FORMAT = 1  # of the run folder, in card.json; raised whenever a file's meaning 
 
 class RunError(ValueError):
     """A run folder that is missing, unfinished, or of another format."""
-
-
-@contextlib.contextmanager
-def atomic(path: Path) -> Iterator[Path]:
-    """A temporary name beside ``path`` that replaces it once the block has ended without an error.
-
-    RunError if it cannot be written; what ``path`` held before is then still there.
-    """
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        os.replace(temporary, path)
-    except OSError as error:
-        raise RunError(f"{path} cannot be written ({error.strerror or error}): free space or choose another folder; "
-                       "nothing that was there before is lost, and a run goes on from its last checkpoint") from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-
-
-def write_json(path: Path, content: dict) -> None:
-    with atomic(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2) + "\n")
-
-
-def write_table(path: Path, table: pd.DataFrame) -> None:
-    """As parquet or csv, by the name's suffix."""
-    with atomic(path) as temporary:
-        if path.suffix == ".csv":
-            table.to_csv(temporary, index=False)
-        else:
-            table.to_parquet(temporary, index=False)
-
-
-def write_arrays(path: Path, **arrays: np.ndarray) -> None:
-    with atomic(path) as temporary, open(temporary, "wb") as file:
-        np.savez(file, **arrays)
 
 
 def snapshot_epochs(epochs: int, count: int = 8) -> list[int]:
@@ -114,10 +73,8 @@ class Run:
         return self._table("dynamics", epoch, ["true_label", "kind"])
 
     def predictions(self, epoch: int = -1) -> pd.DataFrame:
-        """One row per validation and test sample after that epoch: index, prediction, p_<class>;
-
-        true_label, split and, where known, kind are joined from the manifest.
-        """
+        """One row per validation and test sample after that epoch: index, prediction, p_<class>; true_label, split
+        and, where known, kind are joined from the manifest."""
         return self._table("predictions", epoch, ["true_label", "split", "kind"])
 
     @cached_property
@@ -128,12 +85,14 @@ class Run:
 
     @cached_property
     def latents(self) -> dict[int, dict[str, np.ndarray]]:
-        """Snapshots by the epoch at whose start they were taken (the last: after training).
+        """Snapshots by the epoch at whose start they were taken (the last: after training); RunError if there are none.
 
         Each: index (P,), latent and flipped_latent (P, D), logits and flipped_logits (P, K) of the fixed
         probe set and of its mirror images, in evaluation mode without augmentation.
         """
         files = sorted((self.folder / "latents").glob("epoch_*.npz"))
+        if not files:
+            raise RunError(f"{self.folder} has no latent snapshots; train it anew to have them")
         return {int(file.stem[6:]): dict(np.load(file, allow_pickle=False)) for file in files}
 
     def confusion(self, epoch: int = -1, split: str = "test", normalize: str | None = None) -> pd.DataFrame:
@@ -150,21 +109,17 @@ class Run:
         return int(self.epochs["val_mean"].idxmax()) if "val_mean" in self.epochs else None
 
     def summary(self) -> dict[str, float | str]:
-        """The test accuracies (%) after the last epoch, those of the epoch that validation would choose, and the mean
-
-        w* of each kind of training sample.
-        """
+        """Test accuracies (%) after the last epoch and the best on validation; mean w* of each kind of sample."""
         rows = self.predictions().query("split == 'test'")
         table = {"method": self.name, **accuracies(rows["true_label"], rows["prediction"], self.classes)}
         if self.best_epoch is not None:
             best = self.epochs.loc[self.best_epoch]
             table |= {f"best val: {name}": float(best[f"test_{name}"]) for name in ("overall", "mean")}
-        samples = self.samples() if (self.folder / "dynamics").is_dir() else pd.DataFrame()
         if "kind" in rows and rows["kind"].notna().all():
             for kind, part in rows.groupby("kind", observed=True):
                 table[f"on {kind}"] = 100 * (part["true_label"] == part["prediction"]).mean()
-        if "kind" in samples:
-            weights = samples.groupby("kind", observed=True)["weight"].mean()
+        if (self.folder / "dynamics").is_dir() and "kind" in self.manifest:
+            weights = self.samples().groupby("kind", observed=True)["weight"].mean()
             table |= {f"w* {kind}": weights[kind] for kind in KINDS if kind in weights}
         return table
 
@@ -173,8 +128,7 @@ class Run:
         file = self.folder / part / f"epoch_{epoch:03d}.parquet"
         if not file.is_file():
             raise RunError(f"{self.folder} has no {part} of epoch {epoch}; it has {len(self.epochs)} epochs")
-        facts = [fact for fact in facts if fact in self.manifest]
-        return pd.read_parquet(file).join(self.manifest[facts], on="index")
+        return pd.read_parquet(file).join(self.manifest.filter(facts), on="index")
 
 
 def read_run(folder: str | Path) -> Run:

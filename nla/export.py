@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from nla.data.images import Augmentation, normalize
-from nla.dynamics import atomic
+from nla.files import atomic
 from nla.models import Classifier, model_from
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from nla import data
 from nla.config import Config
+from nla.data.datasets import hold_out
 from nla.data.store import Packed
 
 TEST_SEED = 1_000_003  # the built-in test faces are the same for every run
@@ -33,13 +34,13 @@ def load_data(config: Config, progress: bool = False) -> tuple[Tensor | Packed, 
         if missing:
             raise data.DataError(f"{config.data} in {config.root} has no {' and no '.join(sorted(missing))} images")
         if config.validation and "val" not in set(manifest["split"]):
-            manifest = hold_out(manifest, config.validation, config.seed)
+            manifest = hold_out(manifest, "val", config.validation, config.seed)
         if config.noise:
             manifest = data.flip_labels(manifest, config.noise, config.seed)
     if config.imbalance != 1:
         manifest = data.imbalance(manifest, config.imbalance, config.seed)
-        kept = manifest.index.to_numpy()
-        images = images.subset(kept) if isinstance(images, Packed) else images[kept]
+        kept = np.array(manifest.index)
+        images = Packed(images.path, kept) if isinstance(images, Packed) else images[kept]
     return images, manifest.reset_index(drop=True)
 
 
@@ -51,13 +52,6 @@ def draw_faces(config: Config, progress: bool) -> tuple[Tensor, pd.DataFrame]:
                              noisy=config.noise if split == "train" else 0.0, progress=progress)
              for split, n in sizes.items() if n]
     return torch.cat([part[0] for part in parts]), pd.concat([part[1] for part in parts], ignore_index=True)
-
-
-def hold_out(manifest: pd.DataFrame, share: float, seed: int) -> pd.DataFrame:
-    """Move a share of each class's training rows, drawn with ``seed``, to the validation split."""
-    train = manifest[manifest["split"] == "train"]
-    chosen = train.groupby("label").sample(frac=share, random_state=seed).index
-    return manifest.assign(split=manifest["split"].mask(manifest.index.isin(chosen), "val"))
 
 
 def placed(images: Tensor | Packed, device: torch.device, resident: bool) -> Tensor | Packed:

@@ -40,10 +40,11 @@ class LossTerms(NamedTuple):
     divergence: Tensor
     scores: Scores
 
-    def record(self) -> dict[str, Tensor]:
+    def record(self, logits: Tensor, targets: Tensor) -> dict[str, Tensor]:
         """The per-sample facts under the names they have in a run's dynamics files, detached."""
+        nearest = logits.scatter(1, targets[:, None], -torch.inf).argmax(1).to(torch.uint8)  # the class of p_nn
         facts = self.scores._asdict() | {"weight": self.weight, "cross_entropy": self.cross_entropy,
-                                         "divergence": self.divergence}
+                                         "divergence": self.divergence, "nearest": nearest}
         return {name: value.detach() for name, value in facts.items()}
 
 

@@ -97,7 +97,10 @@ class NAW:
 
     def covariances(self, progress: float) -> tuple[list[list[float]], list[list[float]]]:
         """Sigma_T and Sigma_F, 2 x 2 nested lists: [[a, c], [c, a]] with a = s^2 + (s/r)^2."""
-        (a_t, c_t), (a_f, c_f) = self._covariance_terms(progress)
+        long_t, short_t = self.std_true**2, (self.std_true / self.ratio_true) ** 2
+        long_f, short_f = self.std_false**2, (self.std_false / self.ratio_false) ** 2
+        a_t, c_t = long_t + short_t, self.epsilon(progress) * (short_t - long_t)
+        a_f, c_f = long_f + short_f, long_f - short_f
         return [[a_t, c_t], [c_t, a_t]], [[a_f, c_f], [c_f, a_f]]
 
     def weights(self, scores: Scores, progress: float, coupled: bool = False) -> Tensor:
@@ -105,16 +108,10 @@ class NAW:
 
         ``coupled`` gives what the first public release computes in its place (see :func:`density`).
         """
-        true, false = self._covariance_terms(progress)
+        (true, _), (false, _) = self.covariances(progress)  # the first rows, (a, c)
         total, margin = scores.p_gt + scores.p_nn, scores.p_gt - scores.p_nn
         return torch.where(scores.correct, density(total, margin, self.mu_true, *true, coupled),
                            density(total, margin, self.mu_false, *false, coupled))
-
-    def _covariance_terms(self, progress: float) -> tuple[tuple[float, float], tuple[float, float]]:
-        long_t, short_t = self.std_true**2, (self.std_true / self.ratio_true) ** 2
-        long_f, short_f = self.std_false**2, (self.std_false / self.ratio_false) ** 2
-        return ((long_t + short_t, self.epsilon(progress) * (short_t - long_t)),
-                (long_f + short_f, long_f - short_f))
 
 
 def density(total: Tensor, margin: Tensor, mu: tuple[float, float], a: float, c: float,

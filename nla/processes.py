@@ -38,7 +38,8 @@ class World(NamedTuple):
 
 def join_world(device: str) -> World:
     """One process; or one of those that ``torchrun`` or ``accelerate launch`` has started, told by the environment."""
-    size, chosen = int(os.environ.get("WORLD_SIZE", 1)), pick_device(device)
+    best = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "cpu"  # what "auto" means
+    size, chosen = int(os.environ.get("WORLD_SIZE", 1)), torch.device(best if device == "auto" else device)
     if size == 1:
         return World(0, 1, chosen)
     if chosen.type != "cpu":
@@ -49,31 +50,19 @@ def join_world(device: str) -> World:
     return World(distributed.get_rank(), distributed.get_world_size(), chosen)
 
 
-def pick_device(device: str) -> torch.device:
-    """``auto``: the accelerator, if there is one, else the CPU."""
-    if device != "auto":
-        return torch.device(device)
-    return (torch.accelerator.is_available() and torch.accelerator.current_accelerator()) or torch.device("cpu")
-
-
 @contextlib.contextmanager
 def claimed(folder: Path, world: World) -> Iterator[None]:
     """Hold the folder for this run. RunError while another process does; a process that dies lets go of it."""
-    if world.rank:
+    with contextlib.ExitStack() as held:
+        try:
+            if world.rank == 0:
+                folder.mkdir(parents=True, exist_ok=True)
+                held.enter_context(filelock.FileLock(folder / ".lock", timeout=0))
+        except filelock.Timeout:
+            raise RunError(f"{folder} is in use by another run; wait for it, or choose another folder") from None
+        except OSError as error:
+            raise RunError(f"{folder} cannot be written ({error.strerror}); choose another folder") from None
         yield
-        return
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(folder / ".lock", timeout=0)
-        lock.acquire()
-    except filelock.Timeout:
-        raise RunError(f"{folder} is in use by another run; wait for it, stop it, or choose another folder") from None
-    except OSError as error:
-        raise RunError(f"{folder} cannot be written ({error.strerror}); choose another folder") from None
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 @contextlib.contextmanager

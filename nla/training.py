@@ -5,6 +5,7 @@ the epoch ends, so that nothing waits inside it. All randomness comes from gener
 (seed, epoch, purpose) and kept in the checkpoint: a run goes on after any interruption with the same numbers.
 """
 
+import contextlib
 import dataclasses
 import importlib.metadata
 import json
@@ -20,7 +21,6 @@ from threading import Event
 import numpy as np
 import pandas as pd
 import torch
-from safetensors.torch import save
 from torch import Generator, Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
@@ -30,7 +30,8 @@ from nla.baselines import build
 from nla.config import Config
 from nla.data.images import augment, two_views
 from nla.data.store import Packed
-from nla.dynamics import FORMAT, Run, RunError, atomic, read_run, snapshot_epochs, write_arrays, write_json, write_table
+from nla.dynamics import FORMAT, Run, RunError, read_run, snapshot_epochs
+from nla.files import atomic, write
 from nla.inference import autocast, embed, in_layout, predict
 from nla.loading import feed, load_data, placed, probe_rows
 from nla.losses import Method
@@ -105,8 +106,8 @@ def fit(config: Config, folder: str | Path | None = None, progress: bool = True,
     A finished run with the same config is read, not repeated; an unfinished one goes on from its last checkpoint
     to the same numbers. Started by ``torchrun``, the processes share each batch. ``loaded``: what ``load_data(config)``
     gives, for a caller that has it already. ValueError if the folder holds a run of another config, RunError if it is
-    in use or cannot be written, TrainingError if the loss is no longer a number. KeyboardInterrupt (Ctrl-C, the stop
-    button of a notebook) comes after a checkpoint.
+    in use, WriteError if it cannot be written, TrainingError if the loss is no longer a number. KeyboardInterrupt
+    (Ctrl-C, the stop button of a notebook) comes after a checkpoint.
     """
     folder = Path(folder) if folder else config.folder
     if finished(folder, config):
@@ -117,8 +118,8 @@ def fit(config: Config, folder: str | Path | None = None, progress: bool = True,
     state = prepare(task)
     with claimed(folder, world), stoppable() as stop:
         if world.rank == 0:
-            write_json(folder / "config.json", dataclasses.asdict(config))
-            write_table(folder / "manifest.parquet", manifest)
+            write(folder / "config.json", dataclasses.asdict(config))
+            write(folder / "manifest.parquet", manifest)
         if (folder / "checkpoint.pt").is_file():
             state.load(folder / "checkpoint.pt")
         network, steps = shared(state.model, task), -(-len(task.train) // config.batch_size)
@@ -133,8 +134,8 @@ def fit(config: Config, folder: str | Path | None = None, progress: bool = True,
                 bar.set_postfix_str(f"test {state.history[-1].get('test_overall', np.nan):.1f} %")
         snapshot(task, state)
         if world.rank == 0:
-            write_model(folder / "model.safetensors", state.model)
-            write_json(folder / "card.json", card(task, state))
+            write(folder / "model.safetensors", state.model.state_dict())
+            write(folder / "card.json", card(task, state))
         world.gather(None)  # every process waits for the files
     return read_run(folder)
 
@@ -159,7 +160,7 @@ def train_epoch(task: Task, state: State, network: nn.Module, bar: tqdm, stop: E
         (terms.total * share).backward()
         state.optimizer.step()
         if share:
-            facts = terms.record() | {"nearest": nearest(first.logits, targets)} if config.record else {}
+            facts = terms.record(first.logits, targets) if config.record else {}
             state.record.append({"position": positions, "loss": terms.total.detach().expand(len(positions)), **facts})
         state.step += 1
         bar.update()
@@ -198,7 +199,7 @@ def check_finite(task: Task, state: State, order: Tensor) -> None:
     rows, file = task.train[order.split(task.config.batch_size)[step]].tolist(), task.folder / "non_finite.json"
     epoch = len(state.history)
     if task.world.rank == 0:
-        write_json(file, {"epoch": epoch, "step": step, "index": rows})
+        write(file, {"epoch": epoch, "step": step, "index": rows})
     raise TrainingError(f"the loss is not finite in epoch {epoch + 1}, step {step + 1}: training has diverged; lower "
                         f"the learning rate, or look at the {len(rows)} images of that batch, listed in {file}")
 
@@ -211,16 +212,16 @@ def close_epoch(task: Task, state: State, samples: pd.DataFrame) -> None:
         held_out = np.flatnonzero(task.manifest["split"] != "train")
         predictions = predict(state.model, task.images, held_out, config, task.classes)
         if config.record:
-            write_table(folder / f"dynamics/epoch_{epoch:03d}.parquet", samples)
-        write_table(folder / f"predictions/epoch_{epoch:03d}.parquet", predictions)
+            write(folder / f"dynamics/epoch_{epoch:03d}.parquet", samples)
+        write(folder / f"predictions/epoch_{epoch:03d}.parquet", predictions)
         row = epoch_row(task, state, samples, predictions)
     state.history.append(row)
     state.schedule.step()
     state.step, state.seconds, state.record = 0, 0.0, []
     if task.world.rank == 0:
-        write_table(folder / "epochs.csv", pd.DataFrame(state.history))
+        write(folder / "epochs.csv", pd.DataFrame(state.history))
         if "val_mean" in row and row["val_mean"] > max((r["val_mean"] for r in state.history[:-1]), default=-1):
-            write_model(folder / "best.safetensors", state.model)
+            write(folder / "best.safetensors", state.model.state_dict())
         if config.tensorboard:
             log(folder / "tensorboard", row)
         state.save(folder / "checkpoint.pt")
@@ -248,7 +249,7 @@ def snapshot(task: Task, state: State) -> None:
     config, epoch = task.config, len(state.history)
     if task.world.rank == 0 and epoch in snapshot_epochs(config.epochs, config.snapshots):
         probe = probe_rows(task.manifest, config.probe)
-        write_arrays(task.folder / f"latents/epoch_{epoch:03d}.npz", **embed(state.model, task.images, probe, config))
+        write(task.folder / f"latents/epoch_{epoch:03d}.npz", embed(state.model, task.images, probe, config))
 
 
 def prepare(task: Task) -> State:
@@ -280,18 +281,8 @@ def shared(model: nn.Module, task: Task) -> nn.Module:
     return model if config.compile == "no" else torch.compile(model, mode=config.compile)
 
 
-def nearest(logits: Tensor, targets: Tensor) -> Tensor:
-    """The strongest class but the label, (B,) uint8."""
-    return logits.detach().scatter(1, targets[:, None], -torch.inf).argmax(1).to(torch.uint8)
-
-
 def joined(record: list[dict[str, Tensor]]) -> dict[str, Tensor]:
     return {name: torch.cat([part[name] for part in record]) for name in record[0]} if record else {}
-
-
-def write_model(path: Path, model: nn.Module) -> None:
-    with atomic(path) as temporary:
-        temporary.write_bytes(save({k: v.contiguous().cpu() for k, v in model.state_dict().items()}))
 
 
 def log(folder: Path, row: dict) -> None:
@@ -336,8 +327,7 @@ def card(task: Task, state: State) -> dict:
 
 def git_commit() -> str:
     """The commit of the kit's own checkout, empty where it is not one."""
-    try:
-        done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=Path(__file__).parent)
-    except OSError:
-        return ""
-    return done.stdout.strip()
+    with contextlib.suppress(OSError):
+        command = ["git", "rev-parse", "HEAD"]
+        return subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parent).stdout.strip()
+    return ""

@@ -46,12 +46,7 @@ def load_weights(model: nn.Module, path: str | Path) -> Report:
     ``module.`` or within ``state_dict`` and the like, and the released NLA code's ``features.<child>``. For grey
     images a first convolution for colour is summed over its channels. WeightsError, and the model as it was, if
     the file is unsafe or damaged, holds NaN, fits under 90 % of the backbone, or has blocks that it lacks.
-
-    VGGFace2's ResNet-50 (Cao et al., FG 2018) comes from Caffe: it expects pixels in 0..255, BGR, less
-    (91.4953, 103.8827, 131.0912), strides in the first 1 x 1 convolution of a block, and an unpadded first
-    pooling. Of a numpy pickle with its 8,631 people the kit turns the first convolution to RGB, and does no
-    more: normalisation, strides (in the 3 x 3) and padding stay as in torchvision. It is a start for
-    fine-tuning, where batch statistics take up the scale; its features are not exactly VGGFace2's.
+    Of VGGFace2's ResNet-50 only the order of the colours is adapted: see ``data/README.md``.
     """
     tensors, adapted = read(path, model)
     own = model.state_dict()

@@ -10,7 +10,8 @@ import torch
 
 from nla import NAW, Config, Scores, fit, read_run
 from nla.data import EXPRESSIONS
-from nla.dynamics import FORMAT, write_arrays, write_json, write_table
+from nla.dynamics import FORMAT
+from nla.files import write
 
 torch.set_num_threads(int(os.environ.get("NLA_TEST_THREADS", "2")))
 
@@ -60,11 +61,11 @@ def plant(folder, epochs=5, per_class=30, test_per_class=10, classes=range(7), k
         p_nn = np.select([kind == "clean", kind == "ambiguous", learnt], [(1 - clean) / 2, 0.4, 0.2], 0.8)
         scores = Scores(torch.tensor(p_gt), torch.tensor(p_nn), torch.tensor(p_gt >= p_nn))
         weight = naw.weights(scores, epoch / epochs).numpy()
-        write_table(folder / f"dynamics/epoch_{epoch:03d}.parquet", pd.DataFrame({
+        write(folder / f"dynamics/epoch_{epoch:03d}.parquet", pd.DataFrame({
             "index": np.arange(len(labels)), "label": labels, "p_gt": p_gt, "p_nn": p_nn, "correct": p_gt >= p_nn,
             "weight": weight, "cross_entropy": -np.log(p_gt), "divergence": 0.01}))
         guess = np.where(test == 0, 1, test)
-        write_table(folder / f"predictions/epoch_{epoch:03d}.parquet", pd.DataFrame({
+        write(folder / f"predictions/epoch_{epoch:03d}.parquet", pd.DataFrame({
             "index": len(labels) + np.arange(len(test)), "prediction": guess,
             **{f"p_{c}": np.where(guess == k, 0.7, 0.05) for k, c in enumerate(EXPRESSIONS[:7])}}))
         history.append({"epoch": epoch, "epsilon": naw.epsilon(epoch / epochs), "weight": weight.mean(),
@@ -74,12 +75,12 @@ def plant(folder, epochs=5, per_class=30, test_per_class=10, classes=range(7), k
         centres = 4 * step / epochs * np.eye(7, 8)[manifest["true_label"].iloc[probe]]
         latent = centres + rng.normal(size=(len(probe), 8))
         logits = 3 * latent[:, :7]
-        write_arrays(folder / f"latents/epoch_{step:03d}.npz", index=probe, latent=latent, logits=logits,
-                     flipped_latent=latent, flipped_logits=logits)
-    write_table(folder / "manifest.parquet", manifest)
-    write_table(folder / "epochs.csv", pd.DataFrame(history))
-    write_json(folder / "config.json", json.loads(json.dumps(asdict(config))))
-    write_json(folder / "card.json", {"format": FORMAT, "key": config.key, "classes": 7, "seed": 0})
+        write(folder / f"latents/epoch_{step:03d}.npz", {"index": probe, "latent": latent, "logits": logits,
+                                                         "flipped_latent": latent, "flipped_logits": logits})
+    write(folder / "manifest.parquet", manifest)
+    write(folder / "epochs.csv", pd.DataFrame(history))
+    write(folder / "config.json", json.loads(json.dumps(asdict(config))))
+    write(folder / "card.json", {"format": FORMAT, "key": config.key, "classes": 7, "seed": 0})
     return read_run(folder)
 
 

@@ -7,7 +7,8 @@ import pandas as pd
 from sklearn.metrics import roc_auc_score
 
 from nla.analysis.audit import audit
-from nla.dynamics import read_run, write_table
+from nla.dynamics import read_run
+from nla.files import write
 
 
 def auroc(table, kind, score):
@@ -42,7 +43,7 @@ def test_the_suggested_label_is_the_strongest_other_class(planted_run, tmp_path)
     for epoch in planted_run.epochs["epoch"]:
         file = tmp_path / f"run/dynamics/epoch_{epoch:03d}.parquet"
         samples = pd.read_parquet(file)
-        write_table(file, samples.assign(nearest=(samples["label"] + 1) % 7))  # for the noisy ones: their true class
+        write(file, samples.assign(nearest=(samples["label"] + 1) % 7))  # for the noisy ones: their true class
     table = audit(read_run(tmp_path / "run"))
     noisy = table[table["kind"] == "noisy"]
     assert (noisy["suggested"] == noisy["true_label"]).all() and (table["suggested"] != table["label"]).all()

@@ -20,10 +20,11 @@ from test_training import contents
 
 from nla import Config, fit, read_run
 from nla.data import EXPRESSIONS, make_faces
+from nla.data.datasets import hold_out
 from nla.data.store import Packed
 from nla.dynamics import RunError
 from nla.inference import predict, restore
-from nla.loading import feed, hold_out, load_data, placed
+from nla.loading import feed, load_data, placed
 from nla.processes import claimed, join_world
 from nla.training import Task, TrainingError, shared
 
@@ -97,7 +98,7 @@ def test_a_full_disk_is_named_and_loses_nothing(tiny_run, tmp_path):
     for limit in (200, 20_000, 400_000):  # bytes a file may have: no config, no dynamics, no checkpoint
         done = subprocess.run([sys.executable, "-c", FULL, config, tmp_path / "run", threads, str(limit)],
                               capture_output=True, text=True)
-        assert done.returncode == 1 and done.stderr.startswith("RunError: "), done.stderr
+        assert done.returncode == 1 and done.stderr.startswith("WriteError: "), done.stderr
         assert "cannot be written" in done.stderr and "free space" in done.stderr
         assert not list(tmp_path.rglob("*.tmp"))
     assert contents(fit(TINY, tmp_path / "run", progress=False).folder) == contents(tiny_run.folder)
@@ -191,10 +192,11 @@ def test_the_best_epoch_is_chosen_on_validation_and_both_are_reported(tmp_path):
 
 def test_a_validation_split_is_drawn_from_each_training_class():
     manifest = pd.DataFrame({"label": [0] * 40 + [1] * 20 + [0] * 5, "split": ["train"] * 60 + ["test"] * 5})
-    split = hold_out(manifest, 0.25, seed=0)
+    split = hold_out(manifest, "val", 0.25, seed=0)
     assert split.groupby(["split", "label"]).size().to_dict() == {
         ("test", 0): 5, ("train", 0): 30, ("train", 1): 15, ("val", 0): 10, ("val", 1): 5}
-    assert hold_out(manifest, 0.25, seed=0).equals(split) and not hold_out(manifest, 0.25, seed=1).equals(split)
+    assert hold_out(manifest, "val", 0.25, seed=0).equals(split)
+    assert not hold_out(manifest, "val", 0.25, seed=1).equals(split)
 
 
 @pytest.mark.parametrize("switch", [{"channels_last": False}, {"fused": False}, {"resident": False},

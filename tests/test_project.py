@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parent.parent
-LINES = 4954  # of nla/; lower it whenever the package gets thinner, never raise it
+LINES = 4869  # of nla/; lower it whenever the package gets thinner, never raise it
 CONDA_NAMES = {"torch": "pytorch", "matplotlib": "matplotlib-base"}
 
 

@@ -12,8 +12,9 @@ import pytest
 from conftest import TINY, plant
 
 from nla.analysis import study
-from nla.analysis.study import BASELINES, MAIN, SETTING, STUDIES, claims, effect, run_study, write_ledger
+from nla.analysis.study import BASELINES, SETTING, STUDIES, claims, effect, run_study, write_ledger
 
+MAIN = BASELINES | study.METHODS["ours"]
 METHODS = ("cross-entropy", "ELR", "NLA")
 SMALL = study.Study({name: MAIN[name] for name in METHODS}, [{"noise": 0.3}],
                     base=replace(TINY, train_faces=60, epochs=2), seeds=2)
@@ -52,6 +53,10 @@ def test_failed_runs_are_named_and_the_others_go_on(small, monkeypatch):
     pd.testing.assert_frame_equal(written.head(4), first)  # what was there is kept, not run again
     assert not list(study.SCRATCH.iterdir())
     assert np.isfinite(table.select_dtypes("number")).all(axis=None)
+    monkeypatch.setitem(STUDIES, "demo", replace(SMALL, base=replace(SMALL.base, lr=1e-3)))  # another choice
+    changed, written = run_study("demo", jobs=2, resume=True), pd.read_csv("figures/demo.csv")
+    assert set(changed["lr"]) == {1e-3} and not set(changed["key"]) & set(table["key"])
+    assert sorted(written["key"]) == sorted(changed["key"])  # the rows of the first are replaced
 
 
 SCRIPT = """
@@ -97,7 +102,7 @@ def test_a_killed_study_leaves_no_process_and_resumes_without_missing_or_double_
 def test_every_method_gets_the_same_search_and_what_validation_likes_best(small, monkeypatch):
     asked = []
 
-    def pretend(configs, file, jobs, keep):
+    def pretend(configs, file, jobs, *_):
         asked.append((file.name, configs))
         return pd.DataFrame([{"method": c.name, "lr": c.lr, "epochs": c.epochs, "seed": c.seed,
                               "val": 50 - 1000 * c.lr * (c.name == "NLA") + c.epochs + c.seed % 2} for c in configs])
@@ -152,7 +157,7 @@ def results(gain, name="noise", **columns):
 
     The luck of a method is 0 in the mean, so that effects are ``gain`` whatever the generator gives.
     """
-    rng, rows, methods = np.random.default_rng(0), [], [*MAIN, *study.PARTS]
+    rng, rows, methods = np.random.default_rng(0), [], [*MAIN, *study.METHODS["parts"]]
     own = rng.normal(0, 0.1, (7, len(methods)))
     own -= own.mean(0)
     for seed in range(7):

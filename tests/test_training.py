@@ -11,7 +11,8 @@ import torch
 from conftest import TINY
 
 from nla import NAW, Scores, fit, read_run
-from nla.dynamics import RunError, atomic, snapshot_epochs
+from nla.dynamics import RunError, snapshot_epochs
+from nla.files import atomic
 from nla.inference import forward, restore
 from nla.training import load_data
 

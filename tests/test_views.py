@@ -6,6 +6,7 @@ import pytest
 
 from nla import NAW, Scores
 from nla.analysis import views
+from nla.dynamics import RunError
 
 
 def test_mean_weight_of_each_kind_is_the_planted_one(planted_run):
@@ -111,4 +112,9 @@ def test_odd_runs_give_tables_without_nan(odd_run):
         assert len(table) and not table.isna().any(axis=None)
     assert not views.memorisation(odd_run).isna().any()
     assert not views.separation(odd_run).isna().any()
-    assert list(views.agreement(odd_run).columns) == ["epoch", "divergence", "cosine", "same answer"]
+    if list(odd_run.folder.glob("latents/*")):
+        table = views.agreement(odd_run)
+        assert list(table) == ["epoch", "divergence", "cosine", "same answer"] and not table.isna().any(axis=None)
+    else:
+        with pytest.raises(RunError, match="no latent snapshots; train it anew"):
+            views.agreement(odd_run)

@@ -2,13 +2,7 @@
 
 Both scores come from one fact, the margin p_GT - p_NN averaged over the epochs. A margin that stays negative says that
 the network went on contradicting the label, as in AUM (Pleiss et al. 2020, there on logits); one that stays near zero,
-that it never decided, as in the middle of a data map (Swayamdipta et al. 2020).
-
-Why these: on the demo's 2,000 training labels (30 % noisy, 20 % ambiguous; one run of cross-entropy / of NLA) the
-AUROC of noisy against the rest is .947 / .951 for the mean margin, .940 / .946 for the mean of p_GT, .936 / .939 for
-the share of epochs contradicted, .716 / .729 for a low w*, .412 / .401 for times forgotten. Of ambiguous against the
-rest it is .680 / .690 for a mean margin near zero, .638 / .640 for times forgotten, .619 / .643 for w*, .540 / .548 for
-the spread of p_GT: doubt is harder to see than error. Times forgotten and w* are listed, and rank nothing.
+that it never decided, as in the middle of a data map (Swayamdipta et al. 2020). ``data/README.md`` says how well.
 """
 
 import numpy as np

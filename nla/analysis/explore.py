@@ -23,7 +23,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from nla.analysis import figures, views
-from nla.dynamics import Run, atomic
+from nla.analysis.figures import thumbnail
+from nla.dynamics import Run
+from nla.files import write
 from nla.naw import NAW
 
 HERE, CARDS = Path(__file__).parent, 24  # faces shown of a selection
@@ -45,7 +47,7 @@ class Explorer(anywidget.AnyWidget):
     @traitlets.observe("selected")
     def _show(self, _=None):
         if self.images is not None:
-            self.faces = {str(i): image_url(face_of(self.images, self.index[i])) for i in self.selected[:CARDS]}
+            self.faces = {str(i): image_url(thumbnail(self.images[int(self.index[i])])) for i in self.selected[:CARDS]}
 
     def _repr_mimebundle_(self, **options):
         data, metadata = super()._repr_mimebundle_(**options)
@@ -186,12 +188,12 @@ def naw_html(run: Run, path: str | Path, images=None, points: int = 2000, size: 
         content["columns"] = 50
         sheet = Image.new("RGB", (50 * size, -(-len(index) // 50) * size))
         for k, row in enumerate(index):
-            sheet.paste(face_of(images, row).resize((size, size)), (k % 50 * size, k // 50 * size))
+            face = Image.fromarray(thumbnail(images[int(row)])).resize((size, size))
+            sheet.paste(face, (k % 50 * size, k // 50 * size))
         content["sprite"] = image_url(sheet, "jpeg")
     data = json.dumps(content, default=lambda raw: {"base64": base64.b64encode(raw).decode()}).replace("<", "\\u003c")
     page = (HERE / "page.html").read_text().replace("/*EXPLORER*/", (HERE / "explorer.js").read_text())
-    with atomic(Path(path)) as temporary:
-        temporary.write_text(page.replace("/*DATA*/", data))
+    write(path, page.replace("/*DATA*/", data))
     return Path(path)
 
 
@@ -200,14 +202,11 @@ def surface_url(naw: NAW, progress: float) -> str:
     grid = figures.weight_grid(naw, progress, 181)
     colours = figures.SURFACE(grid / figures.WEIGHT_TOP, bytes=True)[..., :3]
     colours[np.add.outer(*[np.arange(len(grid))] * 2) >= len(grid)] = 255
-    return image_url(Image.fromarray(np.ascontiguousarray(colours[::-1])))
+    return image_url(np.ascontiguousarray(colours[::-1]))
 
 
-def face_of(images, row: int) -> Image.Image:
-    return Image.fromarray(np.ascontiguousarray(figures.thumbnail(images[int(row)])))
-
-
-def image_url(image: Image.Image, kind: str = "png") -> str:
+def image_url(image, kind: str = "png") -> str:
+    """An image, or its pixels (H, W) or (H, W, 3), uint8, as a data URL."""
     buffer = io.BytesIO()
-    image.save(buffer, kind)
+    (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(buffer, kind)
     return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"

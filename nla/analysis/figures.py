@@ -18,7 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import FancyBboxPatch, Polygon
+from matplotlib.patches import Polygon
 from matplotlib.ticker import MaxNLocator
 from scipy.stats import binomtest
 from scipy.stats import t as student
@@ -27,7 +27,8 @@ from torchvision.utils import make_grid
 
 from nla.analysis import views
 from nla.data.manifest import EXPRESSIONS
-from nla.dynamics import Run, RunError, atomic
+from nla.dynamics import Run, RunError
+from nla.files import atomic
 from nla.naw import NAW, Scores
 
 ONE, TWO = 3.35, 7.0
@@ -44,19 +45,14 @@ METHODS = [{"color": colour, "linestyle": line, "marker": marker, "markersize": 
 SURFACE = LinearSegmentedColormap.from_list("surface", ["#FFFFFF", "#D5DCE3", "#8FA1B3"])
 WEIGHT_TOP = 0.55  # of w* with the paper's parameters: the same scale in every figure
 
-STYLE = sns.axes_style("ticks") | {
-    "font.size": 8, "axes.titlesize": 8, "axes.labelsize": 8, "xtick.labelsize": 7, "ytick.labelsize": 7,
-    "legend.fontsize": 7, "legend.frameon": False, "axes.spines.top": False, "axes.spines.right": False,
-    "axes.linewidth": 0.6, "xtick.major.width": 0.6, "ytick.major.width": 0.6, "xtick.major.size": 2.5,
-    "ytick.major.size": 2.5, "lines.linewidth": 1.2, "figure.dpi": 130, "pdf.fonttype": 42,
-    "svg.hashsalt": "nla", "axes.titlelocation": "left"}
+STYLE = Path(__file__).with_name("style.mplstyle")
 
 
 def figure_of(function):
     """The decorated function draws in the kit's style and leaves matplotlib's own settings alone."""
     @functools.wraps(function)
     def styled(*args, **kwargs) -> Figure:
-        with mpl.rc_context(STYLE):
+        with mpl.rc_context(fname=STYLE):
             return function(*args, **kwargs)
     return styled
 
@@ -94,7 +90,7 @@ def save(figure: Figure, path: str | Path, runs: Run | Sequence[Run] = (), forma
     metadata = {"pdf": {"Subject": source, "CreationDate": None}, "png": {"Description": source}}
     files = [Path(f"{path}.{suffix}") for suffix in formats]
     for file, suffix in zip(files, formats, strict=True):
-        with mpl.rc_context(STYLE), atomic(file) as temporary:
+        with mpl.rc_context(fname=STYLE), atomic(file) as temporary:
             figure.savefig(temporary, format=suffix, dpi=300, metadata=metadata[suffix])
     return files
 
@@ -189,26 +185,21 @@ def framework(naw: NAW | None = None) -> Figure:
     """The method as a drawing: two views, one network, the weight of each sample, and the loss."""
     figure = Figure(figsize=(TWO, 2.0))
     ax = figure.add_axes((0, 0, 1, 1), xlim=(0, 14), ylim=(0, 4), frame_on=False, xticks=[], yticks=[])
-    boxes = {"face": (0.9, 2, 1.4, "face $x$\nlabel $y$"), "view": (3.1, 3, 1.7, "augmented\nview"),
-             "mirror": (3.1, 1, 1.7, "its mirror\nimage"), "network": (5.2, 2, 1.4, "network\n(shared)"),
-             "p": (6.9, 3, 0.7, "$p$"), "q": (6.9, 1, 0.7, "$p'$"), "plane": (8.65, 3, 1.6, ""),
-             "ce": (11.1, 3, 2.1, "$(1 + w^*)\\,$CE$(p, y)$"), "jsd": (11.1, 1, 2.1, "consistency\nJSD$(p, p')$"),
-             "loss": (13.3, 2, 1.0, "loss $L$")}
-    for x, y, width, text in boxes.values():
-        ax.text(x, y, text, ha="center", va="center")
-        if text:
-            ax.add_patch(FancyBboxPatch((x - width / 2 + 0.1, y - 0.3), width - 0.2, 0.6, boxstyle="round,pad=0.1",
-                                        facecolor="white", edgecolor="#222222", linewidth=0.8))
-    arrows = ["face view", "face mirror", "view network", "mirror network", "network p", "network q", "p plane",
-              "plane ce $w^*$", "q jsd", "p jsd", "ce loss $\\lambda$", "jsd loss $1-\\lambda$"]
-    for start, end, *text in map(str.split, arrows):
-        (x, y, width, _), (x2, y2, width2, _) = boxes[start], boxes[end]
-        tail = (x, y - 0.4) if (start, end) == ("p", "jsd") else (x + width / 2, y)
-        ax.annotate("", (x2 - width2 / 2, y2), tail, arrowprops={"arrowstyle": "-|>", "color": "#555555",
-                                                                 "linewidth": 0.8, "shrinkA": 0, "shrinkB": 0})
-        beside = (0.15, 0.2) if start == "ce" else (0, -0.5) if start == "jsd" else (0, 0.2)
-        ax.text((tail[0] + x2 - width2 / 2) / 2 + beside[0], (y + y2) / 2 + beside[1], "".join(text),
-                ha="left" if end == "loss" else "center")
+    texts = {"face": (0.9, 2, "face $x$\nlabel $y$"), "view": (3.1, 3, "augmented\nview"),
+             "mirror": (3.1, 1, "its mirror\nimage"), "network": (5.2, 2, "network\n(shared)"), "p": (6.9, 3, "$p$"),
+             "q": (6.9, 1, "$p'$"), "plane": (8.65, 3, " " * 18), "ce": (11.3, 3, "$(1 + w^*)\\,$CE$(p, y)$"),
+             "jsd": (9.1, 1, "consistency\nJSD$(p, p')$"), "loss": (13.3, 2, "loss $L$")}
+    framed = {"boxstyle": "round,pad=0.6", "facecolor": "white", "edgecolor": "#222222", "linewidth": 0.8}
+    boxes = {name: ax.text(x, y, text, ha="center", va="center", bbox=framed | {"alpha": float(name != "plane")})
+             for name, (x, y, text) in texts.items()}
+    for arrow in ("face view", "face mirror", "view network", "mirror network", "network p", "network q", "p plane",
+                  "plane ce $w^*$", "q jsd", "p jsd", "ce loss $\\lambda$", "jsd loss $1-\\lambda$"):
+        start, end, *label = arrow.split()
+        (x, y, _), (x2, y2, _) = texts[start], texts[end]
+        ax.annotate("", (x2, y2), (x, y), arrowprops={
+            "arrowstyle": "-|>", "color": "#555555", "linewidth": 0.8, "patchA": boxes[start].get_bbox_patch(),
+            "patchB": boxes[end].get_bbox_patch()})
+        ax.text((x + x2) / 2, (y + y2) / 2 + (0.2 if end == "ce" else -0.45), *label or [""], ha="center")
     plane = figure.add_axes((7.95 / 14, 0.58, 1.4 / 14, 0.35))
     draw_surface(plane, naw or NAW(), 1.0)
     plane.set(xticks=[], yticks=[], facecolor="none")
@@ -266,21 +257,14 @@ def training_curves(runs: Run | Sequence[Run]) -> Figure:
 
 @figure_of
 def agreement(runs: Run | Sequence[Run]) -> Figure:
-    """What consistency does: how alike faces and their mirror images are to the model, over the snapshots.
-
-    RunError if a run has none.
-    """
-    for run in listed(runs):
-        if not run.latents:
-            raise RunError(f"{run.folder} has no latent snapshots; train with snapshots >= 2 to record them")
+    """What consistency does: how alike faces and their mirror images are to the model, over the snapshots."""
     return compared(runs, lambda run: views.agreement(run).set_index("epoch").set_axis(
         ["divergence of predictions (nats)", "cosine of latents", "share with the same answer"], axis=1), "after epoch")
 
 
 def mean_interval(values: pd.Series) -> tuple[float, float]:
     """The 95 % interval of a mean (t distribution); NaN for a single value."""
-    half = student.ppf(0.975, len(values) - 1) * values.sem() if len(values) > 1 else np.nan
-    return values.mean() - half, values.mean() + half
+    return student.interval(0.95, len(values) - 1, values.mean(), values.sem())
 
 
 @figure_of
@@ -463,4 +447,4 @@ def thumbnail(image) -> np.ndarray:
     """One face (C, H, W), grey or colour, uint8 or floats in 0..1, as (H, W, 3) uint8."""
     pixels = np.asarray(image).transpose(1, 2, 0)
     pixels = pixels if pixels.dtype == np.uint8 else (255 * pixels.clip(0, 1)).round().astype(np.uint8)
-    return np.broadcast_to(pixels, (*pixels.shape[:2], 3))
+    return np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3)))

@@ -18,7 +18,8 @@ from sklearn.manifold import trustworthiness
 from sklearn.metrics import silhouette_score
 from sklearn.neighbors import NearestNeighbors
 
-from nla.dynamics import Run, RunError, write_table
+from nla.dynamics import Run, RunError
+from nla.files import write
 
 CACHE = Path("data/cache")
 DIMENSIONS = 32  # kept before UMAP; nearly all variance of a trained latent space, and half the time
@@ -30,8 +31,6 @@ def aligned_latents(run: Run, steps: list[int] | None = None) -> dict[int, np.nd
     Distances within a snapshot keep their proportions (a rotation changes none). RunError if the run
     has no snapshots, or not those asked for.
     """
-    if not run.latents:
-        raise RunError(f"{run.folder} has no latent snapshots; train with snapshots >= 2 to record them")
     steps = sorted(run.latents if steps is None else steps)
     if missing := set(steps) - set(run.latents):
         raise RunError(f"no snapshot at epoch {min(missing)}; there are {', '.join(map(str, run.latents))}")
@@ -63,10 +62,10 @@ def umap_steps(run: Run, method: str = "joint", seed: int = 0, steps: list[int] 
         threads = torch.get_num_threads()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # one thread because of the seed; no search index for new points
-            points = fit(stacked, seed, neighbors)
+            points = fit(reduced(stacked), seed, neighbors)
         torch.set_num_threads(threads)  # UMAP's compiler sets its own, on which the numbers of a later training depend
         if file:
-            write_table(file, pd.DataFrame(points, columns=["x", "y"]))
+            write(file, pd.DataFrame(points, columns=["x", "y"]))
     table = pd.DataFrame({"epoch": np.repeat(list(latents), stacked.shape[1]), "x": points[:, 0], "y": points[:, 1],
                           "index": np.concatenate([run.latents[step]["index"] for step in latents])})
     return table.join(run.manifest.filter(["label", "true_label", "split", "kind"]), on="index")
@@ -85,7 +84,7 @@ def fit_joint(points: np.ndarray, seed: int, neighbors: int) -> np.ndarray:
     """
     import umap  # here, so that the rest of the kit runs without it
 
-    points = np.concatenate(reduced(points))
+    points = np.concatenate(points)
     k = min(neighbors, len(points) - 1)
     distances, nearest = NearestNeighbors(n_neighbors=k).fit(points).kneighbors(points)
     return umap.UMAP(n_neighbors=k, n_epochs=200, init="pca", random_state=seed, n_jobs=1,
@@ -99,7 +98,7 @@ def fit_aligned(points: np.ndarray, seed: int, neighbors: int) -> np.ndarray:
     same = [{k: k for k in range(points.shape[1])}] * (len(points) - 1)
     model = umap.AlignedUMAP(n_neighbors=min(neighbors, points.shape[1] - 1), n_epochs=100, random_state=seed,
                              alignment_window_size=2, alignment_regularisation=0.01)
-    return np.concatenate(model.fit(list(reduced(points)), relations=same).embeddings_)
+    return np.concatenate(model.fit(list(points), relations=same).embeddings_)
 
 
 def quality(run: Run, embedding: pd.DataFrame, neighbors: int = 15) -> pd.DataFrame:

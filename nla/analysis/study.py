@@ -9,7 +9,9 @@ import os
 import shutil
 import threading
 import time
+import tomllib
 from collections import deque
+from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -27,29 +29,23 @@ from nla.analysis.latents import cka
 from nla.analysis.tables import write_comparison
 from nla.analysis.views import agreement, memorisation, separation, weight_share
 from nla.config import Config
-from nla.dynamics import Run, write_table
+from nla.dynamics import Run
+from nla.files import write
 from nla.metrics import quality
 from nla.training import fit, load_data
 
 SCRATCH = Path("data/runs/study")  # run folders, until their row is written
-RATES, SEARCH_SEEDS = (1e-3, 3e-3, 6e-3), (1000, 1001)  # what every method's search tries; seeds that no study uses
+RATES, SEARCH_SEEDS = (1e-3, 3e-3, 6e-3, 1.2e-2), (1000, 1001)  # that every search tries; no study uses them
 SETTING = ["study", "data", "noise", "imbalance"]
+RUN = [*SETTING, "method", "seed"]
 IMAGES = ("data", "root", "size", "train_faces", "test_faces", "ambiguous", "noise", "validation", "imbalance", "seed")
 CLAIMS = Path(__file__).with_name("claims.csv")
+images_of = lru_cache(maxsize=1)(load_data)
 ALIKE = 1.0  # points of accuracy within which two methods count as the same
 
-BASELINES = {"cross-entropy": {"loss": "cross_entropy"}, "CE on both views": {"loss": "two_views"},
-             "label smoothing": {"loss": "label_smoothing"}, "focal": {"loss": "focal"},
-             "class-balanced": {"loss": "class_balanced"}, "LDAM-DRW": {"loss": "ldam"}, "GCE": {"loss": "gce"},
-             "ELR": {"loss": "elr"}, "SCN": {"loss": "scn"}, "RUL": {"loss": "rul"}, "EAC": {"loss": "eac"}}
-MAIN = BASELINES | {"NLA": {}, "ReMa": {"loss": "rema"}}
-PARTS = {"NAW only": {"loss": "naw"}, "consistency only": {"loss": "consistency_js"},
-         "released formula": {"variant": "released"}, "released formula v1": {"variant": "released_v1"}}
-VARIATIONS = {"consistency, released": {"loss": "consistency_released"}, "consistency, L1": {"loss": "consistency_l1"},
-              "epsilon 0": {"loss": "epsilon_0"}, "epsilon 1": {"loss": "epsilon_1"},
-              "w* not detached": {"loss": "attached"}, "ReMa": {"loss": "rema"},
-              **{f"ReMa, no {part}": {"loss": f"rema_no_{part}"} for part in ("memory", "balance", "gate")},
-              **{f"lambda {lam}": {"lam": lam} for lam in (.1, .25, .75, .9)}}
+DECLARED = tomllib.loads(Path(__file__).with_name("studies.toml").read_text(encoding="utf-8"))
+METHODS = DECLARED["methods"]  # by group, each a dict of changes to the config
+BASELINES = METHODS["baselines"]
 
 
 @dataclass(frozen=True)
@@ -58,10 +54,10 @@ class Study:
 
     methods: dict[str, dict]
     settings: list[dict]
+    base: Config
+    seeds: int
     tuned_in: dict | None = None
-    epochs: tuple[int, ...] = (8, 14)  # that the search tries, with each of ``RATES``
-    base: Config = Config(probe=300, snapshots=6)
-    seeds: int = 10
+    epochs: Sequence[int] = ()  # that the search tries, with each of ``RATES``
 
     def grid(self, settings, seeds, chosen) -> list[Config]:
         """Runs on the same images follow each other; ``chosen``: learning rate and epochs of each method."""
@@ -69,23 +65,20 @@ class Study:
                 for setting in settings for seed in seeds for method, changes in self.methods.items()]
 
 
-STUDIES = {
-    "demo": Study({name: MAIN[name] for name in ("cross-entropy", "CE on both views", "ELR", "NLA")}, [{"noise": 0.3}],
-                  base=Config(train_faces=1000, test_faces=500, epochs=10, probe=200, snapshots=6), seeds=3),
-    "noise": Study(MAIN, [{"noise": ratio} for ratio in (0.3, 0.0, 0.4, 0.1, 0.2)], {"noise": 0.3}),
-    "imbalance": Study(MAIN, [{"imbalance": factor} for factor in (50.0, 1.0, 150.0, 10.0, 20.0, 100.0)],
-                       {"imbalance": 50.0}, base=Config(train_faces=2600, probe=300, snapshots=6)),
-    "ablation": Study({name: MAIN[name] for name in ("cross-entropy", "CE on both views", "NLA")} | PARTS | VARIATIONS,
-                      [{"noise": 0.3}], {"noise": 0.3}),
-    "real": Study(MAIN | PARTS, [{"data": "fer2013"}, {"data": "ferplus"}], {"data": "fer2013"},
-                  (4, 8), Config(root="", validation=0.1, probe=300, snapshots=6), seeds=5)}
+def declared(methods: list[str], base: dict, **facts) -> Study:
+    """A study as ``studies.toml`` has it, where ``methods`` names methods and groups of them."""
+    every = {name: {name: changes} for group in METHODS.values() for name, changes in group.items()}
+    return Study({k: v for name in methods for k, v in (every | METHODS)[name].items()}, base=Config(**base), **facts)
+
+
+STUDIES = {name: declared(**facts) for name, facts in DECLARED["studies"].items()}
 
 
 def run_study(name: str, seeds: int | None = None, folder: str | Path = "figures", jobs: int | None = None,
-              resume: bool = False, keep: bool = False) -> pd.DataFrame:
+              resume: bool = False) -> pd.DataFrame:
     """Carry out a study; its table, a row for each run, is also in ``folder``/<name>.csv.
 
-    ``jobs``: runs at a time, one thread each (default: the number of processors); ``keep``: keep the run folders.
+    ``jobs``: runs at a time, one thread each (default: the number of processors).
     ValueError if the table is there and not to be resumed, and, at the end, if runs failed.
     """
     if name not in STUDIES:
@@ -96,14 +89,15 @@ def run_study(name: str, seeds: int | None = None, folder: str | Path = "figures
     chosen = {}
     if study.tuned_in is not None:
         tries = [study.tuned_in | {"lr": lr, "epochs": epochs} for epochs in study.epochs for lr in RATES]
-        table = carry_out(study.grid(tries, SEARCH_SEEDS, {}), file.with_name("search.csv"), jobs, keep)
+        table = carry_out(study.grid(tries, SEARCH_SEEDS, {}), file.with_name("search.csv"), jobs, ["lr", "epochs"])
         best = table.groupby(["method", "lr", "epochs"])["val"].mean().groupby("method").idxmax()
         chosen = {method: {"lr": lr, "epochs": int(epochs)} for method, lr, epochs in best}
-    return carry_out(study.grid(study.settings, range(seeds or study.seeds), chosen), file, jobs, keep)
+    return carry_out(study.grid(study.settings, range(seeds or study.seeds), chosen), file, jobs)
 
 
-def carry_out(configs: list[Config], file: Path, jobs: int, keep: bool = False) -> pd.DataFrame:
-    """The rows of ``configs``: those in ``file``, and those run now and added to it, each as its run ends."""
+def carry_out(configs: list[Config], file: Path, jobs: int, also: Sequence[str] = ()) -> pd.DataFrame:
+    """The rows of ``configs``: those in ``file``, and those run now and added to it, each as its run ends; in place of
+    an older one of the same method, setting and seed (and ``also``), since a search may have chosen otherwise."""
     rows = pd.read_csv(file).set_index("key", drop=False).to_dict("index") if file.exists() else {}
     waiting, running, failures = deque(config for config in configs if config.key not in rows), {}, []
     idle = [worker() for _ in range(min(jobs, len(waiting)))]
@@ -116,9 +110,8 @@ def carry_out(configs: list[Config], file: Path, jobs: int, keep: bool = False) 
                 config, process = running.pop(future)
                 try:
                     rows[config.key] = {"key": config.key, "study": file.stem, **future.result()}
-                    write_table(file, pd.DataFrame(rows.values()))
-                    if not keep:
-                        shutil.rmtree(SCRATCH / config.key)
+                    write(file, pd.DataFrame(rows.values()).drop_duplicates([*RUN, *also], keep="last"))
+                    shutil.rmtree(SCRATCH / config.key)
                 except Exception as error:  # of one run, or the death of its process: the others go on
                     failures.append(f"{type(error).__name__}: {error} in {config}")
                     bar.write(f"failed: {failures[-1]}")
@@ -146,26 +139,14 @@ def settle() -> None:
 def one_run(config: Config) -> dict:
     """Train, or continue, one run and measure it: its row."""
     began, facts = time.perf_counter(), ("data", "noise", "imbalance", "seed", "lr", "epochs")
-    images = images_of(*(getattr(config, name) for name in IMAGES))
+    images = images_of(Config(**{name: getattr(config, name) for name in IMAGES}))
     run = fit(config, SCRATCH / config.key, progress=False, loaded=images)
     return {"method": config.name, **{name: getattr(config, name) for name in facts}, **measures(run),
             "seconds": time.perf_counter() - began}
 
 
-@lru_cache(maxsize=1)
-def images_of(*values):
-    return load_data(Config(**dict(zip(IMAGES, values))))
-
-
 def measures(run: Run) -> dict[str, float]:
-    """What a study keeps of a run; of test faces, in percent, after the last epoch and, ``best_``, the best by val.
-
-    val: validation accuracy, mean of overall and mean; those of :func:`quality`; on_clean, on_ambiguous: accuracy on
-    such faces; memorised: noisy training labels predicted as given; auroc_noisy_*, auroc_clean_*: chance (0..1) that
-    w* of an ambiguous sample exceeds that of such a one, in the first, best and last epoch; minority_*: share of w*
-    over share of samples, for classes of less than average size; divergence (nats) between the predictions of probe
-    faces and their mirror images; change (0..1): 1 - CKA of successive latent snapshots, mean over those after epoch 0.
-    """
+    """What a study keeps of a run: the columns of its table, which ``data/README.md`` lists."""
     val = run.epochs[["val_overall", "val_mean"]].mean(axis=1)
     epochs = {"first": 0, "best": int(val.idxmax()), "last": len(val) - 1}
     row, memorised = {"val": val.iloc[-1], "best_val": val.max(), "best_epoch": epochs["best"]}, memorisation(run)
@@ -232,7 +213,7 @@ def write_ledger(folder: str | Path = "figures") -> pd.DataFrame:
     if not files:
         raise ValueError(f"there is no study in {folder}: nla study noise makes one")
     table = claims(pd.concat(map(pd.read_csv, files), ignore_index=True))
-    write_table(Path(folder) / "claims.csv", table)
+    write(Path(folder) / "claims.csv", table)
     groups = ["claim", "statement", "data", "measure"]
     summary = table.groupby(groups, sort=False).agg(smallest=("effect", "min"), largest=("effect", "max"),
                                                     seeds=("n", "min"), comparisons=("n", "size"))

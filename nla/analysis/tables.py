@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from nla.dynamics import atomic
+from nla.files import write
 
 
 def comparison(published: str | Path, dataset: str, metric: str = "overall",
@@ -31,6 +31,5 @@ def write_comparison(table: pd.DataFrame, path: str | Path) -> list[Path]:
                  hrules=True)}
     files = [Path(f"{path}.{suffix}") for suffix in texts]
     for file, text in zip(files, texts.values()):
-        with atomic(file) as temporary:
-            temporary.write_text(text)
+        write(file, text)
     return files

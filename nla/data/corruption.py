@@ -4,11 +4,10 @@ Only training rows change.  A seed is an integer or a ``numpy.random.Generator``
 from it, so that a seed gives the same labels on every platform.
 """
 
-import os
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
+
+from nla.files import write
 
 from .manifest import EXPRESSIONS, DataError, validate
 from .parsing import label_list, refuse
@@ -128,12 +127,7 @@ def write_list(manifest, path):
     """Write the training labels as the literature does, ``name label`` with labels from 1, whole or not at all."""
     train = manifest[manifest["split"] == "train"]
     lines = image_names(manifest)[train.index] + " " + (train["label"] + 1).astype(str)
-    part = Path(f"{path}.part")
-    try:
-        part.write_text("\n".join(lines) + "\n", encoding="utf-8")
-        os.replace(part, path)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be written ({error.strerror}); choose another place") from None
+    write(path, "\n".join(lines) + "\n")
 
 
 def relabel(manifest, path):

@@ -118,14 +118,17 @@ def csv_rows(root, base, order):
     if not parts:
         raise DataError(f"{base}: no csv file here; expected one with columns path, label and perhaps split")
     frame = pd.concat(parts)
-    return hold_out(frame) if frame["split"].isna().all() else frame
+    return hold_out(frame.assign(split="train")) if frame["split"].isna().all() else frame
 
 
-def hold_out(frame, share=0.2, seed=0):
-    """Make a fifth of each class, drawn with ``seed``, the test split of a set that came without one."""
-    place = pd.Series(np.random.default_rng(seed).random(len(frame)))
-    place = place.groupby(frame["label"].to_numpy()).rank(pct=True).to_numpy()
-    return frame.assign(split=np.where(place <= share, "test", "train"))
+def hold_out(frame, split="test", share=0.2, seed=0):
+    """Move a share of each label's training rows, drawn with ``seed``, to another split."""
+    train = np.flatnonzero(frame["split"] == "train")
+    place = pd.Series(np.random.default_rng(seed).random(len(train)))
+    chosen = place.groupby(frame["label"].to_numpy()[train]).rank(pct=True) <= share
+    names = frame["split"].to_numpy(object, copy=True)
+    names[train[chosen]] = split
+    return frame.assign(split=names)
 
 
 def read_folder(root):
@@ -134,7 +137,7 @@ def read_folder(root):
     Without split folders a fifth of each class, drawn with a fixed seed, is the test.
     """
     frame = class_tree(root, Path(root), EXPRESSIONS)
-    return finish(frame if "split" in frame else hold_out(frame))
+    return finish(frame if "split" in frame else hold_out(frame.assign(split="train")))
 
 
 def read_csv(root):
