@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from nla import Config, dynamics, fit
+from nla import Config, files, fit
 
 torch.set_num_threads(1)
 CONFIG = Config(train_faces=96, test_faces=30, size=24, noise=0.3, epochs=4, batch_size=16, probe=20, snapshots=3,
@@ -37,7 +37,7 @@ def train(folder: Path, die_at: int | None = None, half: bool = False) -> None:
                 os.kill(os.getpid(), signal.SIGKILL)
             replace(source, target)
 
-        dynamics.os.replace = killed
+        files.os.replace = killed
     fit(CONFIG, folder, progress=False)
 
 
