@@ -84,9 +84,8 @@ def figures(run: Repeated = (), out: Path = Path("figures"), results: Path | Non
     """
     from nla.analysis.gallery import draw_all  # here, so that training needs no plotting library
     runs = runs_of(run)
-    config, images = Config.parse(runs[-1].config), None
-    if config.data == "faces":  # real faces stay where they are
-        images = load_data(config)[0]
+    config = Config.parse(runs[-1].config)
+    images = load_data(config)[0] if config.data == "faces" else None  # real faces stay where they are
     print("figures:", *draw_all(runs, out, results, html, images), sep="\n  ")
 
 
@@ -149,7 +148,7 @@ def study(name: Annotated[str, tyro.conf.Positional], seeds: int | None = None, 
     print(write_ledger(out)["verdict"].value_counts().to_string())
 
 
-class Bar(tqdm):
+class Bar(tqdm):  # told how many images are done, of how many
     def at(self, done: int, total: int) -> None:
         self.total = total
         self.update(done - self.n)

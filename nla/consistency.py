@@ -37,8 +37,13 @@ def released_divergence(logits: Tensor, flipped_logits: Tensor) -> Tensor:
     return -(0.5 * (log_p + log_q)).logsumexp(1)
 
 
-def _log_probabilities(logits: Tensor, flipped_logits: Tensor) -> tuple[Tensor, Tensor]:
+def check_views(logits: Tensor, flipped_logits: Tensor) -> None:
+    """Raise ValueError unless the logits of both views have one shape (B, K)."""
     if logits.shape != flipped_logits.shape or logits.ndim != 2:
-        raise ValueError(f"the two views' logits must both have shape (B, K), got {tuple(logits.shape)} "
+        raise ValueError(f"the two views' logits must have the same shape (B, K), got {tuple(logits.shape)} "
                          f"and {tuple(flipped_logits.shape)}")
+
+
+def _log_probabilities(logits: Tensor, flipped_logits: Tensor) -> tuple[Tensor, Tensor]:
+    check_views(logits, flipped_logits)
     return in_float32(logits).log_softmax(1), in_float32(flipped_logits).log_softmax(1)

@@ -73,8 +73,7 @@ class Run:
         return self._table("dynamics", epoch, ["true_label", "kind"])
 
     def predictions(self, epoch: int = -1) -> pd.DataFrame:
-        """One row per validation and test sample after that epoch: index, prediction, p_<class>; true_label, split
-        and, where known, kind are joined from the manifest."""
+        """One row per held-out sample after that epoch: index, prediction, p_<class>; true_label, split (and kind)."""
         return self._table("predictions", epoch, ["true_label", "split", "kind"])
 
     @cached_property

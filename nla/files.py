@@ -34,7 +34,7 @@ def atomic(path: str | Path) -> Iterator[Path]:
 
 def write(path: str | Path, content) -> None:
     """By the name's suffix: a table as .csv or .parquet, a dict as .json, of arrays as .npz, of tensors as
-    .safetensors; otherwise text."""
+    .safetensors; otherwise text. WriteError if the disk or the folder does not let it."""
     with atomic(path) as temporary:
         match Path(path).suffix:
             case ".csv" if isinstance(content, pd.DataFrame):

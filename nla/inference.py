@@ -72,9 +72,8 @@ def evaluate(model: nn.Module, images: Tensor, manifest: pd.DataFrame, config: C
                         f"not know: choose 7 classes")
     if images.shape[1] > model.in_channels:
         raise DataError("the images are in colour, and the model is for grey ones")
-    probabilities = forward(model, images, rows, config)[0].softmax(1).numpy()
-    per_class = accuracies(labels, probabilities.argmax(1), classes)
-    return {"n": len(rows)} | quality(labels, probabilities, classes) | {name: per_class[name] for name in classes}
+    p = forward(model, images, rows, config)[0].softmax(1).numpy()
+    return {"n": len(rows)} | quality(labels, p, classes) | accuracies(labels, p.argmax(1), classes)
 
 
 def autocast(config: Config, device: torch.device):

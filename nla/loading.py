@@ -40,7 +40,7 @@ def load_data(config: Config, progress: bool = False) -> tuple[Tensor | Packed, 
     if config.imbalance != 1:
         manifest = data.imbalance(manifest, config.imbalance, config.seed)
         kept = np.array(manifest.index)
-        images = Packed(images.path, kept) if isinstance(images, Packed) else images[kept]
+        images = images.subset(kept) if isinstance(images, Packed) else images[kept]
     return images, manifest.reset_index(drop=True)
 
 

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nla.consistency import js_divergence, released_divergence
+from nla.consistency import check_views, js_divergence, released_divergence
 from nla.naw import NAW, Scores, check, in_float32, scores_of
 
 VARIANTS = ("paper", "released", "released_v1")
@@ -41,8 +41,8 @@ class LossTerms(NamedTuple):
     scores: Scores
 
     def record(self, logits: Tensor, targets: Tensor) -> dict[str, Tensor]:
-        """The per-sample facts under the names they have in a run's dynamics files, detached."""
-        nearest = logits.scatter(1, targets[:, None], -torch.inf).argmax(1).to(torch.uint8)  # the class of p_nn
+        """The per-sample facts (B,) under their names in a run's dynamics files, detached; logits (B, K) of view 1."""
+        nearest = logits.detach().scatter(1, targets[:, None], -torch.inf).argmax(1).to(torch.uint8)  # whose p is p_nn
         facts = self.scores._asdict() | {"weight": self.weight, "cross_entropy": self.cross_entropy,
                                          "divergence": self.divergence, "nearest": nearest}
         return {name: value.detach() for name, value in facts.items()}
@@ -80,9 +80,8 @@ class Method(nn.Module):
         for view in (logits, flipped_logits) if self.checked else ():
             if view is not None:
                 check(view, targets)
-        if flipped_logits is not None and logits.shape != flipped_logits.shape:
-            raise ValueError(f"the two views' logits must have the same shape (B, K), got {tuple(logits.shape)} "
-                             f"and {tuple(flipped_logits.shape)}")
+        if flipped_logits is not None:
+            check_views(logits, flipped_logits)
 
     def observe(self, logits: Tensor, flipped_logits: Tensor | None, targets: Tensor, progress: float,
                 coupled: bool = False) -> LossTerms:
@@ -92,8 +91,7 @@ class Method(nn.Module):
         cross_entropy = F.cross_entropy(logits, targets, reduction="none")
         scores = scores_of(logits.softmax(1), targets)
         weight = self.naw.weights(scores, progress, coupled)
-        both = flipped_logits is not None
-        divergence = js_divergence(logits, flipped_logits) if both else torch.full_like(weight, torch.nan)
+        divergence = weight * torch.nan if flipped_logits is None else js_divergence(logits, flipped_logits)
         return LossTerms(cross_entropy.mean(), weight, cross_entropy, divergence, scores)
 
 

@@ -38,8 +38,9 @@ class World(NamedTuple):
 
 def join_world(device: str) -> World:
     """One process; or one of those that ``torchrun`` or ``accelerate launch`` has started, told by the environment."""
-    best = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "cpu"  # what "auto" means
-    size, chosen = int(os.environ.get("WORLD_SIZE", 1)), torch.device(best if device == "auto" else device)
+    if device == "auto":
+        device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "cpu"
+    size, chosen = int(os.environ.get("WORLD_SIZE", 1)), torch.device(device)
     if size == 1:
         return World(0, 1, chosen)
     if chosen.type != "cpu":
@@ -59,7 +60,7 @@ def claimed(folder: Path, world: World) -> Iterator[None]:
                 folder.mkdir(parents=True, exist_ok=True)
                 held.enter_context(filelock.FileLock(folder / ".lock", timeout=0))
         except filelock.Timeout:
-            raise RunError(f"{folder} is in use by another run; wait for it, or choose another folder") from None
+            raise RunError(f"{folder} is in use by another run: wait, stop it, or choose another folder") from None
         except OSError as error:
             raise RunError(f"{folder} cannot be written ({error.strerror}); choose another folder") from None
         yield

@@ -17,7 +17,6 @@ from test_datasets import MUTATION, mutate, refused
 
 from nla.data import load, make_faces, pack, read_fer2013, read_folder, read_pixels, read_rafdb, store
 from nla.data.manifest import DataError
-from nla.data.store import Packed
 
 
 def folder_of(root, count=7, size=12):
@@ -242,8 +241,9 @@ def test_rows_of_the_store_are_gathered_by_any_index(tmp_path):
         batch = packed[index]
         assert batch.dtype == torch.uint8 and torch.equal(batch, pixels[rows])
     assert torch.equal(packed[2], pixels[2]) and packed.shape == tuple(pixels.shape) and len(packed) == 7
-    some = Packed(packed.path, torch.tensor([6, 4, 2]))
-    assert len(some) == 3 and torch.equal(some[[0, 2]], pixels[[6, 2]]) and torch.equal(some[1:2], pixels[4:5])
+    some = packed.subset(torch.tensor([6, 4, 2]))
+    assert len(some) == 3 and torch.equal(some[[0, 2]], pixels[[6, 2]])
+    assert torch.equal(some.subset([1])[:], pixels[4:5])
 
 
 def test_reading_batches_leaves_nothing_in_memory(tmp_path):

@@ -202,11 +202,11 @@ def surface_url(naw: NAW, progress: float) -> str:
     grid = figures.weight_grid(naw, progress, 181)
     colours = figures.SURFACE(grid / figures.WEIGHT_TOP, bytes=True)[..., :3]
     colours[np.add.outer(*[np.arange(len(grid))] * 2) >= len(grid)] = 255
-    return image_url(np.ascontiguousarray(colours[::-1]))
+    return image_url(colours[::-1])
 
 
 def image_url(image, kind: str = "png") -> str:
-    """An image, or its pixels (H, W) or (H, W, 3), uint8, as a data URL."""
+    """An image, uint8 (H, W) or (H, W, 3), as a data URL."""
     buffer = io.BytesIO()
-    (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(buffer, kind)
+    Image.fromarray(np.ascontiguousarray(image)).save(buffer, kind)
     return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"

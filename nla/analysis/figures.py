@@ -45,14 +45,14 @@ METHODS = [{"color": colour, "linestyle": line, "marker": marker, "markersize": 
 SURFACE = LinearSegmentedColormap.from_list("surface", ["#FFFFFF", "#D5DCE3", "#8FA1B3"])
 WEIGHT_TOP = 0.55  # of w* with the paper's parameters: the same scale in every figure
 
-STYLE = Path(__file__).with_name("style.mplstyle")
+STYLE = mpl.rc_params_from_file(Path(__file__).with_name("style.mplstyle"), use_default_template=False)
 
 
 def figure_of(function):
     """The decorated function draws in the kit's style and leaves matplotlib's own settings alone."""
     @functools.wraps(function)
     def styled(*args, **kwargs) -> Figure:
-        with mpl.rc_context(fname=STYLE):
+        with mpl.rc_context(STYLE):
             return function(*args, **kwargs)
     return styled
 
@@ -90,7 +90,7 @@ def save(figure: Figure, path: str | Path, runs: Run | Sequence[Run] = (), forma
     metadata = {"pdf": {"Subject": source, "CreationDate": None}, "png": {"Description": source}}
     files = [Path(f"{path}.{suffix}") for suffix in formats]
     for file, suffix in zip(files, formats, strict=True):
-        with mpl.rc_context(fname=STYLE), atomic(file) as temporary:
+        with mpl.rc_context(STYLE), atomic(file) as temporary:
             figure.savefig(temporary, format=suffix, dpi=300, metadata=metadata[suffix])
     return files
 
@@ -191,7 +191,7 @@ def framework(naw: NAW | None = None) -> Figure:
              "jsd": (9.1, 1, "consistency\nJSD$(p, p')$"), "loss": (13.3, 2, "loss $L$")}
     framed = {"boxstyle": "round,pad=0.6", "facecolor": "white", "edgecolor": "#222222", "linewidth": 0.8}
     boxes = {name: ax.text(x, y, text, ha="center", va="center", bbox=framed | {"alpha": float(name != "plane")})
-             for name, (x, y, text) in texts.items()}
+             for name, (x, y, text) in texts.items()}  # that of the plane is not seen: arrows end at it
     for arrow in ("face view", "face mirror", "view network", "mirror network", "network p", "network q", "p plane",
                   "plane ce $w^*$", "q jsd", "p jsd", "ce loss $\\lambda$", "jsd loss $1-\\lambda$"):
         start, end, *label = arrow.split()

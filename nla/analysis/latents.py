@@ -62,19 +62,14 @@ def umap_steps(run: Run, method: str = "joint", seed: int = 0, steps: list[int] 
         threads = torch.get_num_threads()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # one thread because of the seed; no search index for new points
-            points = fit(reduced(stacked), seed, neighbors)
+            pca = PCA(min(DIMENSIONS, *stacked.shape[1:]), random_state=0).fit(np.concatenate(stacked))
+            points = fit(np.stack([pca.transform(part) for part in stacked]), seed, neighbors)
         torch.set_num_threads(threads)  # UMAP's compiler sets its own, on which the numbers of a later training depend
         if file:
             write(file, pd.DataFrame(points, columns=["x", "y"]))
     table = pd.DataFrame({"epoch": np.repeat(list(latents), stacked.shape[1]), "x": points[:, 0], "y": points[:, 1],
                           "index": np.concatenate([run.latents[step]["index"] for step in latents])})
     return table.join(run.manifest.filter(["label", "true_label", "split", "kind"]), on="index")
-
-
-def reduced(points: np.ndarray) -> np.ndarray:
-    """The first principal components of all snapshots together, (S, P, DIMENSIONS) at most."""
-    pca = PCA(min(DIMENSIONS, *points.shape[1:]), random_state=0).fit(np.concatenate(points))
-    return np.stack([pca.transform(part) for part in points])
 
 
 def fit_joint(points: np.ndarray, seed: int, neighbors: int) -> np.ndarray:

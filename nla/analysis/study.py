@@ -37,7 +37,7 @@ from nla.training import fit, load_data
 SCRATCH = Path("data/runs/study")  # run folders, until their row is written
 RATES, SEARCH_SEEDS = (1e-3, 3e-3, 6e-3, 1.2e-2), (1000, 1001)  # that every search tries; no study uses them
 SETTING = ["study", "data", "noise", "imbalance"]
-RUN = [*SETTING, "method", "seed"]
+TUNED = ["lr", "epochs"]
 IMAGES = ("data", "root", "size", "train_faces", "test_faces", "ambiguous", "noise", "validation", "imbalance", "seed")
 CLAIMS = Path(__file__).with_name("claims.csv")
 images_of = lru_cache(maxsize=1)(load_data)
@@ -89,15 +89,15 @@ def run_study(name: str, seeds: int | None = None, folder: str | Path = "figures
     chosen = {}
     if study.tuned_in is not None:
         tries = [study.tuned_in | {"lr": lr, "epochs": epochs} for epochs in study.epochs for lr in RATES]
-        table = carry_out(study.grid(tries, SEARCH_SEEDS, {}), file.with_name("search.csv"), jobs, ["lr", "epochs"])
+        table = carry_out(study.grid(tries, SEARCH_SEEDS, {}), file.with_name("search.csv"), jobs, search=True)
         best = table.groupby(["method", "lr", "epochs"])["val"].mean().groupby("method").idxmax()
         chosen = {method: {"lr": lr, "epochs": int(epochs)} for method, lr, epochs in best}
     return carry_out(study.grid(study.settings, range(seeds or study.seeds), chosen), file, jobs)
 
 
-def carry_out(configs: list[Config], file: Path, jobs: int, also: Sequence[str] = ()) -> pd.DataFrame:
-    """The rows of ``configs``: those in ``file``, and those run now and added to it, each as its run ends; in place of
-    an older one of the same method, setting and seed (and ``also``), since a search may have chosen otherwise."""
+def carry_out(configs: list[Config], file: Path, jobs: int, search: bool = False) -> pd.DataFrame:
+    """The rows of ``configs``: those in ``file``, and those run now and added to it, each as its run ends. But for a
+    ``search``, a row of other learning rate or epochs than a method had in a setting drops its older rows there."""
     rows = pd.read_csv(file).set_index("key", drop=False).to_dict("index") if file.exists() else {}
     waiting, running, failures = deque(config for config in configs if config.key not in rows), {}, []
     idle = [worker() for _ in range(min(jobs, len(waiting)))]
@@ -110,7 +110,9 @@ def carry_out(configs: list[Config], file: Path, jobs: int, also: Sequence[str] 
                 config, process = running.pop(future)
                 try:
                     rows[config.key] = {"key": config.key, "study": file.stem, **future.result()}
-                    write(file, pd.DataFrame(rows.values()).drop_duplicates([*RUN, *also], keep="last"))
+                    table = pd.DataFrame(rows.values())
+                    newest = table.groupby([*SETTING, "method"])[TUNED].transform("last")
+                    write(file, table if search else table[(table[TUNED] == newest).all(axis=1)])
                     shutil.rmtree(SCRATCH / config.key)
                 except Exception as error:  # of one run, or the death of its process: the others go on
                     failures.append(f"{type(error).__name__}: {error} in {config}")

@@ -29,7 +29,7 @@ def write_comparison(table: pd.DataFrame, path: str | Path) -> list[Path]:
     texts = {"csv": table.to_csv(index=False), "md": "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n",
              "tex": cells.style.hide(axis="index").format(escape="latex").format_index(escape="latex", axis=1).to_latex(
                  hrules=True)}
-    files = [Path(f"{path}.{suffix}") for suffix in texts]
-    for file, text in zip(files, texts.values()):
+    files = {Path(f"{path}.{suffix}"): text for suffix, text in texts.items()}
+    for file, text in files.items():
         write(file, text)
-    return files
+    return list(files)

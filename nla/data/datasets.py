@@ -122,13 +122,11 @@ def csv_rows(root, base, order):
 
 
 def hold_out(frame, split="test", share=0.2, seed=0):
-    """Move a share of each label's training rows, drawn with ``seed``, to another split."""
-    train = np.flatnonzero(frame["split"] == "train")
-    place = pd.Series(np.random.default_rng(seed).random(len(train)))
-    chosen = place.groupby(frame["label"].to_numpy()[train]).rank(pct=True) <= share
-    names = frame["split"].to_numpy(object, copy=True)
-    names[train[chosen]] = split
-    return frame.assign(split=names)
+    """Move a share (0..1) of each label's training rows, drawn with ``seed``, to another split; a new frame."""
+    moved = (frame["split"] == "train").to_numpy(copy=True)  # first all that could be, then those that are
+    place = pd.Series(np.random.default_rng(seed).random(moved.sum()))
+    moved[moved] = place.groupby(frame["label"].to_numpy()[moved]).rank(pct=True) <= share
+    return frame.assign(split=frame["split"].mask(moved, split))
 
 
 def read_folder(root):

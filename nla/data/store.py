@@ -158,6 +158,10 @@ class Packed:
     def __getitem__(self, rows):
         return torch.from_numpy(np.array(np.load(self.path, mmap_mode="r")[self.rows[rows]]))
 
+    def subset(self, rows):
+        """The same store, seen through some of its rows."""
+        return Packed(self.path, self.rows[rows])
+
 
 def pack(root, manifest, folder, size=None, channels=None, progress=lambda done, total: None):
     """Decode once into ``folder``; return the store's pixels, :class:`Packed`, of shape (N, C, H, W).
