@@ -39,7 +39,7 @@ test-all: $(READY)  ## every test, the slow ones included
 
 bench: $(READY)  ## how fast: ratios to textbook code, measured in turns (a quarter of an hour; nothing else should run)
 	@$(BIN)/python tests/benchmarks/bench_training.py
-	@$(BIN)/python tests/benchmarks/bench_training.py step epoch --size 224 --steps 4 --workers 0
+	@$(BIN)/python tests/benchmarks/bench_training.py step epoch floor --size 224 --steps 4 --workers 0
 	@$(BIN)/python tests/benchmarks/bench_images.py
 
 lab: $(READY)  ## JupyterLab on the notebooks

@@ -1,6 +1,6 @@
 """How fast the kit trains, as ratios to a textbook loop measured in the same run. `make bench` runs it.
 
-    python tests/benchmarks/bench_training.py [loss] [step] [epoch] [record] [scale] [--size 48] [--out FILE.csv]
+    python tests/benchmarks/bench_training.py [loss] [step] [epoch] [floor] [record] [scale] [--size 48] [--out F.csv]
 
 Every comparison takes turns: A, B, A, B, ..., and gives the median of the ratios B / A of neighbours, their quartiles
 and n. Times are wall-clock seconds.
@@ -14,7 +14,6 @@ import statistics
 import sys
 import tempfile
 import threading
-import time
 from pathlib import Path
 
 import pandas as pd
@@ -23,6 +22,7 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parent))
 import textbook  # noqa: E402
+from roofline import Roofline, timed  # noqa: E402
 
 from nla import Config, NLALoss, models  # noqa: E402
 from nla.data import make_faces  # noqa: E402
@@ -32,22 +32,12 @@ from nla.training import Task, prepare, shared, train_epoch  # noqa: E402
 ROWS = []
 
 
-def wait(device):
-    if device.type != "cpu":
-        torch.accelerator.synchronize()
-
-
 def compare(what, kit, other, device, n, calls=1):
     """Time ``kit`` and ``other`` in turns; note the median ratio and its quartiles."""
     times = {kit: [], other: []}
     for _ in range(n + 1):
         for function in (kit, other):
-            wait(device)
-            began = time.perf_counter()
-            for _ in range(calls):
-                function()
-            wait(device)
-            times[function].append((time.perf_counter() - began) / calls)
+            times[function].append(timed(function, device, calls))
     ratios = [b / a for a, b in zip(times[kit][1:], times[other][1:])]  # the first turn warms up
     low, _, high = statistics.quantiles(ratios, n=4)
     note(what, n=n, kit_s=statistics.median(times[kit][1:]), other_s=statistics.median(times[other][1:]),
@@ -144,6 +134,22 @@ def bench_step(device, options):
                 3 if options.size < 100 else 1)
 
 
+def bench_floor(device, options):
+    """(b) an epoch of the kit, beside the least that its operations and bytes can take on this machine."""
+    count = 32 * options.steps
+    with tempfile.TemporaryDirectory() as folder:
+        epoch = epochs_of(task_of(config_of(options), device, Path(folder), count))
+        taken = [timed(epoch, device) for _ in range(6)][1:]  # the first one warms up
+        with Roofline(device) as least:
+            epoch()
+    ratios = [least.seconds / seconds for seconds in taken]
+    low, middle, high = statistics.quantiles(ratios, n=4)
+    note(f"epoch of {count} images at {options.size}, floor of its operations and bytes", n=len(taken),
+         kit_s=statistics.median(taken), other_s=least.seconds, ratio=middle, ratio_q1=low, ratio_q3=high,
+         GFLOP=least.flops / 1e9, GB=least.bytes / 1e9, GFLOP_per_s=max(least.rates.values()) / 1e9,
+         GB_per_s=least.copy_rate / 1e9)
+
+
 def bench_record(device, options):
     """(c) an epoch with the per-sample record against one without."""
     with tempfile.TemporaryDirectory() as folder:
@@ -161,10 +167,7 @@ def bench_scale(device, options):
         with tempfile.TemporaryDirectory() as folder:
             task = task_of(bench, device, Path(folder), count)
             epoch, before = epochs_of(task), resident()
-            began = time.perf_counter()
-            epoch()
-            wait(device)
-            seconds = time.perf_counter() - began
+            seconds = timed(epoch, device)
             note(f"epoch of {count} images at 24, batch 256", n=1, kit_s=seconds, us_per_image=1e6 * seconds / count,
                  pixels_MB=task.images.nbytes / 1e6, memory_beside_pixels_MB=(resident() - before) / 1e6)
 
@@ -175,7 +178,8 @@ def resident():
         return int(file.read().split()[1]) * 4096
 
 
-BENCHES = {"loss": bench_loss, "step": bench_step, "epoch": bench_epoch, "record": bench_record, "scale": bench_scale}
+BENCHES = {"loss": bench_loss, "step": bench_step, "epoch": bench_epoch, "floor": bench_floor,
+           "record": bench_record, "scale": bench_scale}
 
 
 def main():
