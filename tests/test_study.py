@@ -187,6 +187,11 @@ def test_verdicts_follow_the_rule(gain, verdict):
     assert (table["p_holm"] >= table["p"]).all()
     smallest = beats.loc[beats["p"].idxmin()]
     assert smallest["p_holm"] == pytest.approx(min(1, len(beats) * smallest["p"]))
+    real = results(1.0, "real", **FACTS).assign(data="fer2013", noise=0.0)
+    both = claims(pd.concat([results(gain, **FACTS), real]))
+    pd.testing.assert_series_equal(both.query("data == 'faces'")["p_holm"], table["p_holm"], check_index=False)
+    beats = both.query("claim == 3 and data == 'fer2013'")
+    assert beats["p_holm"].min() == pytest.approx(len(beats) * beats["p"].min())
 
 
 @pytest.mark.parametrize("gain, verdict", [(0.0, "reproduced"), (1.0, "undecided"), (3.0, "not reproduced")])
