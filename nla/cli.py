@@ -133,7 +133,7 @@ def export_model(run: Annotated[Path, tyro.conf.Positional], out: Path, best: bo
 
 
 def study(name: Annotated[str, tyro.conf.Positional], seeds: int | None = None, resume: bool = False,
-          jobs: int | None = None, out: Path = Path("figures")) -> None:
+          jobs: int | None = None, out: Path = Path("figures"), methods: tuple[str, ...] = ()) -> None:
     """Carry out a study: demo, noise, imbalance, ablation or real; and bring the claims ledger up to date.
 
     Args:
@@ -141,9 +141,10 @@ def study(name: Annotated[str, tyro.conf.Positional], seeds: int | None = None, 
         resume: go on with a study whose table is there.
         jobs: runs at a time, one thread each; by default the number of processors.
         out: folder for the tables.
+        methods: names of some of its methods; by default all.
     """
     from nla.analysis.study import run_study, write_ledger
-    table = run_study(name, seeds, out, jobs, resume)
+    table = run_study(name, seeds, out, jobs, resume, methods)
     print(table.groupby(["method", "data", "noise", "imbalance"])[["overall", "mean"]].agg(["mean", "std", "count"]))
     print(write_ledger(out)["verdict"].value_counts().to_string())
 

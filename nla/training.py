@@ -5,11 +5,11 @@ the epoch ends, so that nothing waits inside it. All randomness comes from gener
 (seed, epoch, purpose) and kept in the checkpoint: a run goes on after any interruption with the same numbers.
 """
 
-import contextlib
 import dataclasses
 import importlib.metadata
 import json
 import platform
+import shutil
 import subprocess
 import time
 import zlib
@@ -327,7 +327,5 @@ def card(task: Task, state: State) -> dict:
 
 def git_commit() -> str:
     """The commit of the kit's own checkout, empty where it is not one."""
-    with contextlib.suppress(OSError):
-        command = ["git", "rev-parse", "HEAD"]
-        return subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parent).stdout.strip()
-    return ""
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    return subprocess.run(command, capture_output=True, text=True).stdout.strip() if shutil.which(command[0]) else ""

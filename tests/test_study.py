@@ -109,6 +109,9 @@ def test_every_method_gets_the_same_search_and_what_validation_likes_best(small,
 
     monkeypatch.setattr(study, "carry_out", pretend)
     run_study("noise", seeds=2)
+    run_study("noise", seeds=2, methods=["GCE", "NLA"])  # the same runs, of these two
+    (_, part_searched), (_, part_run) = asked[2:]
+    del asked[2:]
     (search_file, search), (file, runs) = asked
     assert (search_file, file) == ("search.csv", "noise.csv")
     budget = pd.Series([c.name for c in search]).value_counts()
@@ -116,6 +119,8 @@ def test_every_method_gets_the_same_search_and_what_validation_likes_best(small,
     assert {c.noise for c in search} == {0.3} and {c.seed for c in search} == {1000, 1001}
     assert {(c.lr, c.epochs) for c in search} == {(lr, epochs) for lr in study.RATES for epochs in (8, 14)}
     assert len(runs) == len({c.key for c in runs}) == 13 * 5 * 2
+    for part, whole in ((part_searched, search), (part_run, runs)):
+        assert {c.key for c in part} == {c.key for c in whole if c.name in ("GCE", "NLA")}
     assert {(c.lr, c.epochs) for c in runs if c.name == "NLA"} == {(1e-3, 14)}
     assert {c.loss for c in runs} == {"nla", "rema", *(changes["loss"] for changes in BASELINES.values())}
 
@@ -126,6 +131,8 @@ def test_all_declared_configs_are_valid_and_differ():
         assert len({config.key for config in configs}) == 2 * len(declared.methods) * len(declared.settings), name
     with pytest.raises(match="demo, noise, imbalance, ablation, real"):
         run_study("everything")
+    with pytest.raises(match="demo has no method 'RUL'; there are cross-entropy, CE on both views, ELR, NLA"):
+        run_study("demo", methods=["NLA", "RUL"])
 
 
 @pytest.fixture
@@ -181,7 +188,8 @@ def test_verdicts_follow_the_rule(gain, verdict):
     beats = table[table["claim"] == 3]
     assert len(beats) == 4 * len(BASELINES) and set(beats["verdict"]) == {verdict}
     assert beats["effect"].mean() == pytest.approx(gain, abs=1e-9) and set(beats["n"]) == {7}
-    assert set(beats["command"]) == {"nla study noise --seeds 7 --out data/study"}
+    assert set(beats.set_index("against")["command"].loc[["CE on both views"]]) == {
+        "nla study noise --seeds 7 --methods NLA 'CE on both views' --out data/study"}
     weighs = table[table["claim"] == 1].set_index("measure")["verdict"]
     assert weighs["auroc_noisy_best - 0.5"] == "reproduced" and weighs["auroc_noisy_last - 0.5"] == "not reproduced"
     assert (table["p_holm"] >= table["p"]).all()

@@ -6,6 +6,7 @@ all comparisons are paired by seed.
 """
 
 import os
+import shlex
 import shutil
 import threading
 import time
@@ -36,8 +37,7 @@ from nla.training import fit, load_data
 
 SCRATCH = Path("data/runs/study")  # run folders, until their row is written
 RATES, SEARCH_SEEDS = (1e-3, 3e-3, 6e-3, 1.2e-2), (1000, 1001)  # that every search tries; no study uses them
-SETTING = ["study", "data", "noise", "imbalance"]
-TUNED = ["lr", "epochs"]
+SETTING, TUNED = ["study", "data", "noise", "imbalance"], ["lr", "epochs"]
 IMAGES = ("data", "root", "size", "train_faces", "test_faces", "ambiguous", "noise", "validation", "imbalance", "seed")
 CLAIMS = Path(__file__).with_name("claims.csv")
 images_of = lru_cache(maxsize=1)(load_data)
@@ -75,18 +75,20 @@ STUDIES = {name: declared(**facts) for name, facts in DECLARED["studies"].items(
 
 
 def run_study(name: str, seeds: int | None = None, folder: str | Path = "figures", jobs: int | None = None,
-              resume: bool = False) -> pd.DataFrame:
-    """Carry out a study; its table, a row for each run, is also in ``folder``/<name>.csv.
+              resume: bool = False, methods: Sequence[str] = ()) -> pd.DataFrame:
+    """Carry out a study, or ``methods`` of it; its table, a row for each run, is also in ``folder``/<name>.csv.
 
-    ``jobs``: runs at a time, one thread each (default: the number of processors).
-    ValueError if the table is there and not to be resumed, and, at the end, if runs failed.
+    ``jobs``: runs at a time, one thread each (default: the number of processors). ValueError if the table is there and
+    not to be resumed, if a method is none of the study's, and, at the end, if runs failed.
     """
     if name not in STUDIES:
         raise ValueError(f"no study is called {name!r}; there are {', '.join(STUDIES)}")
     study, file, jobs = STUDIES[name], Path(folder) / f"{name}.csv", jobs or os.cpu_count()
+    if unknown := set(methods) - set(study.methods):
+        raise ValueError(f"{name} has no method {min(unknown)!r}; there are {', '.join(study.methods)}")
     if file.exists() and not resume:
         raise ValueError(f"{file} holds runs of this study; --resume adds what is missing, or move it away")
-    chosen = {}
+    study, chosen = replace(study, methods={k: study.methods[k] for k in methods or study.methods}), {}
     if study.tuned_in is not None:
         tries = [study.tuned_in | {"lr": lr, "epochs": epochs} for epochs in study.epochs for lr in RATES]
         table = carry_out(study.grid(tries, SEARCH_SEEDS, {}), file.with_name("search.csv"), jobs, search=True)
@@ -195,7 +197,8 @@ def claims(results: pd.DataFrame) -> pd.DataFrame:
             for other in BASELINES if against == "baselines" else against.split(";"):
                 if {claim["method"], other} <= set(wide):
                     values = (wide[claim["method"]] - wide[other]).dropna()
-                    command = {"command": f"nla study {setting[0]} --seeds {len(wide)} --out data/study"}
+                    named = f"{len(wide)} --methods {shlex.join(filter(None, [claim['method'], other]))}"
+                    command = {"command": f"nla study {setting[0]} --seeds {named} --out data/study"}
                     if len(values) > 1:
                         rows.append(claim | dict(zip(SETTING, setting), against=other) | effect(values) | command)
     if not rows:
