@@ -10,7 +10,7 @@ import yaml
 
 ROOT = Path(__file__).parent.parent
 LINES = 4869  # of nla/; lower it whenever the package gets thinner, never raise it
-CONDA_NAMES = {"torch": "pytorch", "matplotlib": "matplotlib-base"}
+CONDA_NAMES = {"torch": "pytorch", "matplotlib": "matplotlib-base", "playwright": "playwright-python"}
 
 
 def test_conda_and_pip_install_the_same():
