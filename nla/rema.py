@@ -1,7 +1,7 @@
 """ReMa (remembered margins): a method of this kit's own, which keeps NAW's idea and lets a doubtful label count less.
 
 NAW never lets a label count less than cross-entropy does, and judges by one prediction. ReMa judges by what the network
-has said over past epochs, measured against what it says of all samples, and multiplies the loss by a gate between 0 and 1.
+has said over past epochs, measured against what it says of all samples, and multiplies the loss by a gate in 0..1.
 It gains where labels are wrong at random, not on photographs, and loses where classes are very rare (``nla study``).
 """
 
