@@ -187,6 +187,14 @@ def test_accuracy_against_shows_means_and_intervals_at_one_setting(results, x):
     assert flaws(figure) == []
 
 
+def test_of_many_methods_those_with_most_settings_are_named(results):
+    more = [results[results["method"] == "NLA"].assign(method=name) for name in "abcd"]
+    once = results[results["noise"] == 0].query("method == 'NLA'").assign(method="best, but once", overall=99)
+    figure = figures.accuracy_against(pd.concat([results, *more, once]))
+    named = {text.get_text() for text in figure.legends[0].get_texts()}
+    assert {"NLA", "others"} < named and "best, but once" not in named
+
+
 def test_results_without_a_comparison_are_named(results):
     with pytest.raises(RunError, match="no two runs that differ in noise alone"):
         figures.accuracy_against(results[results["noise"] == 0], "noise")

@@ -26,10 +26,8 @@ def audit(run: Run) -> pd.DataFrame:
         votes = votes + samples["p_nn"].to_numpy()[:, None] * np.eye(len(run.classes))[samples["nearest"]]
     p_gt, p_nn, weight = total.T / len(run.epochs)
     names, margin = np.array(run.classes), p_gt - p_nn
-    table = run.manifest.loc[samples["index"]].filter(["path", "row"]).reset_index(names="index")
-    table["label"] = names[samples["label"]]
-    table["suggested"] = names[np.argmax(votes, axis=1)]
-    table = table.assign(suspect=(1 - margin) / 2, ambiguity=1 - np.abs(margin), margin=margin, p_gt=p_gt,
-                         weight=weight, forgotten=views.learning(run)["forgotten"],
-                         true_label=names[samples["true_label"]], kind=views.kinds(samples))
+    table = run.manifest.loc[samples["index"]].filter(["path", "row"]).reset_index(names="index").assign(
+        label=names[samples["label"]], suggested=names[np.argmax(votes, axis=1)], suspect=(1 - margin) / 2,
+        ambiguity=1 - np.abs(margin), margin=margin, p_gt=p_gt, weight=weight,
+        forgotten=views.learning(run)["forgotten"], true_label=names[samples["true_label"]], kind=views.kinds(samples))
     return table.sort_values("suspect", ascending=False, kind="stable", ignore_index=True)

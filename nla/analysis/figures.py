@@ -272,16 +272,17 @@ def accuracy_against(results: pd.DataFrame, x: str = "noise", metric: str = "ove
     """Accuracy of each method against ``x``: noise, imbalance, or method (the ablation).
 
     ``results`` has a row a run: method, noise (0..1), imbalance (n_max / n_min), seed, overall and mean (%). What is
-    not on the axis is held at the one setting that has most values of ``x``, and named. Means with 95 % intervals (t
-    distribution) over seeds. Of many methods cross-entropy, NLA and the best are named. RunError without a comparison.
+    not on the axis is held at the one setting that has most values of ``x``, and named. Means with 95 % intervals (t)
+    over seeds. Of many methods cross-entropy, NLA and the best of those run most are named. RunError if there is none.
     """
     held = [name for name in ("noise", "imbalance") if name != x]
     settings = results.groupby(held)[x].nunique()
     if settings.empty or settings.max() < 2:
         raise RunError(f"the results hold no two runs that differ in {x} alone")
     setting = dict(zip(held, np.atleast_1d(settings.idxmax())))
-    table = results[(results[held] == setting).all(axis=1)].assign(noise=100 * results["noise"])
-    count, ranked = table.groupby([x, "method"]).size().min(), table.groupby("method")[metric].mean().sort_values()
+    table = results[(results[held] == setting).all(axis=1)].assign(noise=lambda kept: 100 * kept["noise"])
+    cells = table.groupby([x, "method"])[metric]
+    ranked = cells.mean().groupby(level=1).sum().sort_values()  # the best of those with most values of x: last
     methods = [name for name in dict.fromkeys(["cross-entropy", "NLA", *ranked.index[::-1]]) if name in ranked]
     shown = methods if x == "method" else methods[:5]
     look = {key: [METHODS[name == "NLA" if x == "method" else k][key] for k, name in enumerate(shown)]
@@ -297,7 +298,8 @@ def accuracy_against(results: pd.DataFrame, x: str = "noise", metric: str = "ove
                        legend=x != "method" and "auto", log_scale=(x == "imbalance", False))
     labels = {"noise": "label noise (%)", "imbalance": "imbalance factor (largest / smallest class)", "method": ""}
     fixed = [f"{100 * v:g} % noise" if name == "noise" else f"imbalance {v:g}" for name, v in setting.items()]
-    ax.set(xlabel=labels[x], ylabel=f"{metric} accuracy (%)", title=", ".join([*fixed, f"n = {count} or more"]))
+    ax.set(xlabel=labels[x], ylabel=f"{metric} accuracy (%)",
+           title=f"{', '.join(fixed)}, n = {cells.size().min()} or more")
     if x == "method":
         ax.tick_params("x", labelrotation=90)
     else:
