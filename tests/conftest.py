@@ -63,7 +63,7 @@ def plant(folder, epochs=5, per_class=30, test_per_class=10, classes=range(7), k
         weight = naw.weights(scores, epoch / epochs).numpy()
         write(folder / f"dynamics/epoch_{epoch:03d}.parquet", pd.DataFrame({
             "index": np.arange(len(labels)), "label": labels, "p_gt": p_gt, "p_nn": p_nn, "correct": p_gt >= p_nn,
-            "weight": weight, "cross_entropy": -np.log(p_gt), "divergence": 0.01, "nearest": (labels + 1) % 7}))
+            "weight": weight, "cross_entropy": -np.log(p_gt), "divergence": 0.01}))
         guess = np.where(test == 0, 1, test)
         write(folder / f"predictions/epoch_{epoch:03d}.parquet", pd.DataFrame({
             "index": len(labels) + np.arange(len(test)), "prediction": guess,

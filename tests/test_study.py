@@ -190,6 +190,7 @@ def test_verdicts_follow_the_rule(gain, verdict):
     assert beats["effect"].mean() == pytest.approx(gain, abs=1e-9) and set(beats["n"]) == {7}
     assert set(beats.set_index("against")["command"].loc[["CE on both views"]]) == {
         "nla study noise --seeds 7 --methods NLA 'CE on both views' --out data/study"}
+    assert set(table.query("claim == 1")["command"]) == {"nla study noise --seeds 7 --methods NLA --out data/study"}
     weighs = table[table["claim"] == 1].set_index("measure")["verdict"]
     assert weighs["auroc_noisy_best - 0.5"] == "reproduced" and weighs["auroc_noisy_last - 0.5"] == "not reproduced"
     assert (table["p_holm"] >= table["p"]).all()

@@ -16,18 +16,19 @@ def audit(run: Run) -> pd.DataFrame:
     """One row a training label, the most suspect first.
 
     index (row of the manifest), path or row of the image where there is one, label by name, suggested (the strongest
-    other class, summed over the epochs), suspect and ambiguity (0..1), margin (-1..1), p_gt, weight (means over the
-    epochs), forgotten (times); true_label by name and kind as known.
+    other class, summed over the epochs; only in runs that recorded ``nearest``), suspect and ambiguity (0..1),
+    margin (-1..1), p_gt, weight (means over the epochs), forgotten (times); true_label by name and kind as known.
     """
     total, votes = 0.0, 0
     for epoch in run.epochs["epoch"]:
         samples = run.samples(epoch)
         total = total + samples[["p_gt", "p_nn", "weight"]].to_numpy(float)
-        votes = votes + samples["p_nn"].to_numpy()[:, None] * np.eye(len(run.classes))[samples["nearest"]]
+        votes = votes + samples["p_nn"].to_numpy()[:, None] * np.eye(len(run.classes))[samples.get("nearest", 0)]
     p_gt, p_nn, weight = total.T / len(run.epochs)
     names, margin = np.array(run.classes), p_gt - p_nn
+    suggested = {"suggested": names[np.argmax(votes, axis=1)]} if "nearest" in samples else {}
     table = run.manifest.loc[samples["index"]].filter(["path", "row"]).reset_index(names="index").assign(
-        label=names[samples["label"]], suggested=names[np.argmax(votes, axis=1)], suspect=(1 - margin) / 2,
-        ambiguity=1 - np.abs(margin), margin=margin, p_gt=p_gt, weight=weight,
+        label=names[samples["label"]], **suggested, suspect=(1 - margin) / 2, ambiguity=1 - np.abs(margin),
+        margin=margin, p_gt=p_gt, weight=weight,
         forgotten=views.learning(run)["forgotten"], true_label=names[samples["true_label"]], kind=views.kinds(samples))
     return table.sort_values("suspect", ascending=False, kind="stable", ignore_index=True)

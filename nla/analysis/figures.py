@@ -298,8 +298,7 @@ def accuracy_against(results: pd.DataFrame, x: str = "noise", metric: str = "ove
                        legend=x != "method" and "auto", log_scale=(x == "imbalance", False))
     labels = {"noise": "label noise (%)", "imbalance": "imbalance factor (largest / smallest class)", "method": ""}
     fixed = [f"{100 * v:g} % noise" if name == "noise" else f"imbalance {v:g}" for name, v in setting.items()]
-    ax.set(xlabel=labels[x], ylabel=f"{metric} accuracy (%)",
-           title=f"{', '.join(fixed)}, n = {cells.size().min()} or more")
+    ax.set(xlabel=labels[x], ylabel=f"{metric} accuracy (%)", title=f"{', '.join(fixed)}, n ≥ {cells.size().min()}")
     if x == "method":
         ax.tick_params("x", labelrotation=90)
     else:

@@ -197,10 +197,10 @@ def claims(results: pd.DataFrame) -> pd.DataFrame:
             for other in BASELINES if against == "baselines" else against.split(";"):
                 if {claim["method"], other} <= set(wide):
                     values = (wide[claim["method"]] - wide[other]).dropna()
-                    named = f"{len(wide)} --methods {shlex.join(filter(None, [claim['method'], other]))}"
-                    command = {"command": f"nla study {setting[0]} --seeds {named} --out data/study"}
+                    pair = shlex.join(filter(None, [claim["method"], other]))
+                    call = f"nla study {setting[0]} --seeds {len(wide)} --methods {pair} --out data/study"
                     if len(values) > 1:
-                        rows.append(claim | dict(zip(SETTING, setting), against=other) | effect(values) | command)
+                        rows.append(claim | dict(zip(SETTING, setting), against=other, command=call) | effect(values))
     if not rows:
         raise ValueError("these results hold no comparison of a claim with at least two seeds")
     table = pd.DataFrame(rows)
