@@ -37,9 +37,9 @@ test: $(READY)  ## the fast tests and the notebooks in a quick profile
 test-all: $(READY)  ## every test, the slow ones included
 	@$(BIN)/python -m pytest
 
-bench: $(READY)  ## how fast: ratios to textbook code, measured in turns (a quarter of an hour; nothing else should run)
-	@$(BIN)/python tests/benchmarks/bench_training.py
-	@$(BIN)/python tests/benchmarks/bench_training.py step epoch floor --size 224 --steps 4 --workers 0
+bench: $(READY)  ## how fast: ratios to textbook code (a quarter of an hour, nothing else running); FAST='--precision bf16' adds options
+	@$(BIN)/python tests/benchmarks/bench_training.py $(FAST)
+	@$(BIN)/python tests/benchmarks/bench_training.py step epoch floor --size 224 --steps 4 --workers 0 $(FAST)
 	@$(BIN)/python tests/benchmarks/bench_images.py
 
 lab: $(READY)  ## JupyterLab on the notebooks

@@ -202,13 +202,12 @@ LOSSES = {
     "focal": Focal, "class_balanced": ClassBalanced, "ldam": LDAM, "gce": GeneralizedCrossEntropy, "elr": ELR,
     "scn": SCN, "rul": RUL, "eac": EAC, "naw": partial(Parts, 1.0), "consistency_js": partial(Parts, weighted=False),
     "consistency_released": partial(Parts, weighted=False, regularizer=released_divergence),
-    "consistency_l1": partial(Parts, weighted=False, regularizer=lambda z, q: (z.softmax(1) - q.softmax(1)).abs().sum(1)
-                              ), "attached": partial(Parts, detach=False),
-    "epsilon_0": partial(Parts, held=0.0), "epsilon_1": partial(Parts, held=1.0),
-    "rema": ReMa, "rema_no_memory": partial(ReMa, memory=False), "rema_no_balance": partial(ReMa, balance=0.0),
-    "rema_no_gate": partial(ReMa, gate=False)}
+    "consistency_l1": partial(Parts, weighted=False, regularizer=lambda z, q: (z.softmax(1) - q.softmax(1)).norm(1, 1)),
+    "attached": partial(Parts, detach=False), "epsilon_0": partial(Parts, held=0.0),
+    "epsilon_1": partial(Parts, held=1.0), "rema": ReMa, "rema_no_memory": partial(ReMa, memory=False),
+    "rema_no_balance": partial(ReMa, balance=0.0), "rema_no_gate": partial(ReMa, gate=False)}
 
 
-def build(loss: str, naw: NAW | None = None, lam: float = 0.5, variant: str = "paper", checked: bool = True) -> Method:
-    """The method called ``loss`` in ``LOSSES``; ``lam`` and ``variant`` are those of ``nla``."""
-    return LOSSES[loss](naw=naw, checked=checked, **({"lam": lam, "variant": variant} if loss == "nla" else {}))
+def build(loss: str, naw: NAW | None = None, checked: bool = True, **of_nla) -> Method:
+    """The method called ``loss`` in ``LOSSES``; ``of_nla``: further arguments of ``NLALoss``, for ``nla`` alone."""
+    return LOSSES[loss](naw=naw, checked=checked, **(of_nla if loss == "nla" else {}))

@@ -52,7 +52,7 @@ class Config:
     resident: bool = True  # keep all pixels on the device where they fit; else read ahead
     channels_last: bool = True  # memory layout of images and network
     fused: bool = True  # one kernel for the optimiser's step
-    compile: Literal["no", "default", "reduce-overhead"] = "no"  # mode of torch.compile
+    compile: Literal["no", "default", "reduce-overhead"] = "no"  # torch.compile's mode, for network and NLA loss
 
     record: bool = True  # of each training sample in each epoch
     probe: int = 600  # images in the fixed probe set

@@ -15,9 +15,8 @@ def js_divergence(logits: Tensor, flipped_logits: Tensor) -> Tensor:
 
         JSD(P, Q) = 1/2 KL(P || M) + 1/2 KL(Q || M),   M = (P + Q) / 2
 
-    computed from log-probabilities, so that saturated logits stay finite. Source: the paper's L_reg;
-    Lin, "Divergence measures based on the Shannon entropy", IEEE Trans. Inf. Theory, 1991.
-    Raises ValueError when the two shapes differ.
+    computed from log-probabilities, so that saturated logits stay finite. ValueError when the shapes differ. Source:
+    the paper's L_reg; Lin, "Divergence measures based on the Shannon entropy", IEEE Trans. Inf. Theory, 1991.
     """
     log_p, log_q = _log_probabilities(logits, flipped_logits)
     log_m = logaddexp(log_p, log_q) - math.log(2)
@@ -29,9 +28,9 @@ def released_divergence(logits: Tensor, flipped_logits: Tensor) -> Tensor:
 
         1/2 KL(M || P) + 1/2 KL(M || Q),   M = softmax of the mean of the two views' logits
 
-    It is not a Jensen-Shannon divergence: M is the normalised geometric mean of P and Q, the KL terms
-    are reversed, and it has no upper bound. In closed form KL(M||P) + KL(M||Q) = -2 log sum_k sqrt(P_k Q_k),
-    so the value is the Bhattacharyya distance. Source: released code, 2025.
+    It is no Jensen-Shannon divergence: M is the normalised geometric mean of P and Q, the KL terms are reversed, and it
+    has no upper bound. In closed form KL(M||P) + KL(M||Q) = -2 log sum_k sqrt(P_k Q_k), so the value is the
+    Bhattacharyya distance. Source: released code, 2025.
     """
     log_p, log_q = _log_probabilities(logits, flipped_logits)
     return -(0.5 * (log_p + log_q)).logsumexp(1)

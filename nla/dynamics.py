@@ -1,7 +1,6 @@
 """What a run records, and how it is read back. The format is documented in ``data/README.md``.
 
-A run folder holds raw facts only; everything shown is derived from them later, without the GPU and
-without the images.
+A run folder holds raw facts only; everything shown is derived from them later, without the GPU and the images.
 """
 
 import json
@@ -79,8 +78,7 @@ class Run:
     @cached_property
     def all_samples(self) -> pd.DataFrame:
         """:meth:`samples` of all epochs, one below the other, with a column ``epoch``."""
-        epochs = self.epochs["epoch"]
-        return pd.concat([self.samples(e) for e in epochs], keys=epochs, names=["epoch"]).reset_index("epoch")
+        return pd.concat({e: self.samples(e) for e in self.epochs["epoch"]}, names=["epoch"]).reset_index("epoch")
 
     @cached_property
     def latents(self) -> dict[int, dict[str, np.ndarray]]:

@@ -59,9 +59,8 @@ def restore(run: Run, best: bool = False) -> tuple[nn.Module, Config]:
 def evaluate(model: nn.Module, images: Tensor, manifest: pd.DataFrame, config: Config, split: str = "test") -> dict:
     """Percentages on a split's true labels: n, :func:`nla.metrics.quality`, and each class's accuracy.
 
-    The index of ``manifest`` says which of ``images`` a row is. Grey images are given to a
-    model for colour in all three channels. DataError if the split is empty or has classes
-    that the model does not know.
+    The index of ``manifest`` says which of ``images`` a row is. Grey images are given to a model for colour in all
+    three channels. DataError if the split is empty or has classes that the model does not know.
     """
     part, classes = manifest[manifest["split"] == split], EXPRESSIONS[:model.fc.out_features]
     rows, labels = part.index.to_numpy(), part["true_label"].to_numpy()

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nla.consistency import check_views, js_divergence, released_divergence
-from nla.naw import NAW, Scores, check, in_float32, scores_of
+from nla.naw import NAW, Scores, check, density, halves, in_float32, scores_of
 
 VARIANTS = ("paper", "released", "released_v1")
 
@@ -43,9 +43,8 @@ class LossTerms(NamedTuple):
     def record(self, logits: Tensor, targets: Tensor) -> dict[str, Tensor]:
         """The per-sample facts (B,) under their names in a run's dynamics files, detached; logits (B, K) of view 1."""
         nearest = logits.detach().scatter(1, targets[:, None], -torch.inf).argmax(1).to(torch.uint8)  # whose p is p_nn
-        facts = self.scores._asdict() | {"weight": self.weight, "cross_entropy": self.cross_entropy,
-                                         "divergence": self.divergence, "nearest": nearest}
-        return {name: value.detach() for name, value in facts.items()}
+        facts = self.scores._asdict() | self._asdict() | {"nearest": nearest}
+        return {name: value.detach() for name, value in facts.items() if name not in ("total", "scores")}
 
 
 class Method(nn.Module):
@@ -63,16 +62,10 @@ class Method(nn.Module):
         self.naw, self.checked = naw or NAW(), checked
 
     def attach(self, model: nn.Module, labels: Tensor) -> None:
-        """Called once before training, with the model and the labels (N,) of the training set.
-
-        Here a method makes what depends on them: class counts, a memory of N samples, layers of its own.
-        """
+        """Called once before training, to make what depends on the model and the labels (N,) of the training set."""
 
     def on_outputs(self, first, second, targets: Tensor, progress: float, rows: Tensor) -> LossTerms:
-        """The loss from the model's ``Output`` on each view (``second``: None with one view).
-
-        ``rows`` (B,) says which of the N training samples these are.
-        """
+        """The loss from the model's ``Output`` on each view (``second``: None with one view) of the rows (B,)."""
         return self(first.logits, None if second is None else second.logits, targets, progress)
 
     def verify(self, logits: Tensor, flipped_logits: Tensor | None, targets: Tensor) -> None:
@@ -95,58 +88,69 @@ class Method(nn.Module):
         return LossTerms(cross_entropy.mean(), weight, cross_entropy, divergence, scores)
 
 
-class PaperLoss(torch.autograd.Function):
-    """The loss of the paper with its gradient in closed form, in a fraction of the operations that autograd needs.
+def paper_terms(logits: Tensor, flipped_logits: Tensor, targets: Tensor, lam: float, of_naw: Tensor) -> tuple:
+    """The gradient (2, B, K) of the paper's loss in closed form, and the fields of ``LossTerms``.
 
         dL/dz  = [lambda (1 + w*) (p - 1_y) + (1 - lambda) p (g - <p, g>)] / B,    g = 1/2 log(p / m)
         dL/dz' = (1 - lambda) q (h - <q, h>) / B,    h = 1/2 log(q / m),    m = (p + q) / 2
 
     with p = softmax(z), q = softmax(z'), w* constant, and JSD(p, q) = <p, g> + <q, h>.
     """
+    size, label = len(targets), targets.long()[:, None]
+    log_p = torch.stack([logits, flipped_logits]).log_softmax(2)
+    p = log_p.exp()
+    cross_entropy, scores = -log_p[0].gather(1, label)[:, 0], scores_of(p[0], targets)
+    weight = density(scores, of_naw)
+    gap = (log_p - torch.logaddexp(*log_p) + math.log(2)).mul_(0.5)  # g, h
+    parts = (p * gap).sum(2, keepdim=True)  # <p, g>, <q, h>
+    divergence, factor = parts.sum(0)[:, 0], (1 + weight) * (lam / size)
+    gradient = gap.sub_(parts).mul_(p).mul_((1 - lam) / size)
+    gradient[0].addcmul_(p[0], factor[:, None]).scatter_add_(1, label, -factor[:, None])
+    total = factor.dot(cross_entropy) + divergence.mean() * (1 - lam)
+    return gradient, total, weight, cross_entropy, divergence, scores
+
+
+class KnownGradient(torch.autograd.Function):
+    """A scalar and its gradient (2, B, K) in the logits of both views, in place of the one that autograd would find."""
 
     @staticmethod
-    def forward(ctx, logits: Tensor, flipped_logits: Tensor, targets: Tensor, lam: float, naw: NAW, progress: float):
-        size, label = len(targets), targets.long()[:, None]
-        log_p = torch.stack([logits, flipped_logits]).log_softmax(2)
-        p = log_p.exp()
-        cross_entropy, scores = -log_p[0].gather(1, label)[:, 0], scores_of(p[0], targets)
-        weight = naw.weights(scores, progress)
-        gap = (log_p - torch.logaddexp(*log_p) + math.log(2)).mul_(0.5)  # g, h
-        parts = (p * gap).sum(2, keepdim=True)  # <p, g>, <q, h>
-        divergence, factor = parts.sum(0)[:, 0], (1 + weight) * (lam / size)
-        gradient = gap.sub_(parts).mul_(p).mul_((1 - lam) / size)
-        gradient[0].addcmul_(p[0], factor[:, None]).scatter_add_(1, label, -factor[:, None])
+    def forward(ctx, value: Tensor, gradient: Tensor, logits: Tensor, flipped_logits: Tensor):
         ctx.save_for_backward(gradient)
-        total = factor.dot(cross_entropy) + divergence.mean() * (1 - lam)
-        ctx.mark_non_differentiable(weight, cross_entropy, divergence, *scores)
-        return total, weight, cross_entropy, divergence, *scores
+        return value
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx, upstream: Tensor, *_):
-        return *(ctx.saved_tensors[0] * upstream), None, None, None, None
+    def backward(ctx, upstream: Tensor):
+        return None, None, *(ctx.saved_tensors[0] * upstream)
 
 
 class NLALoss(Method):
-    """lambda (1 + w*) CE + (1 - lambda) L_reg over a batch; see the table above for the variants."""
+    """lambda (1 + w*) CE + (1 - lambda) L_reg over a batch; see the table above for the variants.
+
+    ``compile``: one kernel for the paper's, by torch.compile; on a CPU that needs a C++ compiler.
+    """
 
     views = 2
 
-    def __init__(self, lam: float = 0.5, naw: NAW | None = None, variant: str = "paper", checked: bool = True):
-        super().__init__(naw, checked)
+    def __init__(self, lam: float = 0.5, variant: str = "paper", compile: bool = False, **options):
+        super().__init__(**options)
         if variant not in VARIANTS:
             raise ValueError(f"unknown variant {variant!r}; expected one of {', '.join(VARIANTS)}")
         if not 0 <= lam <= 1:
             raise ValueError(f"lam must be in [0, 1], got {lam}")
         self.lam, self.variant = lam, variant
+        one_thread = {"cpp.threads": 1}  # a batch is too little work for more
+        self.terms = torch.compile(paper_terms, options=one_thread) if compile else paper_terms
 
     def forward(self, logits: Tensor, flipped_logits: Tensor, targets: Tensor, progress: float) -> LossTerms:
         """Logits of both views (B, K), targets (B,) integers, progress = epoch / epochs in [0, 1]."""
         if self.variant == "paper":
             self.verify(logits, flipped_logits, targets)
-            *terms, p_gt, p_nn, correct = PaperLoss.apply(in_float32(logits), in_float32(flipped_logits), targets,
-                                                          self.lam, self.naw, progress)
-            return LossTerms(*terms, Scores(p_gt, p_nn, correct))
+            logits, flipped_logits = in_float32(logits), in_float32(flipped_logits)
+            with torch.no_grad():
+                of_naw = halves(self.naw, progress, logits.dtype, logits.device)
+                gradient, total, *terms = self.terms(logits, flipped_logits, targets, self.lam, of_naw)
+            return LossTerms(KnownGradient.apply(total, gradient, logits, flipped_logits), *terms)
         terms = self.observe(logits, flipped_logits, targets, progress, coupled=self.variant == "released_v1")
         divergence = released_divergence(logits, flipped_logits)
         weighted = ((1 + terms.weight) * terms.cross_entropy).mean()

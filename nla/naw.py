@@ -1,18 +1,18 @@
 """Noise-aware adaptive weighting (NAW): how much each training sample counts.
 
-A sample is a point on the plane (p_GT, p_NN): the probability of its label, and of the strongest
-other class, the "nearest negative". Near the diagonal the two compete and the sample is ambiguous;
-far below it the label is clean; far above it the network contradicts the label, which is how noise
-looks. The weight is a bivariate normal density on that plane,
+A sample is a point on the plane (p_GT, p_NN): the probability of its label, and of the strongest other class, the
+"nearest negative". Near the diagonal the two compete and the sample is ambiguous; far below it the label is clean; far
+above it the network contradicts the label, which is how noise looks. The weight is a bivariate normal density there,
 
     w* = N2((p_GT, p_NN); mu, Sigma),   (mu_T, Sigma_T(epsilon)) if p_GT >= p_NN, else (mu_F, Sigma_F),
 
-with epsilon rising from 0 to 1 during training. Source: Lee et al., "Navigating Label Ambiguity for
-Facial Expression Recognition in the Wild", AAAI 2025, section on NAW.
+with epsilon rising from 0 to 1 during training. Source: Lee et al., "Navigating Label Ambiguity for Facial Expression
+Recognition in the Wild", AAAI 2025, section on NAW.
 """
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -50,13 +50,8 @@ def check(logits: Tensor, targets: Tensor) -> None:
 
 
 def scores(logits: Tensor, targets: Tensor) -> Scores:
-    """p_GT, p_NN and correctness from logits (B, K) and targets (B,); differentiable in the logits.
-
-    Half-precision logits are computed in float32. Raises ValueError on mismatched shapes.
-    """
-    if logits.ndim != 2 or targets.shape != logits.shape[:1]:
-        raise ValueError(f"logits {tuple(logits.shape)} and targets {tuple(targets.shape)} do not fit; "
-                         "expected (B, K) and (B,)")
+    """p_GT, p_NN and correctness from logits (B, K) and targets (B,), differentiable; ValueError as :func:`check`."""
+    check(logits, targets)
     return scores_of(in_float32(logits).softmax(1), targets)
 
 
@@ -72,10 +67,9 @@ def scores_of(probabilities: Tensor, targets: Tensor) -> Scores:
 class NAW:
     """The parameters of the weighting; the defaults are the paper's.
 
-    ``std`` s and ``ratio`` r give Sigma its axes: along one diagonal of the plane the standard
-    deviation is s * sqrt(2), along the other s / r * sqrt(2). For correct predictions the long axis
-    follows epsilon, from round (epsilon = 0) to anti-diagonal (epsilon = 1); for wrong ones it lies
-    along the diagonal, so that weight falls quickly away from it.
+    ``std`` s and ``ratio`` r give Sigma its axes: along one diagonal of the plane the standard deviation is s sqrt(2),
+    along the other s / r sqrt(2). For correct predictions the long axis follows epsilon, from round (epsilon = 0) to
+    anti-diagonal (1); for wrong ones it lies along the diagonal, so that weight falls quickly away from it.
     """
 
     mu_true: tuple[float, float] = (0.5, 0.5)
@@ -104,28 +98,34 @@ class NAW:
         return [[a_t, c_t], [c_t, a_t]], [[a_f, c_f], [c_f, a_f]]
 
     def weights(self, scores: Scores, progress: float, coupled: bool = False) -> Tensor:
-        """w*, shape (B,), of samples at ``scores`` when the fraction ``progress`` of training is over.
-
-        ``coupled`` gives what the first public release computes in its place (see :func:`density`).
-        """
-        (true, _), (false, _) = self.covariances(progress)  # the first rows, (a, c)
-        total, margin = scores.p_gt + scores.p_nn, scores.p_gt - scores.p_nn
-        return torch.where(scores.correct, density(total, margin, self.mu_true, *true, coupled),
-                           density(total, margin, self.mu_false, *false, coupled))
+        """w* (B,) at ``scores`` when the fraction ``progress`` of training is over; ``coupled``: see ``density``."""
+        return density(scores, halves(self, progress, scores.p_gt.dtype, scores.p_gt.device), coupled)
 
 
-def density(total: Tensor, margin: Tensor, mu: tuple[float, float], a: float, c: float,
-            coupled: bool = False) -> Tensor:
-    """N2 at the points with p_GT + p_NN = total and p_GT - p_NN = margin, for Sigma = [[a, c], [c, a]].
+@lru_cache(maxsize=8)
+@torch.inference_mode(False)
+def halves(naw: NAW, progress: float, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """The densities of wrong and of correct predictions (2, 5), each as the five numbers that :func:`density` takes.
 
-    Such a Sigma has the diagonals of the plane as eigenvectors, with eigenvalues a + c and a - c:
+    Sigma = [[a, c], [c, a]] has the diagonals of the plane as eigenvectors, with eigenvalues a + c and a - c, so
     d' Sigma^-1 d = (d_1 + d_2)^2 / 2(a + c) + (d_1 - d_2)^2 / 2(a - c), and det Sigma = (a + c)(a - c).
-    All tensors have shape (B,). ``coupled`` replaces d_j' Sigma^-1 d_j by the mean over i of the
-    density at d_i' Sigma^-1 d_j: the weight of one sample then depends on its batch (released code, v1).
     """
-    scale = 1 / (2 * math.pi * math.sqrt((a + c) * (a - c)))
-    along, across = total - (mu[0] + mu[1]), margin - (mu[0] - mu[1])
+    true, false = ((mu[0] + mu[1], mu[0] - mu[1], -4 * (a + c), -4 * (a - c),
+                    1 / (2 * math.pi * math.sqrt((a + c) * (a - c))))
+                   for mu, ((a, c), _) in zip((naw.mu_true, naw.mu_false), naw.covariances(progress), strict=True))
+    return torch.tensor([false, true], dtype=dtype, device=device)
+
+
+def density(scores: Scores, halves: Tensor, coupled: bool = False) -> Tensor:
+    """N2, shape (B,), at each sample's point, from the row of ``halves`` (2, 5) that its correctness picks.
+
+    ``coupled`` replaces d_j' Sigma^-1 d_j by the mean over i of the density at d_i' Sigma^-1 d_j: the weight of one
+    sample then depends on its batch (released code, v1).
+    """
+    mean_total, mean_margin, spread, narrow, scale = halves[scores.correct.long()].unbind(-1)
+    total, margin = scores.p_gt + scores.p_nn, scores.p_gt - scores.p_nn
+    along, across = total - mean_total, margin - mean_margin
     if coupled:
-        exponent = along[:, None] * along / (-4 * (a + c)) + across[:, None] * across / (-4 * (a - c))
-        return scale * torch.exp(exponent).mean(0)
-    return scale * torch.exp(along.square() / (-4 * (a + c)) + across.square() / (-4 * (a - c)))
+        others = (total[:, None] - mean_total) * along / spread + (margin[:, None] - mean_margin) * across / narrow
+        return scale * torch.exp(others).mean(0)
+    return scale * torch.exp(along.square() / spread + across.square() / narrow)

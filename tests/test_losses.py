@@ -36,6 +36,21 @@ def test_golden_paper_variant(golden_cases, dtype, tolerance):
                                        rtol=tolerance, atol=0 if dtype == F64 else 3e-7)
 
 
+@pytest.mark.slow
+def test_the_compiled_loss_is_the_same_and_compiled_once_for_all_epochs():
+    z, q, y = random_batch(dtype=torch.float32)
+    plain, compiled = NLALoss(), NLALoss(compile=True)
+    torch._dynamo.utils.counters.clear()
+    for progress in (0.0, 0.3, 0.31, 1.0):
+        results = []
+        for loss in (plain, compiled):
+            leaves = z.clone().requires_grad_(), q.clone().requires_grad_()
+            terms = loss(*leaves, y, progress)
+            results.append([terms.total, *terms[1:4], *terms.scores, *torch.autograd.grad(terms.total, leaves)])
+        torch.testing.assert_close(results[1], results[0], rtol=1e-5, atol=1e-7)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
+
+
 def test_golden_released_variants_and_gradient(golden_cases):
     # these reference values were computed in float32, hence the tolerance
     cases = [case for case in golden_cases if "released_total" in case]

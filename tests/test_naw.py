@@ -84,7 +84,7 @@ def test_half_precision_is_computed_in_float32(dtype):
 
 
 def test_scores_of_mismatched_shapes_are_refused():
-    with pytest.raises(ValueError, match=r"expected \(B, K\) and \(B,\)"):
+    with pytest.raises(ValueError, match=r"3 class numbers, .* of shape \(2,\)"):
         scores(torch.zeros(3, 7), torch.zeros(2, dtype=torch.long))
     with pytest.raises(ValueError, match="std_true must be positive"):
         NAW(std_true=0)

@@ -1,8 +1,8 @@
 """How the latent space forms: UMAP of a run's snapshots in shared axes, and numbers beside the picture.
 
-The same probe images are embedded at every snapshot. Snapshots differ by arbitrary shifts, scales and
-rotations of the latent space, which carry no meaning; :func:`aligned_latents` removes these, and a single UMAP
-(McInnes, Healy, Melville 2018) of all snapshots together then gives axes that all steps share.
+The same probe images are embedded at every snapshot. Snapshots differ by shifts, scales and rotations of the latent
+space, which carry no meaning; :func:`aligned_latents` removes these, and a single UMAP (McInnes, Healy, Melville 2018)
+of all snapshots together then gives axes that all steps share.
 """
 
 import hashlib
@@ -99,11 +99,10 @@ def fit_aligned(points: np.ndarray, seed: int, neighbors: int) -> np.ndarray:
 def quality(run: Run, embedding: pd.DataFrame, neighbors: int = 15) -> pd.DataFrame:
     """What the picture should not be believed without, one row a step.
 
-    trustworthiness (0..1): are neighbours in the picture neighbours in the latent space;
-    silhouette (-1..1) and purity (0..1): do true classes separate in the *latent* space, purity being
-    the share of a sample's nearest neighbours that have its true class; drift: mean distance that
-    samples moved in the picture since the step before, in units of the picture's root mean square
-    radius; change (0..1): 1 - linear CKA of the latents with the step before (Kornblith et al. 2019).
+    trustworthiness (0..1): are neighbours in the picture neighbours in the latent space; silhouette (-1..1) and purity
+    (0..1): do true classes separate in the *latent* space, purity being the share of a sample's nearest neighbours
+    that have its true class; drift: mean distance that samples moved in the picture since the step before, in units of
+    its root mean square radius; change (0..1): 1 - linear CKA of the latents with the step before (Kornblith 2019).
     """
     rows, before = [], None
     radius = np.sqrt(embedding[["x", "y"]].var(ddof=0).sum())

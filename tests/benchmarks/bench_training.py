@@ -1,6 +1,7 @@
 """How fast the kit trains, as ratios to a textbook loop measured in the same run. `make bench` runs it.
 
     python tests/benchmarks/bench_training.py [loss] [step] [epoch] [floor] [record] [scale] [--size 48] [--out F.csv]
+        [--precision bf16] [--compile default]
 
 Every comparison takes turns: A, B, A, B, ..., and gives the median of the ratios B / A of neighbours, their quartiles
 and n. Times are wall-clock seconds.
@@ -50,15 +51,15 @@ def note(what, **numbers):
 
 
 def bench_loss(device, options):
-    """(a) the loss, forward and backward, against two plain forms."""
-    ours = NLALoss(checked=False)
+    """(a) the loss, forward and backward, against two plain forms; compiled if ``--compile`` says so."""
+    ours = NLALoss(checked=False, compile=options.compile != "no")
     for batch in (32, 256):
         logits, flipped = (torch.randn(batch, 7, device=device, requires_grad=True) for _ in range(2))
         inputs = logits, flipped, torch.randint(0, 7, (batch,), device=device), 0.3
         for name, weights in (("covariances inverted at each step", textbook.weights_by_inversion),
                               ("one normal distribution a sample", textbook.weights_by_distribution)):
             compare(f"loss, batch {batch}, against {name}", lambda i=inputs: ours(*i).total.backward(),
-                    lambda i=inputs, w=weights: textbook.loss(*i, w).backward(), device, 15, 100)
+                    lambda i=inputs, w=weights: textbook.loss(*i, w).backward(), device, 31, 200)
 
 
 def encoded(images, kind="jpeg"):
@@ -99,7 +100,8 @@ def epochs_of(task):
 
 def config_of(options):
     model = "small_resnet" if options.size < 100 else "resnet18"
-    return Config(size=options.size, model=model, epochs=1000, compile=options.compile, checkpoint_minutes=1e9)
+    return Config(size=options.size, model=model, epochs=1000, compile=options.compile, precision=options.precision,
+                  checkpoint_minutes=1e9)
 
 
 def bench_epoch(device, options, steps=None, n=5):
@@ -135,13 +137,21 @@ def bench_step(device, options):
 
 
 def bench_floor(device, options):
-    """(b) an epoch of the kit, beside the least that its operations and bytes can take on this machine."""
+    """(b) an epoch of the kit, beside the least that it can take on this machine: by the rates of its operations and
+    bytes, and by the time that the library's convolutions take."""
     count = 32 * options.steps
     with tempfile.TemporaryDirectory() as folder:
         epoch = epochs_of(task_of(config_of(options), device, Path(folder), count))
         taken = [timed(epoch, device) for _ in range(6)][1:]  # the first one warms up
-        with Roofline(device) as least:
+        bf16 = options.precision == "bf16" or options.precision == "auto" and device.type != "cpu"
+        with Roofline(device, [torch.float32] + [torch.bfloat16] * bf16) as least:
             epoch()
+        with torch.profiler.profile() as profile:
+            epoch()
+    if device.type == "cpu":  # on others the operations only queue their work
+        convolutions = sum(row.self_cpu_time_total for row in profile.key_averages() if "convolution" in row.key) / 1e6
+        note(f"epoch of {count} images at {options.size}, its convolutions alone", n=1, kit_s=statistics.median(taken),
+             other_s=convolutions, ratio=convolutions / statistics.median(taken))
     ratios = [least.seconds / seconds for seconds in taken]
     low, middle, high = statistics.quantiles(ratios, n=4)
     note(f"epoch of {count} images at {options.size}, floor of its operations and bytes", n=len(taken),
@@ -190,6 +200,7 @@ def main():
     parser.add_argument("--workers", type=int, nargs="*", default=[0, 2], help="of the textbook's DataLoader")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--compile", default="no")
+    parser.add_argument("--precision", default="auto")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     device = join_world(options.device).device
@@ -199,7 +210,7 @@ def main():
     for bench in options.benches:
         BENCHES[bench](device, options)
     if options.out:
-        table = pd.DataFrame(ROWS).assign(machine=machine, compile=options.compile)
+        table = pd.DataFrame(ROWS).assign(machine=machine, compile=options.compile, precision=options.precision)
         if options.out.exists():
             table = pd.concat([pd.read_csv(options.out), table])
         options.out.parent.mkdir(parents=True, exist_ok=True)

@@ -48,9 +48,8 @@ def copy_rate(device):
 class Roofline(TorchDispatchMode):
     """Operations within it run as ever and are added up: ``flops``, ``bytes``, and ``seconds``, the least they take."""
 
-    def __init__(self, device):
+    def __init__(self, device, dtypes=(torch.float32,)):
         super().__init__()
-        dtypes = [torch.float32] if device.type == "cpu" else [torch.float32, torch.bfloat16]
         self.rates, self.copy_rate = {dtype: matmul_rate(device, dtype) for dtype in dtypes}, copy_rate(device)
         self.flops = self.bytes = self.seconds = 0
 
