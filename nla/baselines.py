@@ -205,7 +205,8 @@ LOSSES = {
     "consistency_l1": partial(Parts, weighted=False, regularizer=lambda z, q: (z.softmax(1) - q.softmax(1)).norm(1, 1)),
     "attached": partial(Parts, detach=False), "epsilon_0": partial(Parts, held=0.0),
     "epsilon_1": partial(Parts, held=1.0), "rema": ReMa, "rema_no_memory": partial(ReMa, memory=False),
-    "rema_no_balance": partial(ReMa, balance=0.0), "rema_no_gate": partial(ReMa, gate=False)}
+    "rema_no_balance": partial(ReMa, balance=0.0), "rema_no_gate": partial(ReMa, gate=False),
+    "rema_c": partial(ReMa, relative=True)}
 
 
 def build(loss: str, naw: NAW | None = None, checked: bool = True, **of_nla) -> Method:

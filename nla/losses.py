@@ -29,10 +29,7 @@ VARIANTS = ("paper", "released", "released_v1")
 
 
 class LossTerms(NamedTuple):
-    """The loss of a batch and what it is made of; ``total`` is a scalar, the rest per sample (B,).
-
-    ``total`` carries the gradient; in the ``paper`` variant the rest are plain numbers.
-    """
+    """The loss of a batch, a scalar that carries the gradient, and what it is made of, per sample (B,)."""
 
     total: Tensor
     weight: Tensor  # w*, without the 1 that is added to it

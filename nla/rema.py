@@ -20,19 +20,22 @@ class ReMa(Method):
         s  = scores of t_k / sqrt(m_k), normalised;  m = mean of all memories
         g  = 1 where s is correct, else (w*(s) / w*(d))^2,  d the foot of s on the diagonal;   w* = w*(s)
 
-    ``memory`` and ``gate`` set to False, or ``balance`` to 0 (the power of m, else .5), leave one of the three out.
-    The weight that is recorded is g (1 + w*) - 1.
+    ``memory`` and ``gate`` set to False, or ``balance`` to 0 (the power of m, else .5), leave one of the three out;
+    ``relative`` (ReMa-C) divides g by its mean over all samples of the label. The weight on record is g (1 + w*) - 1.
     """
 
     views = 2
 
-    def __init__(self, lam: float = 0.5, memory: bool = True, balance: float = 0.5, gate: bool = True, **options):
+    def __init__(self, lam=0.5, memory=True, balance=0.5, gate=True, relative=False, **options):
         super().__init__(**options)
         self.lam, self.decay, self.balance, self.gate = lam, 0.7 if memory else 0.0, balance, gate
+        self.relative = relative
 
     def attach(self, model, labels):
-        classes = model.fc.out_features
-        self.register_buffer("memory", torch.full((len(labels), classes), 1 / classes, device=labels.device))
+        members = F.one_hot(labels, model.fc.out_features).float()
+        self.register_buffer("memory", torch.full_like(members, 1 / members.shape[1]))
+        self.register_buffer("trust", torch.ones_like(members[:, 0]))  # g of each sample, as of its last visit
+        self.register_buffer("means", members / members.sum(0).clamp(min=1), persistent=False)
 
     def on_outputs(self, first, second, targets, progress, rows) -> LossTerms:
         terms = self.observe(first.logits, second.logits, targets, progress)
@@ -41,7 +44,10 @@ class ReMa(Method):
         self.memory[rows] = self.decay * self.memory[rows] + (1 - self.decay) * prediction
         balanced = self.memory[rows] / self.memory.mean(0) ** self.balance
         scores = scores_of(balanced / balanced.sum(1, keepdim=True), targets)
-        weight = (1 + self.naw.weights(scores, progress)) * (gate(self.naw, scores, progress) if self.gate else 1)
+        self.trust[rows] = trust = gate(self.naw, scores, progress) if self.gate else torch.ones_like(scores.p_gt)
+        if self.relative:
+            trust = trust / (self.trust @ self.means).clamp(min=1e-3)[targets]
+        weight = (1 + self.naw.weights(scores, progress)) * trust
         cross_entropy = sum(F.cross_entropy(view, targets, reduction="none") for view in views) / 2
         total = (self.lam * weight * cross_entropy + (1 - self.lam) * terms.divergence).mean()
         return terms._replace(total=total, weight=weight - 1)

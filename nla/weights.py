@@ -137,10 +137,7 @@ class _Inert:
         self.state = state
 
 
-class _Array(_Inert):
-    pass
-
-
+_Array = type("_Array", (_Inert,), {})  # stands for an array of numpy's
 STORAGES = ("Float", "Double", "Half", "BFloat16", "Long", "Int", "Short", "Char", "Byte", "Bool")
 ALLOWED = {f"torch.{name}Storage": name for name in STORAGES} | {
     "collections.OrderedDict": OrderedDict, "collections.Counter": Counter, "torch.Size": _Inert,

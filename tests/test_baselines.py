@@ -90,6 +90,11 @@ def test_rema_by_hand():
     assert method.memory[1].tolist() == pytest.approx([0.353333, 0.353333, 0.293333], rel=1e-5)
     assert terms.weight.item() == pytest.approx(1.46543 * 0.84240 - 1, rel=1e-4)
     assert terms.total.item() == pytest.approx((1.46543 * 0.84240 * 1.753279 + 0.09112) / 2, rel=1e-4)
+    relative = build("rema_c")
+    relative.attach(Tiny([[0.0]] * 3), torch.tensor([2, 2]))  # the other sample, not seen yet, is trusted: 1
+    assert relative.on_outputs(*views, torch.tensor([2]), 0.3, rows).weight.item() == pytest.approx(
+        1.46543 * 0.84240 / ((1 + 0.84240) / 2) - 1, rel=1e-4)
+    assert relative.trust.tolist() == pytest.approx([1, 0.84240], rel=1e-4)
     trusting, forgetful, uneven = (build(f"rema_no_{part}") for part in ("gate", "memory", "balance"))
     for method in (trusting, forgetful, uneven):
         method.attach(Tiny([[0.0]] * 3), torch.tensor([0, 1]))

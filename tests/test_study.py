@@ -118,11 +118,11 @@ def test_every_method_gets_the_same_search_and_what_validation_likes_best(small,
     assert set(budget.index) == set(MAIN) and set(budget) == {2 * len(study.RATES) * len(study.SEARCH_SEEDS)}
     assert {c.noise for c in search} == {0.3} and {c.seed for c in search} == {1000, 1001}
     assert {(c.lr, c.epochs) for c in search} == {(lr, epochs) for lr in study.RATES for epochs in (8, 14)}
-    assert len(runs) == len({c.key for c in runs}) == 13 * 5 * 2
+    assert len(runs) == len({c.key for c in runs}) == 14 * 5 * 2
     for part, whole in ((part_searched, search), (part_run, runs)):
         assert {c.key for c in part} == {c.key for c in whole if c.name in ("GCE", "NLA")}
     assert {(c.lr, c.epochs) for c in runs if c.name == "NLA"} == {(1e-3, 14)}
-    assert {c.loss for c in runs} == {"nla", "rema", *(changes["loss"] for changes in BASELINES.values())}
+    assert {c.loss for c in runs} == {"nla", "rema", "rema_c", *(changes["loss"] for changes in BASELINES.values())}
 
 
 def test_all_declared_configs_are_valid_and_differ():
