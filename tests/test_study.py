@@ -216,7 +216,7 @@ def test_the_ledger_is_written_from_the_studies_there(tmp_path):
     results(2.0, **FACTS).to_csv(tmp_path / "noise.csv", index=False)
     results(2.0, "ablation").to_csv(tmp_path / "ablation.csv", index=False)
     table = write_ledger(tmp_path)
-    assert set(table["claim"]) == {1, 2, 3, 5, 6, 7, 8} and len(pd.read_csv(tmp_path / "claims.csv")) == len(table)
+    assert set(table["claim"]) == {1, 2, 3, 5, 6, 7, 8, 10} and len(pd.read_csv(tmp_path / "claims.csv")) == len(table)
     lines = (tmp_path / "claims_summary.md").read_text().splitlines()
     assert lines[0].startswith("| claim | statement | data | measure | smallest | largest | seeds | comparisons |")
     row = next(line for line in lines if "3 | NLA beats" in line and "under noise | faces | overall" in line)
@@ -232,4 +232,4 @@ def test_claims_ask_only_for_columns_and_methods_that_studies_have(validated):
         for name in claim["studies"].split(";"):
             named = {claim["method"], *claim["against"].split(";")} - {"", "baselines"}
             assert named <= set(STUDIES[name].methods), claim
-    assert SETTING[0] == "study" and set(table["claim"]) == set(range(1, 10))
+    assert SETTING[0] == "study" and set(table["claim"]) == set(range(1, 11))
