@@ -99,6 +99,17 @@ def test_a_killed_study_leaves_no_process_and_resumes_without_missing_or_double_
     pd.testing.assert_frame_equal(table.drop(columns="seconds"), again.drop(columns="seconds"))
 
 
+def test_a_study_stopped_while_it_tidies_up_can_be_repeated(small, monkeypatch):
+    def stopped(folder):
+        os.unlink(folder / "epochs.csv")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(study.shutil, "rmtree", stopped)
+        run_study("demo", jobs=1)
+    assert len(run_study("demo", folder="again", jobs=1)) == 6
+
+
 def test_every_method_gets_the_same_search_and_what_validation_likes_best(small, monkeypatch):
     asked = []
 
