@@ -2,7 +2,7 @@
 
 NAW never lets a label count less than cross-entropy does, and judges by one prediction. ReMa judges by what the network
 has said over past epochs, measured against what it says of all samples, and multiplies the loss by a gate in 0..1.
-It gains where labels are wrong at random, not on photographs, and loses where classes are very rare (``nla study``).
+It gains where labels are wrong at random, not on photographs, and loses where classes are rare; ReMa-C mends the last.
 """
 
 import torch
