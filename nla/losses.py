@@ -124,7 +124,7 @@ class KnownGradient(torch.autograd.Function):
 class NLALoss(Method):
     """lambda (1 + w*) CE + (1 - lambda) L_reg over a batch; see the table above for the variants.
 
-    ``compile``: one kernel for the paper's, by torch.compile; on a CPU that needs a C++ compiler.
+    ``compile``: one kernel (one thread) for the paper's, by torch.compile; on a CPU that needs a C++ compiler.
     """
 
     views = 2
@@ -136,8 +136,7 @@ class NLALoss(Method):
         if not 0 <= lam <= 1:
             raise ValueError(f"lam must be in [0, 1], got {lam}")
         self.lam, self.variant = lam, variant
-        one_thread = {"cpp.threads": 1}  # a batch is too little work for more
-        self.terms = torch.compile(paper_terms, options=one_thread) if compile else paper_terms
+        self.terms = torch.compile(paper_terms, options={"cpp.threads": 1}) if compile else paper_terms
 
     def forward(self, logits: Tensor, flipped_logits: Tensor, targets: Tensor, progress: float) -> LossTerms:
         """Logits of both views (B, K), targets (B,) integers, progress = epoch / epochs in [0, 1]."""

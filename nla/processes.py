@@ -1,5 +1,6 @@
 """The process that trains: alone or one of several, the only one in its folder, and stopped by Ctrl-C in good order."""
 
+import atexit
 import contextlib
 import os
 import signal
@@ -48,6 +49,7 @@ def join_world(device: str) -> World:
         torch.accelerator.set_device_index(chosen.index)
     if not distributed.is_initialized():
         distributed.init_process_group()
+        atexit.register(distributed.destroy_process_group)  # left to the interpreter's end, it can abort the process
     return World(distributed.get_rank(), distributed.get_world_size(), chosen)
 
 

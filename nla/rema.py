@@ -28,8 +28,7 @@ class ReMa(Method):
 
     def __init__(self, lam=0.5, memory=True, balance=0.5, gate=True, relative=False, **options):
         super().__init__(**options)
-        self.lam, self.decay, self.balance, self.gate = lam, 0.7 if memory else 0.0, balance, gate
-        self.relative = relative
+        self.lam, self.decay, self.balance, self.gate, self.relative = lam, 0.7 * memory, balance, gate, relative
 
     def attach(self, model, labels):
         members = F.one_hot(labels, model.fc.out_features).float()
