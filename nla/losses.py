@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nla.consistency import check_views, js_divergence, released_divergence
-from nla.naw import NAW, Scores, check, density, halves, in_float32, scores_of
+from nla.naw import NAW, Scores, check, density, density_constants, in_float32, scores_of
 
 VARIANTS = ("paper", "released", "released_v1")
 
@@ -85,7 +85,7 @@ class Method(nn.Module):
         return LossTerms(cross_entropy.mean(), weight, cross_entropy, divergence, scores)
 
 
-def paper_terms(logits: Tensor, flipped_logits: Tensor, targets: Tensor, lam: float, of_naw: Tensor) -> tuple:
+def paper_terms(logits: Tensor, flipped_logits: Tensor, targets: Tensor, lam: float, constants: Tensor) -> tuple:
     """The gradient (2, B, K) of the paper's loss in closed form, and the fields of ``LossTerms``.
 
         dL/dz  = [lambda (1 + w*) (p - 1_y) + (1 - lambda) p (g - <p, g>)] / B,    g = 1/2 log(p / m)
@@ -97,7 +97,7 @@ def paper_terms(logits: Tensor, flipped_logits: Tensor, targets: Tensor, lam: fl
     log_p = torch.stack([logits, flipped_logits]).log_softmax(2)
     p = log_p.exp()
     cross_entropy, scores = -log_p[0].gather(1, label)[:, 0], scores_of(p[0], targets)
-    weight = density(scores, of_naw)
+    weight = density(scores, constants)
     gap = (log_p - torch.logaddexp(*log_p) + math.log(2)).mul_(0.5)  # g, h
     parts = (p * gap).sum(2, keepdim=True)  # <p, g>, <q, h>
     divergence, factor = parts.sum(0)[:, 0], (1 + weight) * (lam / size)
@@ -144,8 +144,8 @@ class NLALoss(Method):
             self.verify(logits, flipped_logits, targets)
             logits, flipped_logits = in_float32(logits), in_float32(flipped_logits)
             with torch.no_grad():
-                of_naw = halves(self.naw, progress, logits.dtype, logits.device)
-                gradient, total, *terms = self.terms(logits, flipped_logits, targets, self.lam, of_naw)
+                constants = density_constants(self.naw, progress, logits.dtype, logits.device)
+                gradient, total, *terms = self.terms(logits, flipped_logits, targets, self.lam, constants)
             return LossTerms(KnownGradient.apply(total, gradient, logits, flipped_logits), *terms)
         terms = self.observe(logits, flipped_logits, targets, progress, coupled=self.variant == "released_v1")
         divergence = released_divergence(logits, flipped_logits)

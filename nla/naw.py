@@ -50,7 +50,7 @@ def check(logits: Tensor, targets: Tensor) -> None:
 
 
 def scores(logits: Tensor, targets: Tensor) -> Scores:
-    """p_GT, p_NN and correctness from logits (B, K) and targets (B,), differentiable; ValueError as :func:`check`."""
+    """p_GT, p_NN and correctness from logits (B, K) and targets (B,), in float32 at least; ValueError as ``check``."""
     check(logits, targets)
     return scores_of(in_float32(logits).softmax(1), targets)
 
@@ -99,12 +99,12 @@ class NAW:
 
     def weights(self, scores: Scores, progress: float, coupled: bool = False) -> Tensor:
         """w* (B,) at ``scores`` when the fraction ``progress`` of training is over; ``coupled``: see ``density``."""
-        return density(scores, halves(self, progress, scores.p_gt.dtype, scores.p_gt.device), coupled)
+        return density(scores, density_constants(self, progress, scores.p_gt.dtype, scores.p_gt.device), coupled)
 
 
 @lru_cache(maxsize=8)
 @torch.inference_mode(False)
-def halves(naw: NAW, progress: float, dtype: torch.dtype, device: torch.device) -> Tensor:
+def density_constants(naw: NAW, progress: float, dtype: torch.dtype, device: torch.device) -> Tensor:
     """The densities of wrong and of correct predictions (2, 5), each as the five numbers that :func:`density` takes.
 
     Sigma = [[a, c], [c, a]] has the diagonals of the plane as eigenvectors, with eigenvalues a + c and a - c, so
@@ -116,13 +116,13 @@ def halves(naw: NAW, progress: float, dtype: torch.dtype, device: torch.device) 
     return torch.tensor([false, true], dtype=dtype, device=device)
 
 
-def density(scores: Scores, halves: Tensor, coupled: bool = False) -> Tensor:
-    """N2, shape (B,), at each sample's point, from the row of ``halves`` (2, 5) that its correctness picks.
+def density(scores: Scores, constants: Tensor, coupled: bool = False) -> Tensor:
+    """N2, shape (B,), at each sample's point, from the row of ``constants`` (2, 5) that its correctness picks.
 
     ``coupled`` replaces d_j' Sigma^-1 d_j by the mean over i of the density at d_i' Sigma^-1 d_j: the weight of one
     sample then depends on its batch (released code, v1).
     """
-    mean_total, mean_margin, spread, narrow, scale = halves[scores.correct.long()].unbind(-1)
+    mean_total, mean_margin, spread, narrow, scale = constants[scores.correct.long()].unbind(-1)
     total, margin = scores.p_gt + scores.p_nn, scores.p_gt - scores.p_nn
     along, across = total - mean_total, margin - mean_margin
     if coupled:

@@ -34,7 +34,7 @@ class ReMa(Method):
         members = F.one_hot(labels, model.fc.out_features).float()
         self.register_buffer("memory", torch.full_like(members, 1 / members.shape[1]))
         self.register_buffer("trust", torch.ones_like(members[:, 0]))  # g of each sample, as of its last visit
-        self.register_buffer("means", members / members.sum(0).clamp(min=1), persistent=False)
+        self.register_buffer("share_of_class", members / members.sum(0).clamp(min=1), persistent=False)
 
     def on_outputs(self, first, second, targets, progress, rows) -> LossTerms:
         terms = self.observe(first.logits, second.logits, targets, progress)
@@ -45,7 +45,7 @@ class ReMa(Method):
         scores = scores_of(balanced / balanced.sum(1, keepdim=True), targets)
         self.trust[rows] = trust = gate(self.naw, scores, progress) if self.gate else torch.ones_like(scores.p_gt)
         if self.relative:
-            trust = trust / (self.trust @ self.means).clamp(min=1e-3)[targets]
+            trust = trust / (self.trust @ self.share_of_class).clamp(min=1e-3)[targets]
         weight = (1 + self.naw.weights(scores, progress)) * trust
         cross_entropy = sum(F.cross_entropy(view, targets, reduction="none") for view in views) / 2
         total = (self.lam * weight * cross_entropy + (1 - self.lam) * terms.divergence).mean()

@@ -102,7 +102,7 @@ def quality(run: Run, embedding: pd.DataFrame, neighbors: int = 15) -> pd.DataFr
     trustworthiness (0..1): are neighbours in the picture neighbours in the latent space; silhouette (-1..1) and purity
     (0..1): do true classes separate in the *latent* space, purity being the share of a sample's nearest neighbours
     that have its true class; drift: mean distance that samples moved in the picture since the step before, in units of
-    its root mean square radius; change (0..1): 1 - linear CKA of the latents with the step before (Kornblith 2019).
+    its root mean square radius; change (0..1): 1 - linear CKA with the step before's latents (Kornblith et al. 2019).
     """
     rows, before = [], None
     radius = np.sqrt(embedding[["x", "y"]].var(ddof=0).sum())

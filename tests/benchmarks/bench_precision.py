@@ -28,7 +28,7 @@ def main():
         table = study.carry_out(configs, Path(folder) / "precision.csv", options.jobs)
     table.insert(1, "precision", [config.precision for config in configs])
     for name, runs in table.groupby("method"):
-        wide = runs.pivot(index="seed", columns="precision", values=["overall", "mean", "seconds"])
+        wide = runs.pivot(index="seed", columns="precision", values=["overall", "mean"])
         for measure in ("overall", "mean"):
             found = study.effect(wide[measure]["bf16"] - wide[measure]["float32"])
             print(f"{name:14s} {measure:8s} {found['effect']:+.2f} ({found['low']:+.2f} to {found['high']:+.2f}), "
