@@ -115,7 +115,7 @@ def carry_out(configs: list[Config], file: Path, jobs: int, search: bool = False
                     table = pd.DataFrame(rows.values())
                     newest = table.groupby([*SETTING, "method"])[TUNED].transform("last")
                     write(file, table if search else table[(table[TUNED] == newest).all(axis=1)])
-                    shutil.rmtree((SCRATCH / config.key).rename(SCRATCH / f"{config.key}-{time.time_ns()}"))  # no half is left
+                    shutil.rmtree((SCRATCH / config.key).rename(SCRATCH / f"{config.key}-{time.time_ns()}"))  # atomic
                 except Exception as error:  # of one run, or the death of its process: the others go on
                     failures.append(f"{type(error).__name__}: {error} in {config}")
                     bar.write(f"failed: {failures[-1]}")
