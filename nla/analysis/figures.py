@@ -284,7 +284,7 @@ def accuracy_against(results: pd.DataFrame, x: str = "noise", metric: str = "ove
     cells = table.groupby([x, "method"])[metric]
     ranked = cells.mean().groupby(level=1).sum().sort_values()  # the best of those with most values of x: last
     methods = [name for name in dict.fromkeys(["cross-entropy", "NLA", *ranked.index[::-1]]) if name in ranked]
-    shown = methods if x == "method" else methods[:5]
+    shown = methods if x == "method" else methods[:2] + sorted(methods[2:5])
     look = {key: [METHODS[name == "NLA" if x == "method" else k][key] for k, name in enumerate(shown)]
             for key in METHODS[0]}
     figure, axes = new_figure(ONE, 3.2 if x == "method" else 2.8)
