@@ -4,6 +4,7 @@ All but ReMa record what NAW would weigh at the same scores, so that any run can
 p = softmax(z) the prediction, y the label, K the number of classes, n_k how many training labels class k has.
 """
 
+import inspect
 from functools import partial
 
 import torch
@@ -13,7 +14,6 @@ from torch.nn import functional as F
 from nla.consistency import js_divergence, released_divergence
 from nla.data.images import mirror
 from nla.losses import LossTerms, Method, NLALoss
-from nla.naw import NAW
 from nla.rema import ReMa
 
 
@@ -204,11 +204,12 @@ LOSSES = {
     "consistency_released": partial(Parts, weighted=False, regularizer=released_divergence),
     "consistency_l1": partial(Parts, weighted=False, regularizer=lambda z, q: (z.softmax(1) - q.softmax(1)).norm(1, 1)),
     "attached": partial(Parts, detach=False), "epsilon_0": partial(Parts, held=0.0),
-    "epsilon_1": partial(Parts, held=1.0), "rema": ReMa, "rema_no_memory": partial(ReMa, memory=False),
-    "rema_no_balance": partial(ReMa, balance=0.0), "rema_no_gate": partial(ReMa, gate=False),
-    "rema_c": partial(ReMa, relative=True)}
+    "epsilon_1": partial(Parts, held=1.0), "rema": ReMa, "rema_c": partial(ReMa, relative=True),
+    "rema_no_memory": partial(ReMa, memory=False), "rema_no_balance": partial(ReMa, balance=0.0),
+    "rema_no_gate": partial(ReMa, gate=False)}
 
 
-def build(loss: str, naw: NAW | None = None, checked: bool = True, **of_nla) -> Method:
-    """The method called ``loss`` in ``LOSSES``; ``of_nla``: further arguments of ``NLALoss``, for ``nla`` alone."""
-    return LOSSES[loss](naw=naw, checked=checked, **(of_nla if loss == "nla" else {}))
+def build(loss: str, **options) -> Method:
+    """The method called ``loss`` in ``LOSSES``, with those of ``options`` (lam, variant, naw, ...) that it takes."""
+    takes = {*inspect.signature(LOSSES[loss]).parameters, "naw", "checked"}
+    return LOSSES[loss](**{name: value for name, value in options.items() if name in takes})

@@ -28,8 +28,7 @@ class Deployed(nn.Module):
         self.register_buffer("shift", low.clone())
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        logits, latent = self.model(torch.addcmul(self.shift, images.float(), self.scale))
-        return logits, latent
+        return tuple(self.model(torch.addcmul(self.shift, images.float(), self.scale)))
 
 
 def export(model: Classifier, path: str | Path, size: int, augmentation: Augmentation | None = None,

@@ -90,6 +90,10 @@ def test_rema_by_hand():
     assert method.memory[1].tolist() == pytest.approx([0.353333, 0.353333, 0.293333], rel=1e-5)
     assert terms.weight.item() == pytest.approx(1.46543 * 0.84240 - 1, rel=1e-4)
     assert terms.total.item() == pytest.approx((1.46543 * 0.84240 * 1.753279 + 0.09112) / 2, rel=1e-4)
+    consistent = build("rema", lam=0.2)
+    consistent.attach(Tiny([[0.0]] * 3), torch.tensor([0, 1]))
+    assert consistent.on_outputs(*views, torch.tensor([2]), 0.3, rows).total.item() == pytest.approx(
+        0.2 * 1.46543 * 0.84240 * 1.753279 + 0.8 * 0.09112, rel=1e-4)
     relative = build("rema_c")
     relative.attach(Tiny([[0.0]] * 3), torch.tensor([2, 2]))  # the other sample, not seen yet, is trusted: 1
     assert relative.on_outputs(*views, torch.tensor([2]), 0.3, rows).weight.item() == pytest.approx(
@@ -165,6 +169,9 @@ def test_ablations_are_nla_with_one_thing_changed():
     assert build("consistency_js")(z, q, y, 0.3).total.item() == pytest.approx(
         (nla.cross_entropy.mean() + nla.divergence.mean()).item() / 2)
     assert build("naw")(z, None, y, 0.3).total.item() == pytest.approx(NLALoss(1.0)(z, q, y, 0.3).total.item())
+    assert build("naw", lam=0.1, variant="released")(z, None, y, 0.3).total == build("naw")(z, None, y, 0.3).total
+    assert build("consistency_js", lam=0.1)(z, q, y, 0.3).total.item() == pytest.approx(
+        0.1 * nla.cross_entropy.mean().item() + 0.9 * nla.divergence.mean().item())
     for name, progress in (("epsilon_0", 0.0), ("epsilon_1", 1.0)):
         assert build(name)(z, q, y, 0.3).total.item() == pytest.approx(NLALoss()(z, q, y, progress).total.item())
     z.requires_grad_()

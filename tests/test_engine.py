@@ -26,7 +26,7 @@ from nla.dynamics import RunError
 from nla.inference import predict, restore
 from nla.loading import feed, load_data, placed
 from nla.processes import claimed, join_world
-from nla.training import Task, TrainingError, shared
+from nla.training import Task, TrainingError, prepare, shared
 
 HERE = Path(__file__).parent
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -144,6 +144,14 @@ def test_an_error_in_one_process_ends_all(tmp_path):
     done = torchrun(tmp_path / "run", "fail")
     assert done.returncode and "TypeError" in done.stderr
     assert not (tmp_path / "run/card.json").exists()
+
+
+@pytest.mark.parametrize("loss", ["nla", "consistency_js", "rema_c"])
+def test_lambda_reaches_every_method_that_has_one(tmp_path, loss):
+    manifest = pd.DataFrame({"label": [0, 1], "true_label": 0, "split": "train"})
+    config = dataclasses.replace(TINY, loss=loss, lam=0.2)
+    task = Task(config, tmp_path, join_world("cpu"), torch.zeros(2, 1, 8, 8), manifest)
+    assert prepare(task).method.lam == 0.2
 
 
 def test_losses_that_couple_samples_stay_on_one_process(tmp_path):
