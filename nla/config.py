@@ -35,7 +35,7 @@ class Config:
 
     loss: Literal[tuple(LOSSES)] = "nla"  # the method to train with
     variant: Literal[VARIANTS] = "paper"  # of the NLA loss
-    lam: float = 0.5  # weight of NAW against consistency
+    lam: float = 0.5  # weight of NAW against consistency, where the loss has both
     naw: NAW = field(default_factory=NAW)  # parameters of the weighting
 
     model: Literal["small_resnet", "resnet18", "resnet50"] = "small_resnet"  # the network
