@@ -207,9 +207,9 @@ LOSSES = {
     "epsilon_1": partial(Parts, held=1.0), "rema": ReMa, "rema_c": partial(ReMa, relative=True),
     "rema_no_memory": partial(ReMa, memory=False), "rema_no_balance": partial(ReMa, balance=0.0),
     "rema_no_gate": partial(ReMa, gate=False)}
+TAKES = {loss: {*inspect.signature(method).parameters, "naw", "checked"} for loss, method in LOSSES.items()}  # options
 
 
 def build(loss: str, **options) -> Method:
     """The method called ``loss`` in ``LOSSES``, with those of ``options`` (lam, variant, naw, ...) that it takes."""
-    takes = {*inspect.signature(LOSSES[loss]).parameters, "naw", "checked"}
-    return LOSSES[loss](**{name: value for name, value in options.items() if name in takes})
+    return LOSSES[loss](**{name: value for name, value in options.items() if name in TAKES[loss]})

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
-from nla.baselines import LOSSES
+from nla.baselines import LOSSES, TAKES
 from nla.data.images import Augmentation
 from nla.losses import VARIANTS
 from nla.naw import NAW
@@ -35,7 +35,7 @@ class Config:
 
     loss: Literal[tuple(LOSSES)] = "nla"  # the method to train with
     variant: Literal[VARIANTS] = "paper"  # of the NLA loss
-    lam: float = 0.5  # weight of NAW against consistency, where the loss has both
+    lam: float = 0.5  # weight of NAW against consistency, in losses that have it
     naw: NAW = field(default_factory=NAW)  # parameters of the weighting
 
     model: Literal["small_resnet", "resnet18", "resnet50"] = "small_resnet"  # the network
@@ -76,8 +76,9 @@ class Config:
                 if not (low <= value and (high is None or value <= high)):
                     limit = f"at least {low}" if high is None else f"from {low} to {high}"
                     raise ValueError(f"{name} must be {limit}, got {value}")
-        if self.loss != "nla" and self.variant != "paper":
-            raise ValueError(f"variant {self.variant!r} belongs to the NLA loss, but loss is {self.loss!r}")
+        for name in ("lam", "variant"):
+            if name not in TAKES[self.loss] and getattr(self, name) != getattr(Config, name):
+                raise ValueError(f"loss {self.loss!r} has no {name}: leave it at {getattr(Config, name)!r}")
         if self.data == "faces" and self.ambiguous + self.noise > 1:
             raise ValueError(f"ambiguous {self.ambiguous} and noisy {self.noise} faces are together more than all")
 
@@ -98,8 +99,7 @@ class Config:
 
 def _replaced(base, content: dict[str, Any], prefix: str):
     """A copy of a (nested) dataclass with the fields of ``content``; ValueError names one that it has not."""
-    unknown = set(content) - {item.name for item in dataclasses.fields(base)}
-    if unknown:
+    if unknown := set(content) - {item.name for item in dataclasses.fields(base)}:
         raise ValueError(f"unknown field {prefix}{sorted(unknown)[0]}; see nla train --help")
     values = {name: _replaced(getattr(base, name), value, f"{name}.") if isinstance(value, dict)
               else tuple(value) if isinstance(value, list) else value for name, value in content.items()}

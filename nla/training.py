@@ -261,8 +261,8 @@ def prepare(task: Task) -> State:
         if config.weights:
             models.load_weights(model, config.weights)
         model = model.to(device, memory_format=torch.channels_last if config.channels_last else torch.contiguous_format)
-        options = {name: getattr(config, name) for name in ("lam", "variant", "naw")}
-        method = build(config.loss, checked=False, compile=config.compile != "no", **options)
+        method = build(config.loss, checked=False, naw=config.naw, lam=config.lam, variant=config.variant,
+                       compile=config.compile != "no")
         method.attach(model, task.labels)
     parameters = [*model.parameters(), *method.parameters()]
     optimizer = torch.optim.Adam(parameters, lr=config.lr, weight_decay=config.weight_decay, fused=config.fused)

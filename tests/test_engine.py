@@ -238,7 +238,8 @@ def test_a_config_survives_json_and_refuses_what_it_does_not_know():
     assert Config.parse({"seed": 3}, config) == dataclasses.replace(config, seed=3)
     for content, message in (({"sede": 3}, "unknown field sede"), ({"naw": {"mu": 1}}, "unknown field naw.mu"),
                              ({"epochs": "many"}, "epochs must be a number"), ({"lam": 2}, "from 0 to 1"),
-                             ({"variant": "released", "loss": "cross_entropy"}, "belongs to the NLA loss"),
+                             ({"variant": "released", "loss": "rema"}, "'rema' has no variant: leave it at 'paper'"),
+                             ({"lam": 0.1, "loss": "cross_entropy"}, "'cross_entropy' has no lam: leave it at 0.5"),
                              ({"noise": 0.9}, "more than all")):
         with pytest.raises(ValueError, match=message):
             Config.parse(content)
