@@ -20,10 +20,14 @@ from nla.rema import ReMa
 class CrossEntropyLoss(Method):
     """-log p_y of the first view. Subclasses change the loss of a sample, or (``on_outputs``) that of a batch."""
 
-    def forward(self, logits: Tensor, flipped_logits: Tensor | None, targets: Tensor, progress: float) -> LossTerms:
+    def forward(
+        self, logits: Tensor, flipped_logits: Tensor | None, targets: Tensor, progress: float
+    ) -> LossTerms:
         """Logits (B, K), targets (B,) integers, progress = epoch / epochs in [0, 1]."""
         terms = self.observe(logits, flipped_logits, targets, progress)
-        return terms._replace(total=self.losses(logits.to(terms.weight.dtype), targets, progress).mean())
+        return terms._replace(
+            total=self.losses(logits.to(terms.weight.dtype), targets, progress).mean()
+        )
 
     def losses(self, logits: Tensor, targets: Tensor, progress: float) -> Tensor:
         """The loss of each sample, (B,), from logits (B, K) in float32 or float64."""
@@ -36,8 +40,13 @@ class TwoViews(CrossEntropyLoss):
     views = 2
 
     def forward(self, logits, flipped_logits, targets, progress):
-        first, second = (super(TwoViews, self).forward(z, None, targets, progress) for z in (logits, flipped_logits))
-        return first._replace(total=(first.total + second.total) / 2, divergence=js_divergence(logits, flipped_logits))
+        first, second = (
+            super(TwoViews, self).forward(z, None, targets, progress)
+            for z in (logits, flipped_logits)
+        )
+        return first._replace(
+            total=(first.total + second.total) / 2, divergence=js_divergence(logits, flipped_logits)
+        )
 
 
 class LabelSmoothing(CrossEntropyLoss):
@@ -70,7 +79,7 @@ class ClassBalanced(CrossEntropyLoss):
 
     def attach(self, model, labels):
         counts = torch.bincount(labels, minlength=model.fc.out_features).double()
-        weights = torch.where(counts > 0, 1 / (1 - 0.9999 ** counts), 0)
+        weights = torch.where(counts > 0, 1 / (1 - 0.9999**counts), 0)
         self.register_buffer("class_weights", (weights * len(weights) / weights.sum()).float())
 
     def losses(self, logits, targets, progress):
@@ -88,7 +97,9 @@ class LDAM(ClassBalanced):
         super().attach(model, labels)
         margins = torch.bincount(labels, minlength=model.fc.out_features).clamp(min=1) ** -0.25
         self.register_buffer("margins", 0.5 * margins / margins.max())
-        model.fc.register_forward_hook(lambda fc, x, _: 30 * F.linear(F.normalize(x[0]), F.normalize(fc.weight)))
+        model.fc.register_forward_hook(
+            lambda fc, x, _: 30 * F.linear(F.normalize(x[0]), F.normalize(fc.weight))
+        )
 
     def losses(self, logits, targets, progress):
         logits = logits - 30 * self.margins * F.one_hot(targets, len(self.margins))
@@ -104,13 +115,19 @@ class ELR(CrossEntropyLoss):
     """
 
     def attach(self, model, labels):
-        self.register_buffer("targets", torch.zeros(len(labels), model.fc.out_features, device=labels.device))
+        self.register_buffer(
+            "targets", torch.zeros(len(labels), model.fc.out_features, device=labels.device)
+        )
 
     def on_outputs(self, first, second, targets, progress, rows):
         p = first.logits.float().softmax(1).clamp(1e-4, 1 - 1e-4)
-        self.targets[rows] = 0.7 * self.targets[rows] + 0.3 * p.detach() / p.detach().sum(1, keepdim=True)
+        self.targets[rows] = 0.7 * self.targets[rows] + 0.3 * p.detach() / p.detach().sum(
+            1, keepdim=True
+        )
         terms = self(first.logits, None, targets, progress)
-        return terms._replace(total=terms.total + 3 * torch.log(1 - (p * self.targets[rows]).sum(1)).mean())
+        return terms._replace(
+            total=terms.total + 3 * torch.log(1 - (p * self.targets[rows]).sum(1)).mean()
+        )
 
 
 class SCN(CrossEntropyLoss):
@@ -127,8 +144,14 @@ class SCN(CrossEntropyLoss):
     def on_outputs(self, first, second, targets, progress, rows):
         attention = self.attention(first.latent.float())[:, 0].sigmoid()
         logits, own = attention[:, None] * first.logits.float(), self.labels[rows]
-        high, low = attention.argsort(descending=True, stable=True).tensor_split([round(0.7 * len(rows))])
-        gap = attention[high].mean() - attention[low].mean() if len(low) else 0.15 + 0 * attention.sum()
+        high, low = attention.argsort(descending=True, stable=True).tensor_split(
+            [round(0.7 * len(rows))]
+        )
+        gap = (
+            attention[high].mean() - attention[low].mean()
+            if len(low)
+            else 0.15 + 0 * attention.sum()
+        )
         if progress >= 0.25:
             p = logits[low].detach().softmax(1)
             top, prediction = p.max(1)
@@ -146,7 +169,9 @@ class RUL(CrossEntropyLoss):
     """
 
     def attach(self, model, labels):
-        self.log_u = nn.Sequential(nn.Linear(model.fc.in_features, 64), nn.BatchNorm1d(64)).to(labels.device)
+        self.log_u = nn.Sequential(nn.Linear(model.fc.in_features, 64), nn.BatchNorm1d(64)).to(
+            labels.device
+        )
 
     def on_outputs(self, first, second, targets, progress, rows):
         terms, logits = self(first.logits, None, targets, progress), first.logits.float()
@@ -154,7 +179,9 @@ class RUL(CrossEntropyLoss):
             return terms  # nothing to mix with, and no batch statistics
         u = self.log_u(first.latent.float()).exp().mean(1, keepdim=True)
         mixed = (u * logits + u.roll(1, 0) * logits.roll(1, 0)) / (u + u.roll(1, 0))
-        return terms._replace(total=(F.cross_entropy(mixed, targets) + F.cross_entropy(mixed, targets.roll(1))) / 2)
+        return terms._replace(
+            total=(F.cross_entropy(mixed, targets) + F.cross_entropy(mixed, targets.roll(1))) / 2
+        )
 
 
 class EAC(CrossEntropyLoss):
@@ -166,12 +193,18 @@ class EAC(CrossEntropyLoss):
     views = 2
 
     def attach(self, model, labels):
-        self.weights = lambda: model.fc.weight.detach().float()  # a function, so that it counts as the model's alone
-        pool = next(module for module in model.modules() if isinstance(module, nn.AdaptiveAvgPool2d))
+        self.weights = lambda: (
+            model.fc.weight.detach().float()
+        )  # a function, so that it counts as the model's alone
+        pool = next(
+            module for module in model.modules() if isinstance(module, nn.AdaptiveAvgPool2d)
+        )
         pool.register_forward_pre_hook(lambda _, features: setattr(self, "features", features[0]))
 
     def on_outputs(self, first, second, targets, progress, rows):
-        maps, flipped = torch.einsum("bchw,kc->bkhw", self.features.float(), self.weights()).chunk(2)
+        maps, flipped = torch.einsum("bchw,kc->bkhw", self.features.float(), self.weights()).chunk(
+            2
+        )
         terms = self(first.logits, second.logits, targets, progress)
         return terms._replace(total=terms.total + 5 * F.mse_loss(maps, mirror(flipped)))
 
@@ -183,13 +216,23 @@ class Parts(Method):
     progress; ``regularizer``: R of each sample from the logits of both views; ``options``: those of Method.
     """
 
-    def __init__(self, lam=0.5, weighted=True, detach=True, held=None, regularizer=js_divergence, **options):
+    def __init__(
+        self, lam=0.5, weighted=True, detach=True, held=None, regularizer=js_divergence, **options
+    ):
         super().__init__(**options)
-        self.lam, self.weighted, self.detach, self.held, self.regularizer = lam, weighted, detach, held, regularizer
+        self.lam, self.weighted, self.detach, self.held, self.regularizer = (
+            lam,
+            weighted,
+            detach,
+            held,
+            regularizer,
+        )
         self.views = 1 if lam == 1 else 2
 
     def forward(self, logits, flipped_logits, targets, progress):
-        terms = self.observe(logits, flipped_logits, targets, progress if self.held is None else self.held)
+        terms = self.observe(
+            logits, flipped_logits, targets, progress if self.held is None else self.held
+        )
         weight = (terms.weight.detach() if self.detach else terms.weight) * self.weighted
         total = self.lam * ((1 + weight) * terms.cross_entropy).mean()
         if self.views == 2:
@@ -198,16 +241,37 @@ class Parts(Method):
 
 
 LOSSES = {
-    "nla": NLALoss, "cross_entropy": CrossEntropyLoss, "two_views": TwoViews, "label_smoothing": LabelSmoothing,
-    "focal": Focal, "class_balanced": ClassBalanced, "ldam": LDAM, "gce": GeneralizedCrossEntropy, "elr": ELR,
-    "scn": SCN, "rul": RUL, "eac": EAC, "naw": partial(Parts, 1.0), "consistency_js": partial(Parts, weighted=False),
+    "nla": NLALoss,
+    "cross_entropy": CrossEntropyLoss,
+    "two_views": TwoViews,
+    "label_smoothing": LabelSmoothing,
+    "focal": Focal,
+    "class_balanced": ClassBalanced,
+    "ldam": LDAM,
+    "gce": GeneralizedCrossEntropy,
+    "elr": ELR,
+    "scn": SCN,
+    "rul": RUL,
+    "eac": EAC,
+    "naw": partial(Parts, 1.0),
+    "consistency_js": partial(Parts, weighted=False),
     "consistency_released": partial(Parts, weighted=False, regularizer=released_divergence),
-    "consistency_l1": partial(Parts, weighted=False, regularizer=lambda z, q: (z.softmax(1) - q.softmax(1)).norm(1, 1)),
-    "attached": partial(Parts, detach=False), "epsilon_0": partial(Parts, held=0.0),
-    "epsilon_1": partial(Parts, held=1.0), "rema": ReMa, "rema_c": partial(ReMa, relative=True),
-    "rema_no_memory": partial(ReMa, memory=False), "rema_no_balance": partial(ReMa, balance=0.0),
-    "rema_no_gate": partial(ReMa, gate=False)}
-TAKES = {loss: {*inspect.signature(method).parameters, "naw", "checked"} for loss, method in LOSSES.items()}  # options
+    "consistency_l1": partial(
+        Parts, weighted=False, regularizer=lambda z, q: (z.softmax(1) - q.softmax(1)).norm(1, 1)
+    ),
+    "attached": partial(Parts, detach=False),
+    "epsilon_0": partial(Parts, held=0.0),
+    "epsilon_1": partial(Parts, held=1.0),
+    "rema": ReMa,
+    "rema_c": partial(ReMa, relative=True),
+    "rema_no_memory": partial(ReMa, memory=False),
+    "rema_no_balance": partial(ReMa, balance=0.0),
+    "rema_no_gate": partial(ReMa, gate=False),
+}
+TAKES = {
+    loss: {*inspect.signature(method).parameters, "naw", "checked"}
+    for loss, method in LOSSES.items()
+}  # options
 
 
 def build(loss: str, **options) -> Method:

@@ -39,8 +39,10 @@ def released_divergence(logits: Tensor, flipped_logits: Tensor) -> Tensor:
 def check_views(logits: Tensor, flipped_logits: Tensor) -> None:
     """Raise ValueError unless the logits of both views have one shape (B, K)."""
     if logits.shape != flipped_logits.shape or logits.ndim != 2:
-        raise ValueError(f"the two views' logits must have the same shape (B, K), got {tuple(logits.shape)} "
-                         f"and {tuple(flipped_logits.shape)}")
+        raise ValueError(
+            f"the two views' logits must have the same shape (B, K), got {tuple(logits.shape)} "
+            f"and {tuple(flipped_logits.shape)}"
+        )
 
 
 def _log_probabilities(logits: Tensor, flipped_logits: Tensor) -> tuple[Tensor, Tensor]:

@@ -25,8 +25,10 @@ def atomic(path: str | Path) -> Iterator[Path]:
         yield temporary
         os.replace(temporary, path)
     except OSError as error:
-        raise WriteError(f"{path} cannot be written ({error.strerror or error}): free space or choose another folder; "
-                         "nothing that was there before is lost, and a run goes on from its last checkpoint") from error
+        raise WriteError(
+            f"{path} cannot be written ({error.strerror or error}): free space or choose another folder; "
+            "nothing that was there before is lost, and a run goes on from its last checkpoint"
+        ) from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -47,6 +49,8 @@ def write(path: str | Path, content) -> None:
                 with open(temporary, "wb") as file:
                     np.savez(file, **content)
             case ".safetensors":
-                temporary.write_bytes(save({name: tensor.contiguous().cpu() for name, tensor in content.items()}))
+                temporary.write_bytes(
+                    save({name: tensor.contiguous().cpu() for name, tensor in content.items()})
+                )
             case _:
                 temporary.write_text(content, encoding="utf-8")

@@ -39,9 +39,13 @@ class LossTerms(NamedTuple):
 
     def record(self, logits: Tensor, targets: Tensor) -> dict[str, Tensor]:
         """The per-sample facts (B,) under their names in a run's dynamics files, detached; logits (B, K) of view 1."""
-        nearest = logits.detach().scatter(1, targets[:, None], -torch.inf).argmax(1).to(torch.uint8)  # whose p is p_nn
+        nearest = (
+            logits.detach().scatter(1, targets[:, None], -torch.inf).argmax(1).to(torch.uint8)
+        )  # whose p is p_nn
         facts = self.scores._asdict() | self._asdict() | {"nearest": nearest}
-        return {name: value.detach() for name, value in facts.items() if name not in ("total", "scores")}
+        return {
+            name: value.detach() for name, value in facts.items() if name not in ("total", "scores")
+        }
 
 
 class Method(nn.Module):
@@ -61,7 +65,9 @@ class Method(nn.Module):
     def attach(self, model: nn.Module, labels: Tensor) -> None:
         """Called once before training, to make what depends on the model and the labels (N,) of the training set."""
 
-    def on_outputs(self, first, second, targets: Tensor, progress: float, rows: Tensor) -> LossTerms:
+    def on_outputs(
+        self, first, second, targets: Tensor, progress: float, rows: Tensor
+    ) -> LossTerms:
         """The loss from the model's ``Output`` on each view (``second``: None with one view) of the rows (B,)."""
         return self(first.logits, None if second is None else second.logits, targets, progress)
 
@@ -73,19 +79,29 @@ class Method(nn.Module):
         if flipped_logits is not None:
             check_views(logits, flipped_logits)
 
-    def observe(self, logits: Tensor, flipped_logits: Tensor | None, targets: Tensor, progress: float,
-                coupled: bool = False) -> LossTerms:
+    def observe(
+        self,
+        logits: Tensor,
+        flipped_logits: Tensor | None,
+        targets: Tensor,
+        progress: float,
+        coupled: bool = False,
+    ) -> LossTerms:
         """Terms with the mean cross-entropy for a total, and with what NAW would weigh at these scores."""
         self.verify(logits, flipped_logits, targets)
         logits = in_float32(logits)
         cross_entropy = F.cross_entropy(logits, targets, reduction="none")
         scores = scores_of(logits.softmax(1), targets)
         weight = self.naw.weights(scores, progress, coupled)
-        divergence = weight * torch.nan if flipped_logits is None else js_divergence(logits, flipped_logits)
+        divergence = (
+            weight * torch.nan if flipped_logits is None else js_divergence(logits, flipped_logits)
+        )
         return LossTerms(cross_entropy.mean(), weight, cross_entropy, divergence, scores)
 
 
-def paper_terms(logits: Tensor, flipped_logits: Tensor, targets: Tensor, lam: float, constants: Tensor) -> tuple:
+def paper_terms(
+    logits: Tensor, flipped_logits: Tensor, targets: Tensor, lam: float, constants: Tensor
+) -> tuple:
     """The gradient (2, B, K) of the paper's loss in closed form, and the fields of ``LossTerms``.
 
         dL/dz  = [lambda (1 + w*) (p - 1_y) + (1 - lambda) p (g - <p, g>)] / B,    g = 1/2 log(p / m)
@@ -136,18 +152,28 @@ class NLALoss(Method):
         if not 0 <= lam <= 1:
             raise ValueError(f"lam must be in [0, 1], got {lam}")
         self.lam, self.variant = lam, variant
-        self.terms = torch.compile(paper_terms, options={"cpp.threads": 1}) if compile else paper_terms
+        self.terms = (
+            torch.compile(paper_terms, options={"cpp.threads": 1}) if compile else paper_terms
+        )
 
-    def forward(self, logits: Tensor, flipped_logits: Tensor, targets: Tensor, progress: float) -> LossTerms:
+    def forward(
+        self, logits: Tensor, flipped_logits: Tensor, targets: Tensor, progress: float
+    ) -> LossTerms:
         """Logits of both views (B, K), targets (B,) integers, progress = epoch / epochs in [0, 1]."""
         if self.variant == "paper":
             self.verify(logits, flipped_logits, targets)
             logits, flipped_logits = in_float32(logits), in_float32(flipped_logits)
             with torch.no_grad():
                 constants = density_constants(self.naw, progress, logits.dtype, logits.device)
-                gradient, total, *terms = self.terms(logits, flipped_logits, targets, self.lam, constants)
+                gradient, total, *terms = self.terms(
+                    logits, flipped_logits, targets, self.lam, constants
+                )
             return LossTerms(KnownGradient.apply(total, gradient, logits, flipped_logits), *terms)
-        terms = self.observe(logits, flipped_logits, targets, progress, coupled=self.variant == "released_v1")
+        terms = self.observe(
+            logits, flipped_logits, targets, progress, coupled=self.variant == "released_v1"
+        )
         divergence = released_divergence(logits, flipped_logits)
         weighted = ((1 + terms.weight) * terms.cross_entropy).mean()
-        return terms._replace(divergence=divergence, total=self.lam * weighted + (1 - self.lam) * divergence.sum())
+        return terms._replace(
+            divergence=divergence, total=self.lam * weighted + (1 - self.lam) * divergence.sum()
+        )

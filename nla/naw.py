@@ -36,17 +36,27 @@ def check(logits: Tensor, targets: Tensor) -> None:
     """Raise ValueError unless logits are finite (B, K >= 2) and targets are integers (B,) in 0..K-1."""
     if logits.ndim != 2 or logits.shape[1] < 2:
         raise ValueError(f"logits must have shape (batch, classes >= 2), got {tuple(logits.shape)}")
-    if targets.shape != logits.shape[:1] or targets.is_floating_point() or targets.dtype == torch.bool:
-        raise ValueError(f"targets must be {logits.shape[0]} class numbers, integers, one per row of logits; "
-                         f"got {targets.dtype} of shape {tuple(targets.shape)}")
+    if (
+        targets.shape != logits.shape[:1]
+        or targets.is_floating_point()
+        or targets.dtype == torch.bool
+    ):
+        raise ValueError(
+            f"targets must be {logits.shape[0]} class numbers, integers, one per row of logits; "
+            f"got {targets.dtype} of shape {tuple(targets.shape)}"
+        )
     outside = (targets < 0) | (targets >= logits.shape[1])
     if outside.any():
         row = int(outside.nonzero()[0])
-        raise ValueError(f"target {int(targets[row])} in row {row} is outside 0..{logits.shape[1] - 1}")
+        raise ValueError(
+            f"target {int(targets[row])} in row {row} is outside 0..{logits.shape[1] - 1}"
+        )
     finite = logits.isfinite().all(1)
     if not finite.all():
-        raise ValueError(f"logits of row {int((~finite).nonzero()[0])} are not finite: training has diverged "
-                         "(lower the learning rate) or the input holds NaN")
+        raise ValueError(
+            f"logits of row {int((~finite).nonzero()[0])} are not finite: training has diverged "
+            "(lower the learning rate) or the input holds NaN"
+        )
 
 
 def scores(logits: Tensor, targets: Tensor) -> Scores:
@@ -99,20 +109,35 @@ class NAW:
 
     def weights(self, scores: Scores, progress: float, coupled: bool = False) -> Tensor:
         """w* (B,) at ``scores`` when the fraction ``progress`` of training is over; ``coupled``: see ``density``."""
-        return density(scores, density_constants(self, progress, scores.p_gt.dtype, scores.p_gt.device), coupled)
+        return density(
+            scores,
+            density_constants(self, progress, scores.p_gt.dtype, scores.p_gt.device),
+            coupled,
+        )
 
 
 @lru_cache(maxsize=8)
 @torch.inference_mode(False)
-def density_constants(naw: NAW, progress: float, dtype: torch.dtype, device: torch.device) -> Tensor:
+def density_constants(
+    naw: NAW, progress: float, dtype: torch.dtype, device: torch.device
+) -> Tensor:
     """The densities of wrong and of correct predictions (2, 5), each as the five numbers that :func:`density` takes.
 
     Sigma = [[a, c], [c, a]] has the diagonals of the plane as eigenvectors, with eigenvalues a + c and a - c, so
     d' Sigma^-1 d = (d_1 + d_2)^2 / 2(a + c) + (d_1 - d_2)^2 / 2(a - c), and det Sigma = (a + c)(a - c).
     """
-    true, false = ((mu[0] + mu[1], mu[0] - mu[1], -4 * (a + c), -4 * (a - c),
-                    1 / (2 * math.pi * math.sqrt((a + c) * (a - c))))
-                   for mu, ((a, c), _) in zip((naw.mu_true, naw.mu_false), naw.covariances(progress), strict=True))
+    true, false = (
+        (
+            mu[0] + mu[1],
+            mu[0] - mu[1],
+            -4 * (a + c),
+            -4 * (a - c),
+            1 / (2 * math.pi * math.sqrt((a + c) * (a - c))),
+        )
+        for mu, ((a, c), _) in zip(
+            (naw.mu_true, naw.mu_false), naw.covariances(progress), strict=True
+        )
+    )
     return torch.tensor([false, true], dtype=dtype, device=device)
 
 
@@ -126,6 +151,8 @@ def density(scores: Scores, constants: Tensor, coupled: bool = False) -> Tensor:
     total, margin = scores.p_gt + scores.p_nn, scores.p_gt - scores.p_nn
     along, across = total - mean_total, margin - mean_margin
     if coupled:
-        others = (total[:, None] - mean_total) * along / spread + (margin[:, None] - mean_margin) * across / narrow
+        others = (total[:, None] - mean_total) * along / spread + (
+            margin[:, None] - mean_margin
+        ) * across / narrow
         return scale * torch.exp(others).mean(0)
     return scale * torch.exp(along.square() / spread + across.square() / narrow)

@@ -28,13 +28,23 @@ class ReMa(Method):
 
     def __init__(self, lam=0.5, memory=True, balance=0.5, gate=True, relative=False, **options):
         super().__init__(**options)
-        self.lam, self.decay, self.balance, self.gate, self.relative = lam, 0.7 * memory, balance, gate, relative
+        self.lam, self.decay, self.balance, self.gate, self.relative = (
+            lam,
+            0.7 * memory,
+            balance,
+            gate,
+            relative,
+        )
 
     def attach(self, model, labels):
         members = F.one_hot(labels, model.fc.out_features).float()
         self.register_buffer("memory", torch.full_like(members, 1 / members.shape[1]))
-        self.register_buffer("trust", torch.ones_like(members[:, 0]))  # g of each sample, as of its last visit
-        self.register_buffer("share_of_class", members / members.sum(0).clamp(min=1), persistent=False)
+        self.register_buffer(
+            "trust", torch.ones_like(members[:, 0])
+        )  # g of each sample, as of its last visit
+        self.register_buffer(
+            "share_of_class", members / members.sum(0).clamp(min=1), persistent=False
+        )
 
     def on_outputs(self, first, second, targets, progress, rows) -> LossTerms:
         terms = self.observe(first.logits, second.logits, targets, progress)
@@ -43,7 +53,9 @@ class ReMa(Method):
         self.memory[rows] = self.decay * self.memory[rows] + (1 - self.decay) * prediction
         balanced = self.memory[rows] / self.memory.mean(0) ** self.balance
         scores = scores_of(balanced / balanced.sum(1, keepdim=True), targets)
-        self.trust[rows] = trust = gate(self.naw, scores, progress) if self.gate else torch.ones_like(scores.p_gt)
+        self.trust[rows] = trust = (
+            gate(self.naw, scores, progress) if self.gate else torch.ones_like(scores.p_gt)
+        )
         if self.relative:
             trust = trust / (self.trust @ self.share_of_class).clamp(min=1e-3)[targets]
         weight = (1 + self.naw.weights(scores, progress)) * trust
@@ -56,5 +68,7 @@ def gate(naw: NAW, scores: Scores, progress: float) -> Tensor:
     """How far labels at ``scores`` are trusted, (B,) in 0..1: 1 where correct; else the square of w* over its value
     on the diagonal at the same p_GT + p_NN, so that it falls with the margin alone."""
     middle = (scores.p_gt + scores.p_nn) / 2
-    relative = naw.weights(scores, progress) / naw.weights(Scores(middle, middle, scores.correct), progress)
+    relative = naw.weights(scores, progress) / naw.weights(
+        Scores(middle, middle, scores.correct), progress
+    )
     return torch.where(scores.correct, 1.0, relative.square().clamp(max=1))

@@ -20,7 +20,16 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 WRAPPERS = ("net", "model", "model_state_dict", "state_dict")  # from the outermost inwards
-CHILDREN = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4")  # of torchvision's ResNet
+CHILDREN = (
+    "conv1",
+    "bn1",
+    "relu",
+    "maxpool",
+    "layer1",
+    "layer2",
+    "layer3",
+    "layer4",
+)  # of torchvision's ResNet
 TORCH_MAGIC = 0x1950A86A20F9469CFC6C  # what a checkpoint from before PyTorch 1.6 begins with
 
 
@@ -54,19 +63,32 @@ def load_weights(model: nn.Module, path: str | Path) -> Report:
     if first in tensors and own[first].shape[1] == 1 and tensors[first].shape[1:2] == (3,):
         tensors[first] = tensors[first].sum(1, keepdim=True)
         adapted += [f"{first}: summed over its 3 colour channels, for grey images"]
-    fitting = {name: tensor for name, tensor in tensors.items() if name in own and own[name].shape == tensor.shape
-               and own[name].is_floating_point() == tensor.is_floating_point()}
-    broken = next((name for name, tensor in fitting.items() if not tensor.float().isfinite().all()), None)
+    fitting = {
+        name: tensor
+        for name, tensor in tensors.items()
+        if name in own
+        and own[name].shape == tensor.shape
+        and own[name].is_floating_point() == tensor.is_floating_point()
+    }
+    broken = next(
+        (name for name, tensor in fitting.items() if not tensor.float().isfinite().all()), None
+    )
     if broken:
         raise WeightsError(f"{path}: tensor {broken!r} holds NaN or infinite values")
-    backbone = [name for name in own if name.startswith("backbone.") and not name.endswith("num_batches_tracked")]
+    backbone = [
+        name
+        for name in own
+        if name.startswith("backbone.") and not name.endswith("num_batches_tracked")
+    ]
     matched = sum(name in fitting for name in backbone) / len(backbone)
     foreign = [name for name in tensors if re.match(r"backbone\.layer\d", name) and name not in own]
     if matched < 0.9 or foreign:
         examples = foreign or [name for name in tensors if name not in fitting] or list(tensors)
-        raise WeightsError(f"{path} is for another architecture: only {matched:.0%} of the backbone's {len(backbone)} "
-                           f"tensors have the right name and shape in it, and {len(foreign)} of its own have no "
-                           f"place there; it holds, for example, {', '.join(examples[:3])}")
+        raise WeightsError(
+            f"{path} is for another architecture: only {matched:.0%} of the backbone's {len(backbone)} "
+            f"tensors have the right name and shape in it, and {len(foreign)} of its own have no "
+            f"place there; it holds, for example, {', '.join(examples[:3])}"
+        )
     model.load_state_dict(fitting, strict=False)
     skipped, new = set(tensors) - set(fitting), set(own) - set(fitting)
     return Report(sorted(fitting), sorted(skipped), sorted(new), matched, adapted)
@@ -90,12 +112,18 @@ def read(path: str | Path, model: nn.Module | None = None) -> tuple[dict[str, Te
                 room -= tensors[name].nbytes
                 if room < 0:
                     raise ValueError("its tensors are larger than the file")
-        if "fc.weight" in tensors and isinstance(content["fc.weight"], _Array) and len(tensors["fc.weight"]) == 8631:
+        if (
+            "fc.weight" in tensors
+            and isinstance(content["fc.weight"], _Array)
+            and len(tensors["fc.weight"]) == 8631
+        ):
             tensors["conv1.weight"] = tensors["conv1.weight"].flip(1)
             adapted += ["backbone.conv1.weight: turned from BGR to RGB (VGGFace2)"]
     except Exception as error:
-        raise WeightsError(f"{path} cannot be read as safetensors or plain tensors: it is damaged, or loading it could "
-                           f"run code, which is refused ({type(error).__name__}: {str(error)[:200]})") from error
+        raise WeightsError(
+            f"{path} cannot be read as safetensors or plain tensors: it is damaged, or loading it could "
+            f"run code, which is refused ({type(error).__name__}: {str(error)[:200]})"
+        ) from error
     if not tensors:
         raise WeightsError(f"{path} holds no named tensors")
     return _rename(tensors, path), adapted
@@ -109,8 +137,10 @@ def _imagenet(model: nn.Module | None) -> dict[str, Tensor]:
     try:
         return weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
     except Exception as error:
-        raise WeightsError(f"the ImageNet weights cannot be had ({error}); offline, bring {weights.url} along and put "
-                           f"it into {Path(torch.hub.get_dir(), 'checkpoints')}, or name it as the file") from error
+        raise WeightsError(
+            f"the ImageNet weights cannot be had ({error}); offline, bring {weights.url} along and put "
+            f"it into {Path(torch.hub.get_dir(), 'checkpoints')}, or name it as the file"
+        ) from error
 
 
 def _rename(tensors: dict[str, Tensor], path: str | Path) -> dict[str, Tensor]:
@@ -120,7 +150,9 @@ def _rename(tensors: dict[str, Tensor], path: str | Path) -> dict[str, Tensor]:
         new = re.sub(r"^features\.([0-7])\.", lambda match: f"{CHILDREN[int(match[1])]}.", new)
         new = new if new.startswith("fc.") else f"backbone.{new}"
         if new in renamed:
-            raise WeightsError(f"{path} holds {new} twice, once as {name}: keep one model in the file")
+            raise WeightsError(
+                f"{path} holds {new} twice, once as {name}: keep one model in the file"
+            )
         renamed[new] = tensor
     return renamed
 
@@ -140,11 +172,19 @@ class _Inert:
 _Array = type("_Array", (_Inert,), {})  # stands for an array of numpy's
 STORAGES = ("Float", "Double", "Half", "BFloat16", "Long", "Int", "Short", "Char", "Byte", "Bool")
 ALLOWED = {f"torch.{name}Storage": name for name in STORAGES} | {
-    "collections.OrderedDict": OrderedDict, "collections.Counter": Counter, "torch.Size": _Inert,
-    "torch._utils._rebuild_tensor": _Inert, "torch._utils._rebuild_tensor_v2": _Inert,
-    "torch._utils._rebuild_parameter": _Inert, "numpy.ndarray": _Inert, "numpy.dtype": _Inert,
-    "numpy.core.multiarray.scalar": _Inert, "_codecs.encode": _Inert,
-    "numpy.core.multiarray._reconstruct": _Array, "numpy.core.numeric._frombuffer": _Array}
+    "collections.OrderedDict": OrderedDict,
+    "collections.Counter": Counter,
+    "torch.Size": _Inert,
+    "torch._utils._rebuild_tensor": _Inert,
+    "torch._utils._rebuild_tensor_v2": _Inert,
+    "torch._utils._rebuild_parameter": _Inert,
+    "numpy.ndarray": _Inert,
+    "numpy.dtype": _Inert,
+    "numpy.core.multiarray.scalar": _Inert,
+    "_codecs.encode": _Inert,
+    "numpy.core.multiarray._reconstruct": _Array,
+    "numpy.core.numeric._frombuffer": _Array,
+}
 
 
 class _Unpickler(pickle.Unpickler):
@@ -167,7 +207,9 @@ def _rebuild(file: io.BytesIO, size: int):
     start, tuples = file.tell(), 0
     for operation, argument, _ in pickletools.genops(file):  # itself refuses lengths beyond the end
         tuples += operation.name.startswith("TUPLE")
-        if tuples > 20_000 or ("PUT" in operation.name and argument > 1_000_000):  # crash hash(), fill the memory
+        if tuples > 20_000 or (
+            "PUT" in operation.name and argument > 1_000_000
+        ):  # crash hash(), fill the memory
             raise pickle.UnpicklingError("it is nested or numbered beyond what weights need")
     file.seek(start)
     unpickler = _Unpickler(file, encoding="latin1")
@@ -185,7 +227,10 @@ def _content(path: Path):
     if head.startswith(b"PK\x03\x04"):
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
-            if any(entry.compress_type for entry in entries) or sum(entry.file_size for entry in entries) > size:
+            if (
+                any(entry.compress_type for entry in entries)
+                or sum(entry.file_size for entry in entries) > size
+            ):
                 raise zipfile.BadZipFile("it is compressed, as PyTorch's files never are")
             if damaged := archive.testzip():
                 raise zipfile.BadZipFile(f"{damaged} has the wrong checksum")
@@ -213,5 +258,7 @@ def _tensor(array: _Array) -> Tensor:
         raise TypeError(f"an array of {code!r} is not one of numbers")
     raw = raw.arguments[0] if isinstance(raw, _Inert) else raw  # bytes that were pickled as text
     raw = raw.encode("latin1") if isinstance(raw, str) else raw
-    values = np.frombuffer(raw, np.dtype(code).newbyteorder(endian)).reshape(shape, order="F" if fortran else "C")
+    values = np.frombuffer(raw, np.dtype(code).newbyteorder(endian)).reshape(
+        shape, order="F" if fortran else "C"
+    )
     return torch.from_numpy(values.astype(code))

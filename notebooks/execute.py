@@ -25,10 +25,10 @@ from tqdm import tqdm
 HERE = Path(__file__).resolve().parent
 WIDGET = "application/vnd.jupyter.widget-view+json"
 QUICK = """
-import dataclasses, nla, nla.config
+import dataclasses, nla, nla.training.config
 small = dict(train_faces=600, test_faces=300, epochs=4, probe=120)
-nla.DEMO = nla.config.DEMO = dataclasses.replace(nla.DEMO, **small)
-nla.DEMO_BASELINE = nla.config.DEMO_BASELINE = dataclasses.replace(nla.DEMO_BASELINE, **small)
+nla.DEMO = nla.training.config.DEMO = dataclasses.replace(nla.DEMO, **small)
+nla.DEMO_BASELINE = nla.training.config.DEMO_BASELINE = dataclasses.replace(nla.DEMO_BASELINE, **small)
 """
 
 

@@ -10,12 +10,14 @@ import torch
 
 from nla import NAW, Config, Scores, fit, read_run
 from nla.data import EXPRESSIONS
-from nla.dynamics import FORMAT
 from nla.files import write
+from nla.training.record import FORMAT
 
 torch.set_num_threads(int(os.environ.get("NLA_TEST_THREADS", "2")))
 
-TINY = Config(train_faces=120, test_faces=60, noise=0.3, epochs=3, batch_size=32, probe=40, snapshots=4)
+TINY = Config(
+    train_faces=120, test_faces=60, noise=0.3, epochs=3, batch_size=32, probe=40, snapshots=4
+)
 
 
 @pytest.fixture(scope="session")
@@ -36,7 +38,9 @@ def data_root():
     return root
 
 
-def plant(folder, epochs=5, per_class=30, test_per_class=10, classes=range(7), kinds=True, latents=True):
+def plant(
+    folder, epochs=5, per_class=30, test_per_class=10, classes=range(7), kinds=True, latents=True
+):
     """A run folder written by hand, so that every view of it has a known answer.
 
     Of each class's training samples the first 60 % are clean (p_GT from .3 to .9), the next 20 % ambiguous
@@ -49,34 +53,78 @@ def plant(folder, epochs=5, per_class=30, test_per_class=10, classes=range(7), k
     kind = np.select([place < 0.6, place < 0.8], ["clean", "ambiguous"], "noisy")
     true = np.where(kind == "noisy", (labels + 1) % 7, labels)
     test = np.repeat(list(classes), test_per_class)
-    manifest = pd.DataFrame({"label": np.concatenate([labels, test]), "true_label": np.concatenate([true, test]),
-                             "split": ["train"] * len(labels) + ["test"] * len(test),
-                             "kind": [*kind, *["clean"] * len(test)]}).drop(columns=[] if kinds else "kind")
+    manifest = pd.DataFrame(
+        {
+            "label": np.concatenate([labels, test]),
+            "true_label": np.concatenate([true, test]),
+            "split": ["train"] * len(labels) + ["test"] * len(test),
+            "kind": [*kind, *["clean"] * len(test)],
+        }
+    ).drop(columns=[] if kinds else "kind")
     config = Config(name="planted", epochs=epochs, noise=0.2)
     naw, rng, history = NAW(), np.random.default_rng(0), []
     for epoch in range(epochs):
         clean = 0.3 + 0.6 * epoch / max(epochs - 1, 1)
         learnt = (kind == "noisy") & (np.arange(len(kind)) % 2 == 0) & (epoch == epochs - 1)
         p_gt = np.select([kind == "clean", kind == "ambiguous", learnt], [clean, 0.45, 0.7], 0.05)
-        p_nn = np.select([kind == "clean", kind == "ambiguous", learnt], [(1 - clean) / 2, 0.4, 0.2], 0.8)
+        p_nn = np.select(
+            [kind == "clean", kind == "ambiguous", learnt], [(1 - clean) / 2, 0.4, 0.2], 0.8
+        )
         scores = Scores(torch.tensor(p_gt), torch.tensor(p_nn), torch.tensor(p_gt >= p_nn))
         weight = naw.weights(scores, epoch / epochs).numpy()
-        write(folder / f"dynamics/epoch_{epoch:03d}.parquet", pd.DataFrame({
-            "index": np.arange(len(labels)), "label": labels, "p_gt": p_gt, "p_nn": p_nn, "correct": p_gt >= p_nn,
-            "weight": weight, "cross_entropy": -np.log(p_gt), "divergence": 0.01}))
+        write(
+            folder / f"dynamics/epoch_{epoch:03d}.parquet",
+            pd.DataFrame(
+                {
+                    "index": np.arange(len(labels)),
+                    "label": labels,
+                    "p_gt": p_gt,
+                    "p_nn": p_nn,
+                    "correct": p_gt >= p_nn,
+                    "weight": weight,
+                    "cross_entropy": -np.log(p_gt),
+                    "divergence": 0.01,
+                }
+            ),
+        )
         guess = np.where(test == 0, 1, test)
-        write(folder / f"predictions/epoch_{epoch:03d}.parquet", pd.DataFrame({
-            "index": len(labels) + np.arange(len(test)), "prediction": guess,
-            **{f"p_{c}": np.where(guess == k, 0.7, 0.05) for k, c in enumerate(EXPRESSIONS[:7])}}))
-        history.append({"epoch": epoch, "epsilon": naw.epsilon(epoch / epochs), "weight": weight.mean(),
-                        "test_overall": 50.0 + epoch, "test_mean": 40.0 + epoch})
+        write(
+            folder / f"predictions/epoch_{epoch:03d}.parquet",
+            pd.DataFrame(
+                {
+                    "index": len(labels) + np.arange(len(test)),
+                    "prediction": guess,
+                    **{
+                        f"p_{c}": np.where(guess == k, 0.7, 0.05)
+                        for k, c in enumerate(EXPRESSIONS[:7])
+                    },
+                }
+            ),
+        )
+        history.append(
+            {
+                "epoch": epoch,
+                "epsilon": naw.epsilon(epoch / epochs),
+                "weight": weight.mean(),
+                "test_overall": 50.0 + epoch,
+                "test_mean": 40.0 + epoch,
+            }
+        )
     probe = np.arange(0, len(manifest), 2)
     for step in (0, 1, 2, epochs) if latents else ():
         centres = 4 * step / epochs * np.eye(7, 8)[manifest["true_label"].iloc[probe]]
         latent = centres + rng.normal(size=(len(probe), 8))
         logits = 3 * latent[:, :7]
-        write(folder / f"latents/epoch_{step:03d}.npz", {"index": probe, "latent": latent, "logits": logits,
-                                                         "flipped_latent": latent, "flipped_logits": logits})
+        write(
+            folder / f"latents/epoch_{step:03d}.npz",
+            {
+                "index": probe,
+                "latent": latent,
+                "logits": logits,
+                "flipped_latent": latent,
+                "flipped_logits": logits,
+            },
+        )
     write(folder / "manifest.parquet", manifest)
     write(folder / "epochs.csv", pd.DataFrame(history))
     write(folder / "config.json", json.loads(json.dumps(asdict(config))))
@@ -96,9 +144,16 @@ def planted_images(planted_run):
     return rows[:, None, None, None].expand(-1, 1, 16, 16)
 
 
-@pytest.fixture(scope="session", params=["one epoch", "one class", "no kinds", "no latents", "no test samples"])
+@pytest.fixture(
+    scope="session", params=["one epoch", "one class", "no kinds", "no latents", "no test samples"]
+)
 def odd_run(request, tmp_path_factory):
     """Runs at the edge of what there is: every figure draws them or says what is missing."""
-    options = {"one epoch": {"epochs": 1}, "one class": {"classes": [3]}, "no kinds": {"kinds": False},
-               "no latents": {"latents": False}, "no test samples": {"test_per_class": 0}}[request.param]
+    options = {
+        "one epoch": {"epochs": 1},
+        "one class": {"classes": [3]},
+        "no kinds": {"kinds": False},
+        "no latents": {"latents": False},
+        "no test samples": {"test_per_class": 0},
+    }[request.param]
     return plant(tmp_path_factory.mktemp("runs") / "odd", **options)

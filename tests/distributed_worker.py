@@ -11,15 +11,27 @@ import sys
 import torch
 from torch import nn
 
-from nla import Config, fit, models, training
+from nla import Config, fit, models
+from nla.training import loop as training
 
 torch.set_num_threads(1)
-CONFIG = Config(train_faces=97, test_faces=30, size=24, noise=0.3, epochs=2, batch_size=16, probe=20, snapshots=3,
-                device="cpu")
+CONFIG = Config(
+    train_faces=97,
+    test_faces=30,
+    size=24,
+    noise=0.3,
+    epochs=2,
+    batch_size=16,
+    probe=20,
+    snapshots=3,
+    device="cpu",
+)
 
 
 def plain(num_classes: int, in_channels: int) -> models.Classifier:
-    body = nn.Sequential(nn.Conv2d(in_channels, 8, 5, 2), nn.ReLU(), nn.AdaptiveAvgPool2d(4), nn.Flatten())
+    body = nn.Sequential(
+        nn.Conv2d(in_channels, 8, 5, 2), nn.ReLU(), nn.AdaptiveAvgPool2d(4), nn.Flatten()
+    )
     return models.Classifier(body, 128, num_classes)
 
 

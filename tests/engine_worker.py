@@ -19,8 +19,17 @@ import torch
 from nla import Config, files, fit
 
 torch.set_num_threads(1)
-CONFIG = Config(train_faces=96, test_faces=30, size=24, noise=0.3, epochs=4, batch_size=16, probe=20, snapshots=3,
-                checkpoint_minutes=0)  # a checkpoint after every step
+CONFIG = Config(
+    train_faces=96,
+    test_faces=30,
+    size=24,
+    noise=0.3,
+    epochs=4,
+    batch_size=16,
+    probe=20,
+    snapshots=3,
+    checkpoint_minutes=0,
+)  # a checkpoint after every step
 
 
 def train(folder: Path, die_at: int | None = None, half: bool = False) -> None:

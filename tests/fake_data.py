@@ -14,7 +14,9 @@ USAGES = ("Training", "PublicTest", "PrivateTest")
 def write(path, content):
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content) if isinstance(content, bytes) else path.write_text(content, encoding="utf-8")
+    path.write_bytes(content) if isinstance(content, bytes) else path.write_text(
+        content, encoding="utf-8"
+    )
     return path
 
 
@@ -23,7 +25,9 @@ def picture(path, number, size=12, mode="RGB"):
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     shape = (size, size, 3) if mode == "RGB" else (size, size)
-    Image.fromarray(np.random.default_rng(number).integers(0, 256, shape, dtype=np.uint8)).save(path)
+    Image.fromarray(np.random.default_rng(number).integers(0, 256, shape, dtype=np.uint8)).save(
+        path
+    )
     return path
 
 
@@ -32,7 +36,9 @@ def rafdb(root, labels=(1, 2, 3, 4, 5, 6, 7, 4, 4), test=(4, 7, 1), size=12):
     lines = [f"train_{i:05d}.jpg {label}" for i, label in enumerate(labels, 1)]
     lines += [f"test_{i:04d}.jpg {label}" for i, label in enumerate(test, 1)]
     for number, line in enumerate(lines):
-        picture(root / "Image/aligned" / line.split()[0].replace(".jpg", "_aligned.jpg"), number, size)
+        picture(
+            root / "Image/aligned" / line.split()[0].replace(".jpg", "_aligned.jpg"), number, size
+        )
     write(root / "EmoLabel/list_patition_label.txt", "\n".join(lines) + "\n")
     return "\n".join(lines) + "\n"
 
@@ -44,7 +50,10 @@ def rafdb_tree(root, listing):
         names = [(name.replace(".jpg", "_aligned.jpg"), label) for name, label in rows]
         for name, label in names:
             picture(root / "DATASET" / split / label / name, len(name))
-        write(root / f"DATASET/{split}_labels.csv", "image,label\n" + "".join(f"{n},{k}\n" for n, k in names))
+        write(
+            root / f"DATASET/{split}_labels.csv",
+            "image,label\n" + "".join(f"{n},{k}\n" for n, k in names),
+        )
 
 
 def fer_pixels(number):
@@ -53,7 +62,9 @@ def fer_pixels(number):
 
 def fer2013(root, labels, usages, numbers=None, form="csv"):
     """FER2013's csv in one of its forms; image i is ``fer_pixels(numbers[i])``."""
-    rows = zip(labels, [fer_pixels(i) for i in (numbers or range(len(labels)))], usages, strict=True)
+    rows = zip(
+        labels, [fer_pixels(i) for i in (numbers or range(len(labels)))], usages, strict=True
+    )
     if form == "icml":
         text = "emotion, Usage, pixels\n" + "".join(f"{e}, {u}, {p}\n" for e, p, u in rows)
         return write(root / "icml_face_data.csv", text)
@@ -67,8 +78,10 @@ def votes(root, ballots, usages, blank=()):
     """``fer2013new.csv`` with one string such as "4,0,0,1,3,2,0,0,0,0" for each row."""
     names = ["" if i in blank else f"fer{i:07d}.png" for i in range(len(ballots))]
     rows = zip(usages, names, ballots, strict=True)
-    return write(root / "fer2013new.csv",
-                 f"Usage,Image name,{VOTE_NAMES}\n" + "".join(f"{u},{n},{b}\n" for u, n, b in rows))
+    return write(
+        root / "fer2013new.csv",
+        f"Usage,Image name,{VOTE_NAMES}\n" + "".join(f"{u},{n},{b}\n" for u, n, b in rows),
+    )
 
 
 def ferplus_folders(root, ballots, usages, numbers=None):
@@ -78,14 +91,18 @@ def ferplus_folders(root, ballots, usages, numbers=None):
         lines = []
         for i, (ballot, its) in enumerate(zip(ballots, usages, strict=True)):
             if its == usage:
-                picture(root / folder / f"fer{i:07d}.png", (numbers or range(len(ballots)))[i], 48, "L")
+                picture(
+                    root / folder / f"fer{i:07d}.png", (numbers or range(len(ballots)))[i], 48, "L"
+                )
                 lines.append(f'fer{i:07d}.png,"(0, 0, 48, 48)",{ballot}\n')
         if lines:
             write(root / folder / "label.csv", "".join(lines))
 
 
-AFFECTNET_HEADER = ("subDirectory_filePath,face_x,face_y,face_width,face_height,facial_landmarks,"
-                    "expression,valence,arousal")
+AFFECTNET_HEADER = (
+    "subDirectory_filePath,face_x,face_y,face_width,face_height,facial_landmarks,"
+    "expression,valence,arousal"
+)
 
 
 def affectnet(root, layout, train=(0, 1, 2, 3, 4, 5, 6, 7, 1), val=(3, 7, 0)):
@@ -105,7 +122,9 @@ def affectnet(root, layout, train=(0, 1, 2, 3, 4, 5, 6, 7, 1), val=(3, 7, 0)):
                 rows.append(f"{split}/{i}.jpg,{label}\n")
         if layout == "lists":
             name = {"train": "training", "val": "validation"}[split]
-            header = AFFECTNET_HEADER + "\n" if split == "train" else ""  # the second comes without, as in the wild
+            header = (
+                AFFECTNET_HEADER + "\n" if split == "train" else ""
+            )  # the second comes without, as in the wild
             write(root / f"Manually_Annotated_file_lists/{name}.csv", header + "".join(rows))
         elif layout == "plain":
             write(root / f"affectnet_{split}.csv", "path,expression\n" + "".join(rows))

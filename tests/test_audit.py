@@ -7,8 +7,8 @@ import pandas as pd
 from sklearn.metrics import roc_auc_score
 
 from nla.analysis.audit import audit
-from nla.dynamics import read_run
 from nla.files import write
+from nla.training.record import read_run
 
 
 def auroc(table, kind, score):
@@ -19,7 +19,9 @@ def test_a_row_a_training_label_the_most_suspect_first(planted_run):
     table = audit(planted_run)
     train = planted_run.manifest.query("split == 'train'")
     assert sorted(table["index"]) == list(train.index) and table["suspect"].is_monotonic_decreasing
-    assert table[["suspect", "ambiguity"]].stack().between(0, 1).all() and not table.isna().any(axis=None)
+    assert table[["suspect", "ambiguity"]].stack().between(0, 1).all() and not table.isna().any(
+        axis=None
+    )
     facts = train.loc[table["index"]]
     assert (table["kind"].astype(str) == facts["kind"].to_numpy()).all()
     assert (table["label"] == np.array(planted_run.classes)[facts["label"]]).all()
@@ -35,7 +37,9 @@ def test_planted_kinds_rank_as_they_should(planted_run):
 
 
 def test_a_trained_run_finds_most_wrong_labels(tiny_run):
-    assert auroc(audit(tiny_run), "noisy", "suspect") > 0.6  # three epochs on 120 faces; the demo: 0.95
+    assert (
+        auroc(audit(tiny_run), "noisy", "suspect") > 0.6
+    )  # three epochs on 120 faces; the demo: 0.95
 
 
 def test_the_suggested_label_is_the_strongest_other_class(planted_run, tmp_path):
@@ -43,10 +47,14 @@ def test_the_suggested_label_is_the_strongest_other_class(planted_run, tmp_path)
     for epoch in planted_run.epochs["epoch"]:
         file = tmp_path / f"run/dynamics/epoch_{epoch:03d}.parquet"
         samples = pd.read_parquet(file)
-        write(file, samples.assign(nearest=(samples["label"] + 1) % 7))  # for the noisy ones: their true class
+        write(
+            file, samples.assign(nearest=(samples["label"] + 1) % 7)
+        )  # for the noisy ones: their true class
     table = audit(read_run(tmp_path / "run"))
     noisy = table[table["kind"] == "noisy"]
-    assert (noisy["suggested"] == noisy["true_label"]).all() and (table["suggested"] != table["label"]).all()
+    assert (noisy["suggested"] == noisy["true_label"]).all() and (
+        table["suggested"] != table["label"]
+    ).all()
 
 
 def test_odd_runs_can_be_audited(odd_run):

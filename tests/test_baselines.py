@@ -23,7 +23,10 @@ class Tiny(nn.Module):
 
     def __init__(self, weights):
         super().__init__()
-        self.pool, self.fc = nn.AdaptiveAvgPool2d(1), nn.Linear(len(weights[0]), len(weights), bias=False)
+        self.pool, self.fc = (
+            nn.AdaptiveAvgPool2d(1),
+            nn.Linear(len(weights[0]), len(weights), bias=False),
+        )
         self.fc.weight.data = torch.tensor(weights)
 
     def forward(self, images):
@@ -39,12 +42,20 @@ def loss_of(name, labels=None, targets=Y, progress=0.0):
     return method(P.log(), second, targets, progress).total.item()
 
 
-@pytest.mark.parametrize("name, expected", [
-    ("cross_entropy", 0.5108256), ("two_views", (0.5108256 + 1.6094379) / 2), ("label_smoothing", 0.5936558),
-    ("focal", 0.16 * 0.5108256), ("gce", 0.4294743),
-    # NAW at (.6, .3) with epsilon = 0: 1 / (2 pi .8) exp(-(.1^2 + .2^2) / (2 * .8)) = .1928229
-    ("naw", 1.1928229 * 0.5108256), ("consistency_l1", (0.5108256 + 0.8) / 2),
-    ("consistency_released", (0.5108256 - math.log(0.3464102 + 0.3872983 + 0.1732051)) / 2)])
+@pytest.mark.parametrize(
+    "name, expected",
+    [
+        ("cross_entropy", 0.5108256),
+        ("two_views", (0.5108256 + 1.6094379) / 2),
+        ("label_smoothing", 0.5936558),
+        ("focal", 0.16 * 0.5108256),
+        ("gce", 0.4294743),
+        # NAW at (.6, .3) with epsilon = 0: 1 / (2 pi .8) exp(-(.1^2 + .2^2) / (2 * .8)) = .1928229
+        ("naw", 1.1928229 * 0.5108256),
+        ("consistency_l1", (0.5108256 + 0.8) / 2),
+        ("consistency_released", (0.5108256 - math.log(0.3464102 + 0.3872983 + 0.1732051)) / 2),
+    ],
+)
 def test_by_hand(name, expected):
     assert loss_of(name) == pytest.approx(expected, rel=1e-5)
 
@@ -62,9 +73,13 @@ def test_ldam_by_hand():
     output = model(torch.tensor([3.0, 4.0]).reshape(1, 2, 1, 1))
     assert output.logits.tolist() == [pytest.approx([30 * 0.6, 30 * 0.8])]
     for target, expected in ((0, 30 * (0.8 - (0.6 - 0.25))), (1, 30 * (0.6 - (0.8 - 0.5)))):
-        total = method.on_outputs(output, None, torch.tensor([target]), 0.79, torch.tensor([0])).total.item()
+        total = method.on_outputs(
+            output, None, torch.tensor([target]), 0.79, torch.tensor([0])
+        ).total.item()
         assert total == pytest.approx(math.log(1 + math.exp(expected)), rel=1e-4)
-        late = method.on_outputs(output, None, torch.tensor([target]), 0.8, torch.tensor([0])).total.item()
+        late = method.on_outputs(
+            output, None, torch.tensor([target]), 0.8, torch.tensor([0])
+        ).total.item()
         assert late == pytest.approx(method.class_weights[target].item() * total)
 
 
@@ -89,25 +104,37 @@ def test_rema_by_hand():
     assert method.memory[0].tolist() == pytest.approx([1 / 3] * 3)
     assert method.memory[1].tolist() == pytest.approx([0.353333, 0.353333, 0.293333], rel=1e-5)
     assert terms.weight.item() == pytest.approx(1.46543 * 0.84240 - 1, rel=1e-4)
-    assert terms.total.item() == pytest.approx((1.46543 * 0.84240 * 1.753279 + 0.09112) / 2, rel=1e-4)
+    assert terms.total.item() == pytest.approx(
+        (1.46543 * 0.84240 * 1.753279 + 0.09112) / 2, rel=1e-4
+    )
     consistent = build("rema", lam=0.2)
     consistent.attach(Tiny([[0.0]] * 3), torch.tensor([0, 1]))
-    assert consistent.on_outputs(*views, torch.tensor([2]), 0.3, rows).total.item() == pytest.approx(
-        0.2 * 1.46543 * 0.84240 * 1.753279 + 0.8 * 0.09112, rel=1e-4)
+    assert consistent.on_outputs(
+        *views, torch.tensor([2]), 0.3, rows
+    ).total.item() == pytest.approx(0.2 * 1.46543 * 0.84240 * 1.753279 + 0.8 * 0.09112, rel=1e-4)
     relative = build("rema_c")
-    relative.attach(Tiny([[0.0]] * 3), torch.tensor([2, 2]))  # the other sample, not seen yet, is trusted: 1
+    relative.attach(
+        Tiny([[0.0]] * 3), torch.tensor([2, 2])
+    )  # the other sample, not seen yet, is trusted: 1
     assert relative.on_outputs(*views, torch.tensor([2]), 0.3, rows).weight.item() == pytest.approx(
-        1.46543 * 0.84240 / ((1 + 0.84240) / 2) - 1, rel=1e-4)
+        1.46543 * 0.84240 / ((1 + 0.84240) / 2) - 1, rel=1e-4
+    )
     assert relative.trust.tolist() == pytest.approx([1, 0.84240], rel=1e-4)
-    trusting, forgetful, uneven = (build(f"rema_no_{part}") for part in ("gate", "memory", "balance"))
+    trusting, forgetful, uneven = (
+        build(f"rema_no_{part}") for part in ("gate", "memory", "balance")
+    )
     for method in (trusting, forgetful, uneven):
         method.attach(Tiny([[0.0]] * 3), torch.tensor([0, 1]))
-    assert trusting.on_outputs(*views, torch.tensor([2]), 0.3, rows).weight.item() == pytest.approx(0.46543, rel=1e-4)
+    assert trusting.on_outputs(*views, torch.tensor([2]), 0.3, rows).weight.item() == pytest.approx(
+        0.46543, rel=1e-4
+    )
     forgetful.on_outputs(*views, Y, 0.3, rows)
     assert forgetful.memory[1].tolist() == pytest.approx([0.4, 0.4, 0.2])
     scores = Scores(*(torch.tensor([x]) for x in (0.293333, 0.353333, False)))  # the memory itself
     expected = (1 + NAW().weights(scores, 0.3)) * gate(NAW(), scores, 0.3) - 1
-    torch.testing.assert_close(uneven.on_outputs(*views, torch.tensor([2]), 0.3, rows).weight, expected)
+    torch.testing.assert_close(
+        uneven.on_outputs(*views, torch.tensor([2]), 0.3, rows).weight, expected
+    )
 
 
 def test_the_gate_falls_from_one_with_the_margin_alone():
@@ -127,7 +154,9 @@ def test_scn_by_hand(lowest, penalty):
     scaled = attention[:, None] * logits
     expected = nn.functional.cross_entropy(scaled, torch.tensor([0, 1, 2, 2])).item() + penalty
     targets = torch.tensor([0, 1, 2, 2])
-    assert method.on_outputs(output, None, targets, 0.24, rows).total.item() == pytest.approx(expected, rel=1e-5)
+    assert method.on_outputs(output, None, targets, 0.24, rows).total.item() == pytest.approx(
+        expected, rel=1e-5
+    )
     assert method.labels.tolist() == [0, 1, 2, 2]
     method.on_outputs(output, None, targets, 0.25, rows)
     # of the two mislabelled only the fourth is of the lower 30 %
@@ -140,9 +169,11 @@ def test_rul_by_hand():
     method.log_u = nn.Identity()
     logits, targets = torch.cat([P, Q]).log(), torch.tensor([0, 1])
     output = Output(logits, torch.tensor([[3.0], [1.0]]).log())
-    mixed = P ** 0.75 * Q ** 0.25  # three quarters of the first, which is three times as uncertain
+    mixed = P**0.75 * Q**0.25  # three quarters of the first, which is three times as uncertain
     expected = -(mixed / mixed.sum()).log()[0, :2].mean().item()
-    assert method.on_outputs(output, None, targets, 0.1, targets).total.item() == pytest.approx(expected, rel=1e-5)
+    assert method.on_outputs(output, None, targets, 0.1, targets).total.item() == pytest.approx(
+        expected, rel=1e-5
+    )
 
 
 @pytest.mark.parametrize("second, distance", [([3.0, 1.0], 0), ([1.0, 3.0], (4 + 4 + 16 + 16) / 4)])
@@ -167,15 +198,27 @@ def test_ablations_are_nla_with_one_thing_changed():
     nla = NLALoss()(z, q, y, 0.3)
     assert build("attached")(z, q, y, 0.3).total.item() == pytest.approx(nla.total.item())
     assert build("consistency_js")(z, q, y, 0.3).total.item() == pytest.approx(
-        (nla.cross_entropy.mean() + nla.divergence.mean()).item() / 2)
-    assert build("naw")(z, None, y, 0.3).total.item() == pytest.approx(NLALoss(1.0)(z, q, y, 0.3).total.item())
-    assert build("naw", lam=0.1, variant="released")(z, None, y, 0.3).total == build("naw")(z, None, y, 0.3).total
+        (nla.cross_entropy.mean() + nla.divergence.mean()).item() / 2
+    )
+    assert build("naw")(z, None, y, 0.3).total.item() == pytest.approx(
+        NLALoss(1.0)(z, q, y, 0.3).total.item()
+    )
+    assert (
+        build("naw", lam=0.1, variant="released")(z, None, y, 0.3).total
+        == build("naw")(z, None, y, 0.3).total
+    )
     assert build("consistency_js", lam=0.1)(z, q, y, 0.3).total.item() == pytest.approx(
-        0.1 * nla.cross_entropy.mean().item() + 0.9 * nla.divergence.mean().item())
+        0.1 * nla.cross_entropy.mean().item() + 0.9 * nla.divergence.mean().item()
+    )
     for name, progress in (("epsilon_0", 0.0), ("epsilon_1", 1.0)):
-        assert build(name)(z, q, y, 0.3).total.item() == pytest.approx(NLALoss()(z, q, y, progress).total.item())
+        assert build(name)(z, q, y, 0.3).total.item() == pytest.approx(
+            NLALoss()(z, q, y, progress).total.item()
+        )
     z.requires_grad_()
-    gradients = [torch.autograd.grad(method(z, q, y, 0.3).total, z)[0] for method in (NLALoss(), build("attached"))]
+    gradients = [
+        torch.autograd.grad(method(z, q, y, 0.3).total, z)[0]
+        for method in (NLALoss(), build("attached"))
+    ]
     assert (gradients[0] - gradients[1]).abs().max() > 1e-3
     assert torch.autograd.gradcheck(lambda z: build("attached")(z, q, y, 0.3).total, z)
 
@@ -189,11 +232,17 @@ def test_every_method_trains_every_network_and_records_what_naw_weighs(name, net
     rows = torch.tensor([3, 1, 12, 7])
     output = model(torch.randn(4 * method.views, 3, 48, 48))
     views = list(map(Output._make, zip(*(part.chunk(method.views) for part in output))))
-    terms = method.on_outputs(views[0], views[1] if method.views == 2 else None, labels[rows], 0.9, rows)
+    terms = method.on_outputs(
+        views[0], views[1] if method.views == 2 else None, labels[rows], 0.9, rows
+    )
     terms.total.backward()
-    assert terms.total.isfinite() and any(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters())
+    assert terms.total.isfinite() and any(
+        p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters()
+    )
     assert all(p.grad is not None for p in method.parameters())
-    expected = NAW().weights(terms.scores, 1.0 if name == "epsilon_1" else 0.0 if name == "epsilon_0" else 0.9)
+    expected = NAW().weights(
+        terms.scores, 1.0 if name == "epsilon_1" else 0.0 if name == "epsilon_0" else 0.9
+    )
     if not name.startswith("rema"):  # it records the weight that it gives itself
         torch.testing.assert_close(terms.weight, expected)
     assert terms.divergence.isnan().all() == (method.views == 1)
@@ -214,7 +263,9 @@ def test_an_interrupted_run_resumes_to_the_same_numbers(name, tmp_path, monkeypa
         patch.setattr(method, "on_outputs", interrupted)
         fit(config, tmp_path / "half", progress=False)
     half = fit(config, tmp_path / "half", progress=False)
-    assert (half.folder / "model.safetensors").read_bytes() == (whole.folder / "model.safetensors").read_bytes()
+    assert (half.folder / "model.safetensors").read_bytes() == (
+        whole.folder / "model.safetensors"
+    ).read_bytes()
     assert half.samples().equals(whole.samples())
 
 

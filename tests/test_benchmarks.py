@@ -32,7 +32,10 @@ def test_operations_and_bytes_by_hand(count):
 
 def test_a_convolution_costs_its_operations_forward_and_twice_backward(count):
     count.copy_rate = float("inf")
-    layer, images = nn.Conv2d(8, 16, 3, padding=1, bias=False), torch.randn(2, 8, 10, 10, requires_grad=True)
+    layer, images = (
+        nn.Conv2d(8, 16, 3, padding=1, bias=False),
+        torch.randn(2, 8, 10, 10, requires_grad=True),
+    )
     forward = 2 * 2 * 100 * 16 * 8 * 9
     with count:
         layer(images).sum().backward()

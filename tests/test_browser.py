@@ -56,11 +56,16 @@ def browser():
 def tab(browser):
     """A page 1400 x 1000 that reaches this machine only; ``tab.errors`` are the page's own."""
     context = browser.new_context(viewport={"width": 1400, "height": 1000})
-    context.route(lambda url: "//127.0.0.1" not in url and not url.startswith(("file:", "data:", "blob:")),
-                  lambda route: route.abort())
+    context.route(
+        lambda url: "//127.0.0.1" not in url and not url.startswith(("file:", "data:", "blob:")),
+        lambda route: route.abort(),
+    )
     tab = context.new_page()
     tab.errors = []
-    tab.on("console", lambda message: tab.errors.append(message.text) if message.type == "error" else None)
+    tab.on(
+        "console",
+        lambda message: tab.errors.append(message.text) if message.type == "error" else None,
+    )
     tab.on("pageerror", lambda error: tab.errors.append(str(error)))
     yield tab
     tab.screenshot(path=SHOTS / "last.png")  # of the latest test, however it ended
@@ -83,31 +88,57 @@ images = torch.arange(256, dtype=torch.uint8).repeat(61)[:len(run.manifest), Non
 embedding = pd.concat([rows.assign(epoch=step, x=arrays["latent"][:, 0], y=arrays["latent"][:, 1])
                        for step, arrays in run.latents.items()], ignore_index=True)
 """
-    cells = [large, "explore.naw_explorer(run, images)", "explore.latent_explorer(run, embedding, images)",
-             "explore.confusion_explorer(run, images)", "explore.parameter_explorer(run, images)"]
+    cells = [
+        large,
+        "explore.naw_explorer(run, images)",
+        "explore.latent_explorer(run, embedding, images)",
+        "explore.confusion_explorer(run, images)",
+        "explore.parameter_explorer(run, images)",
+    ]
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
-    nbformat.write(nbformat.v4.new_notebook(cells=[*map(nbformat.v4.new_code_cell, cells)], metadata=kernel),
-                   folder / "large.ipynb")
+    nbformat.write(
+        nbformat.v4.new_notebook(cells=[*map(nbformat.v4.new_code_cell, cells)], metadata=kernel),
+        folder / "large.ipynb",
+    )
     lesson = nbformat.read(NOTEBOOKS / "04_naw_weights_over_epochs.ipynb", as_version=4)
     last = next(k for k, cell in enumerate(lesson.cells) if "explore.naw_explorer" in cell.source)
-    lesson.cells = [nbformat.v4.new_code_cell(execute.QUICK), *lesson.cells[:last + 1]]
+    lesson.cells = [nbformat.v4.new_code_cell(execute.QUICK), *lesson.cells[: last + 1]]
     for cell in lesson.cells:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
     nbformat.write(lesson, folder / "lesson.ipynb")
-    for name, content in {"apputils-extension/notification": '{"fetchNews": "false", "checkForUpdates": false}',
-                          "notebook-extension/tracker": '{"windowingMode": "none"}'}.items():  # all cells on the page
+    for name, content in {
+        "apputils-extension/notification": '{"fetchNews": "false", "checkForUpdates": false}',
+        "notebook-extension/tracker": '{"windowingMode": "none"}',
+    }.items():  # all cells on the page
         settings = folder / f"settings/@jupyterlab/{name}.jupyterlab-settings"
         settings.parent.mkdir(parents=True)
         settings.write_text(content)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    places = {name: str(folder / "jupyter") for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")}
+    places = {
+        name: str(folder / "jupyter")
+        for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")
+    }
     process = subprocess.Popen(
-        [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={port}",
-         "--IdentityProvider.token=", f"--ServerApp.root_dir={folder}"], stderr=subprocess.PIPE, text=True,
-        env=os.environ | places | {"JUPYTERLAB_SETTINGS_DIR": str(folder / "settings"), "OMP_NUM_THREADS": "1"})
+        [
+            sys.executable,
+            "-m",
+            "jupyterlab",
+            "--no-browser",
+            "--allow-root",
+            "--ip=127.0.0.1",
+            f"--port={port}",
+            "--IdentityProvider.token=",
+            f"--ServerApp.root_dir={folder}",
+        ],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ
+        | places
+        | {"JUPYTERLAB_SETTINGS_DIR": str(folder / "settings"), "OMP_NUM_THREADS": "1"},
+    )
     address, deadline = f"http://127.0.0.1:{port}", time.monotonic() + 60
     while time.monotonic() < deadline:
         try:
@@ -125,7 +156,10 @@ def run_all(tab, address, notebook):
     """Open a notebook and run it from its menu; returns once its first cell has run."""
     tab.goto(f"{address}/{notebook}?reset")  # not what an earlier tab had open
     tab.wait_for_selector(".jp-Notebook .jp-Cell", timeout=60_000)
-    prompt, dialog = tab.locator(".jp-CodeCell .jp-InputPrompt").first, tab.locator(".jp-Dialog .jp-mod-accept")
+    prompt, dialog = (
+        tab.locator(".jp-CodeCell .jp-InputPrompt").first,
+        tab.locator(".jp-Dialog .jp-mod-accept"),
+    )
     tab.locator(".jp-Toolbar-kernelName", has_text="Python 3").wait_for(timeout=60_000)
     tab.wait_for_timeout(3000)  # the kernel has a name before it answers
     for _ in range(90):
@@ -161,7 +195,9 @@ def loop(tab, explorer, corners):
 
 def walk_through(tab, explorer, corners, shot):
     """Slider, loop, filters, colours, play: the picture and the faces change each time."""
-    canvas, cards, slider = (explorer.locator(name) for name in ("canvas", ".nla-card", ".nla-step"))
+    canvas, cards, slider = (
+        explorer.locator(name) for name in ("canvas", ".nla-card", ".nla-step")
+    )
     pictures = [canvas.screenshot()]
 
     def changed():
@@ -172,7 +208,9 @@ def walk_through(tab, explorer, corners, shot):
     slider.fill(slider.get_attribute("max"))
     assert changed()
     loop(tab, explorer, corners)
-    explorer.locator("img.nla-face, .nla-sprite").first.wait_for(timeout=60_000)  # the kernel may be at another cell
+    explorer.locator("img.nla-face, .nla-sprite").first.wait_for(
+        timeout=60_000
+    )  # the kernel may be at another cell
     assert changed() and "selected" in explorer.locator(".nla-faces").inner_text()
     assert cards.first.locator("polyline").count() == 1
     tab.screenshot(path=SHOTS / f"{shot}.png")
@@ -190,7 +228,12 @@ def walk_through(tab, explorer, corners, shot):
     return texts
 
 
-NOISY = [(0.0, 0.75), (0.1, 0.75), (0.1, 0.85), (0.0, 0.85)]  # of conftest.plant: p_GT .05, p_NN .80
+NOISY = [
+    (0.0, 0.75),
+    (0.1, 0.75),
+    (0.1, 0.85),
+    (0.0, 0.85),
+]  # of conftest.plant: p_GT .05, p_NN .80
 
 
 @pytest.mark.parametrize("place", ["lab/tree", "notebooks"])
@@ -201,15 +244,23 @@ def test_explorers_at_the_size_of_rafdb(tab, server, place):
     run_all(tab, server, f"{place}/large.ipynb")
     explorer = bring_up(tab)
     texts = walk_through(tab, explorer, NOISY, f"{name}_naw")
-    assert len(texts) == explore.CARDS and all("noisy" in text and "true:" in text for text in texts)
+    assert len(texts) == explore.CARDS and all(
+        "noisy" in text and "true:" in text for text in texts
+    )
     times = explorer.locator("canvas").evaluate(STEP)
-    print(f"\n{name}: {statistics.median(times):.0f} ms a step at 12,271 points (median of {len(times)}, "
-          f"worst {max(times):.0f})")
+    print(
+        f"\n{name}: {statistics.median(times):.0f} ms a step at 12,271 points (median of {len(times)}, "
+        f"worst {max(times):.0f})"
+    )
     assert statistics.median(times) < 150
     confusion = bring_up(tab, 2)
     box = confusion.locator("canvas").bounding_box()
-    tab.mouse.click(box["x"] + LEFT + SIZE * 1.5 / 7, box["y"] + TOP + SIZE * 0.5 / 7)  # surprise taken for fear
-    confusion.locator("img.nla-face").first.wait_for(timeout=60_000)  # the kernel may be at another cell
+    tab.mouse.click(
+        box["x"] + LEFT + SIZE * 1.5 / 7, box["y"] + TOP + SIZE * 0.5 / 7
+    )  # surprise taken for fear
+    confusion.locator("img.nla-face").first.wait_for(
+        timeout=60_000
+    )  # the kernel may be at another cell
     assert "438 selected" in confusion.inner_text() and "predicted fear" in confusion.inner_text()
     tab.screenshot(path=SHOTS / f"{name}_confusion.png")
     if name == "notebooks":
@@ -233,8 +284,12 @@ def test_a_lesson_in_jupyterlab(tab, server):
 
 
 def test_the_page_needs_neither_kernel_nor_network(tab, tmp_path):
-    run = plant(tmp_path / "run", epochs=14, per_class=285, latents=False)  # as many samples and epochs as the demo
-    images = (torch.rand(len(run.manifest), 1, 48, 48, generator=torch.manual_seed(0)) * 255).to(torch.uint8)
+    run = plant(
+        tmp_path / "run", epochs=14, per_class=285, latents=False
+    )  # as many samples and epochs as the demo
+    images = (torch.rand(len(run.manifest), 1, 48, 48, generator=torch.manual_seed(0)) * 255).to(
+        torch.uint8
+    )
     page = explore.naw_html(run, tmp_path / "naw.html", images)
     assert page.stat().st_size < 5_000_000  # noise compresses worse than any face
     tab.context.set_offline(True)

@@ -12,9 +12,9 @@ from PIL import Image
 from nla import Config
 from nla.cli import main, run_command
 from nla.data import EXPRESSIONS, DataError, make_faces
-from nla.inference import evaluate
-from nla.loading import load_data
 from nla.models import model_from
+from nla.training.inference import evaluate
+from nla.training.loading import load_data
 
 SMALL = "--train-faces 80 --test-faces 40 --epochs 1 --probe 20 --noise 0.2".split()
 
@@ -34,11 +34,33 @@ def test_train_then_show(tmp_path, capsys):
 
 def test_preset_settings_file_and_options_replace_each_other_in_that_order(tmp_path, capsys):
     settings = tmp_path / "settings.json"
-    settings.write_text(json.dumps({"name": "mine", "noise": 0.1, "seed": 7, "naw": {"std_true": 0.5}}))
-    call("train", "--preset", "demo", "--settings", settings, *SMALL, "--naw.slope", -5, "--out", tmp_path / "run")
+    settings.write_text(
+        json.dumps({"name": "mine", "noise": 0.1, "seed": 7, "naw": {"std_true": 0.5}})
+    )
+    call(
+        "train",
+        "--preset",
+        "demo",
+        "--settings",
+        settings,
+        *SMALL,
+        "--naw.slope",
+        -5,
+        "--out",
+        tmp_path / "run",
+    )
     config = json.loads((tmp_path / "run/config.json").read_text())
-    assert (config["name"], config["noise"], config["seed"], config["loss"]) == ("mine", 0.2, 7, "nla")
-    assert config["naw"]["std_true"] == 0.5 and config["naw"]["slope"] == -5 and config["naw"]["ratio_true"] == 2
+    assert (config["name"], config["noise"], config["seed"], config["loss"]) == (
+        "mine",
+        0.2,
+        7,
+        "nla",
+    )
+    assert (
+        config["naw"]["std_true"] == 0.5
+        and config["naw"]["slope"] == -5
+        and config["naw"]["ratio_true"] == 2
+    )
     call("train", "--settings", tmp_path / "run/config.json", "--out", tmp_path / "again")
     assert json.loads((tmp_path / "again/config.json").read_text()) == config
 
@@ -49,7 +71,11 @@ def test_every_field_of_the_config_is_an_option_with_help(capsys):
     text = capsys.readouterr().out
     for name in TINY.__dataclass_fields__:
         assert f"--{name.replace('_', '-')}" in text, name
-    assert "--naw.std-true" in text and "--augmentation.erase-p" in text and "share of training labels" in text
+    assert (
+        "--naw.std-true" in text
+        and "--augmentation.erase-p" in text
+        and "share of training labels" in text
+    )
 
 
 def test_data_commands_on_a_folder_of_ones_own(tmp_path, capsys):
@@ -84,8 +110,13 @@ def test_a_model_file_is_scored_as_its_run_was(tiny_run, capsys):
     expected = tiny_run.summary()
     assert scores["n"] == 60 and scores["overall"] == pytest.approx(expected["overall"])
     assert scores["surprise"] == pytest.approx(expected["surprise"])
-    for wrong, message in (({"split": "val"}, "no val images"), ({"true_label": 7}, "choose 7 classes")):
-        part = manifest[manifest["split"] == "test"].assign(**wrong if "true_label" in wrong else {})
+    for wrong, message in (
+        ({"split": "val"}, "no val images"),
+        ({"true_label": 7}, "choose 7 classes"),
+    ):
+        part = manifest[manifest["split"] == "test"].assign(
+            **wrong if "true_label" in wrong else {}
+        )
         with pytest.raises(DataError, match=message):
             evaluate(model, images, part, Config(device="cpu"), wrong.get("split", "test"))
     grey = images.float().mean(1, keepdim=True).to(torch.uint8)
@@ -103,7 +134,9 @@ def test_export_and_audit_name_what_they_wrote(tiny_run, tmp_path, capsys):
 
 
 def test_the_command_is_installed():
-    done = subprocess.run([sys.executable, "-m", "nla.cli", "--help"], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "nla.cli", "--help"], capture_output=True, text=True
+    )
     assert done.returncode == 0 and "train" in done.stdout
 
 
@@ -122,7 +155,9 @@ def test_errors_are_one_line_and_not_a_traceback(tmp_path, tiny_run, monkeypatch
         assert message in stop.value.code.lower() and "\n" not in stop.value.code.strip()
 
 
-@pytest.mark.parametrize("option, message", [(("--loss", "magic"), "invalid choice"), (("--epohs", 3), "--epochs")])
+@pytest.mark.parametrize(
+    "option, message", [(("--loss", "magic"), "invalid choice"), (("--epohs", 3), "--epochs")]
+)
 def test_unknown_options_are_refused_with_what_was_meant(option, message, capsys):
     with pytest.raises(SystemExit):
         call("train", *option)

@@ -23,10 +23,18 @@ COUNTS = (1290, 281, 717, 4772, 1982, 705, 2524)
 def rafdb_like(counts=COUNTS, test=10):
     """A manifest with RAF-DB's class proportions, classes mixed, and some test rows."""
     label = np.repeat(range(len(counts)), counts)
-    label = np.concatenate([label[np.argsort(np.arange(len(label)) * 7919 % len(label))], np.arange(test) % 7])
+    label = np.concatenate(
+        [label[np.argsort(np.arange(len(label)) * 7919 % len(label))], np.arange(test) % 7]
+    )
     split = np.where(np.arange(len(label)) < sum(counts), "train", "test")
-    return pd.DataFrame({"path": [f"{s}_{i:05d}_aligned.jpg" for i, s in enumerate(split)], "label": label,
-                         "true_label": label, "split": split})
+    return pd.DataFrame(
+        {
+            "path": [f"{s}_{i:05d}_aligned.jpg" for i, s in enumerate(split)],
+            "label": label,
+            "true_label": label,
+            "split": split,
+        }
+    )
 
 
 def digest(manifest):
@@ -37,9 +45,13 @@ def uniform(rows, classes=7):
     return np.random.default_rng(5).random((rows, classes))
 
 
-NOISE = {"symmetric": lambda m, seed: flip_labels(m, .3, seed),
-         "pair": lambda m, seed: confuse_labels(m, pair_matrix(.3), seed),
-         "prediction": lambda m, seed: flip_by_prediction(m, uniform(sum(m["split"] == "train")), .3, seed)}
+NOISE = {
+    "symmetric": lambda m, seed: flip_labels(m, 0.3, seed),
+    "pair": lambda m, seed: confuse_labels(m, pair_matrix(0.3), seed),
+    "prediction": lambda m, seed: flip_by_prediction(
+        m, uniform(sum(m["split"] == "train")), 0.3, seed
+    ),
+}
 
 
 @pytest.mark.parametrize("name", NOISE)
@@ -48,17 +60,27 @@ def test_noise_touches_training_labels_only_and_keeps_the_truth(name):
     before = manifest.copy()
     noisy = NOISE[name](manifest, 3)
     pd.testing.assert_frame_equal(manifest, before)
-    assert noisy["true_label"].equals(before["true_label"]) and noisy["split"].equals(before["split"])
+    assert noisy["true_label"].equals(before["true_label"]) and noisy["split"].equals(
+        before["split"]
+    )
     changed = noisy["label"] != noisy["true_label"]
     assert not changed[noisy["split"] == "test"].any()
     rate = changed[noisy["split"] == "train"].mean()
-    assert abs(rate - .3) < 4 * np.sqrt(.3 * .7 / sum(COUNTS))
-    assert noisy["kind"].equals(pd.Series(np.where(changed, "noisy", "clean"), dtype=noisy["kind"].dtype))
+    assert abs(rate - 0.3) < 4 * np.sqrt(0.3 * 0.7 / sum(COUNTS))
+    assert noisy["kind"].equals(
+        pd.Series(np.where(changed, "noisy", "clean"), dtype=noisy["kind"].dtype)
+    )
     assert noisy["label"].between(0, 6).all()
 
 
-@pytest.mark.parametrize("name, expected", [("symmetric", "26562e255d91906a"), ("pair", "7469a934bbedee8e"),
-                                            ("prediction", "c8ecae51b2a6f967")])
+@pytest.mark.parametrize(
+    "name, expected",
+    [
+        ("symmetric", "26562e255d91906a"),
+        ("pair", "7469a934bbedee8e"),
+        ("prediction", "c8ecae51b2a6f967"),
+    ],
+)
 def test_a_seed_gives_the_same_labels_everywhere(name, expected):
     assert digest(NOISE[name](rafdb_like(), 7)) == expected
     assert digest(NOISE[name](rafdb_like(), np.random.default_rng(7))) == expected
@@ -71,12 +93,14 @@ def test_imbalance_is_the_same_everywhere():
 
 
 def test_symmetric_flips_are_uniform_over_the_other_classes():
-    noisy = flip_labels(rafdb_like(), .6, 1)
+    noisy = flip_labels(rafdb_like(), 0.6, 1)
     table = pd.crosstab(noisy["true_label"], noisy["label"])
     for truth in range(7):
         others = table.loc[truth].drop(truth)
         expected = others.sum() / 6
-        assert ((others - expected) ** 2 / expected).sum() < 22.5  # chi-square, 5 degrees, p = .0004
+        assert (
+            (others - expected) ** 2 / expected
+        ).sum() < 22.5  # chi-square, 5 degrees, p = .0004
 
 
 @given(st.floats(0, 1), st.integers(0, 2**32))
@@ -86,41 +110,49 @@ def test_any_ratio_and_seed(ratio, seed):
     noisy = flip_labels(manifest, ratio, seed)
     changed = (noisy["label"] != manifest["label"])[:79]
     assert noisy["label"].between(0, 6).all() and noisy["true_label"].equals(manifest["true_label"])
-    assert changed.all() if ratio == 1 else not changed.any() if ratio == 0 else abs(changed.mean() - ratio) < .35
+    assert (
+        changed.all()
+        if ratio == 1
+        else not changed.any()
+        if ratio == 0
+        else abs(changed.mean() - ratio) < 0.35
+    )
 
 
 def test_a_planted_kind_is_kept_where_the_label_stays():
     manifest = rafdb_like().assign(kind="ambiguous")
-    noisy = flip_labels(manifest, .3, 1)
+    noisy = flip_labels(manifest, 0.3, 1)
     changed = noisy["label"] != manifest["label"]
     assert (noisy["kind"] == np.where(changed, "noisy", "ambiguous")).all()
 
 
 def test_confusion_matrix_rates():
     matrix = np.random.default_rng(0).dirichlet(np.ones(7), 7)
-    noisy = confuse_labels(rafdb_like(), matrix, 2)[:sum(COUNTS)]
+    noisy = confuse_labels(rafdb_like(), matrix, 2)[: sum(COUNTS)]
     found = pd.crosstab(noisy["true_label"], noisy["label"], normalize="index").to_numpy()
-    assert (abs(found - matrix) < 5 * np.sqrt(.25 / np.array(COUNTS))[:, None]).all()
-    pairs = confuse_labels(rafdb_like(), pair_matrix(.4), 2)
+    assert (abs(found - matrix) < 5 * np.sqrt(0.25 / np.array(COUNTS))[:, None]).all()
+    pairs = confuse_labels(rafdb_like(), pair_matrix(0.4), 2)
     assert set((pairs["label"] - pairs["true_label"]) % 7) == {0, 1}
-    for wrong in (np.eye(6), np.eye(7) * .9, -np.eye(7), pair_matrix(1.5)):
+    for wrong in (np.eye(6), np.eye(7) * 0.9, -np.eye(7), pair_matrix(1.5)):
         refused("7 x 7 probabilities", confuse_labels, rafdb_like(), wrong, 0)
 
 
 def test_prediction_noise_goes_where_the_model_doubts():
     manifest = rafdb_like((200, 200, 200), test=0)
-    probabilities = np.full((600, 3), .001)
+    probabilities = np.full((600, 3), 0.001)
     label = manifest["label"].to_numpy()
     probabilities[np.arange(600), label] = 1
     doubtful = np.arange(600) % 4 == 0
-    probabilities[doubtful, (label[doubtful] + 1) % 3] = .9
-    noisy = flip_by_prediction(manifest, probabilities, .2, 0)
+    probabilities[doubtful, (label[doubtful] + 1) % 3] = 0.9
+    noisy = flip_by_prediction(manifest, probabilities, 0.2, 0)
     changed = (noisy["label"] != label).to_numpy()
-    assert changed.sum() == 120 and changed[doubtful].mean() > .7 and changed[~doubtful].mean() < .03
+    assert (
+        changed.sum() == 120 and changed[doubtful].mean() > 0.7 and changed[~doubtful].mean() < 0.03
+    )
     moved = changed & doubtful
     assert (noisy["label"].to_numpy()[moved] == (label[moved] + 1) % 3).all()
-    refused("finite probabilities", flip_by_prediction, manifest, probabilities[:5], .2, 0)
-    refused("finite probabilities", flip_by_prediction, manifest, probabilities * np.nan, .2, 0)
+    refused("finite probabilities", flip_by_prediction, manifest, probabilities[:5], 0.2, 0)
+    refused("finite probabilities", flip_by_prediction, manifest, probabilities * np.nan, 0.2, 0)
 
 
 @pytest.mark.parametrize("prefix, unit", [("p_", 1.0), ("votes_", 10)])
@@ -128,10 +160,13 @@ def test_labels_drawn_from_the_distribution(prefix, unit):
     manifest = rafdb_like((3000, 1, 1, 1, 1, 1, 1))
     for name in EXPRESSIONS[:7]:
         manifest[prefix + name] = 0 * unit
-    manifest[[f"{prefix}surprise", f"{prefix}fear"]] = [.6 * unit, .4 * unit]
+    manifest[[f"{prefix}surprise", f"{prefix}fear"]] = [0.6 * unit, 0.4 * unit]
     drawn = draw_labels(manifest, 0)
     train = drawn["split"] == "train"
-    assert set(drawn["label"][train]) == {0, 1} and abs((drawn["label"][train] == 1).mean() - .4) < .04
+    assert (
+        set(drawn["label"][train]) == {0, 1}
+        and abs((drawn["label"][train] == 1).mean() - 0.4) < 0.04
+    )
     assert drawn["label"][~train].equals(manifest["label"][~train])
     refused("no distribution to draw from", draw_labels, rafdb_like(), 0)
 
@@ -142,7 +177,7 @@ def test_imbalance_reaches_its_factor_in_natural_order(factor, profile):
     manifest = rafdb_like()
     thin = imbalance(manifest, factor, 1, profile)
     counts = thin[thin["split"] == "train"]["label"].value_counts()
-    assert counts.max() / counts.min() == pytest.approx(factor, rel=.5 / counts.min() + .01)
+    assert counts.max() / counts.min() == pytest.approx(factor, rel=0.5 / counts.min() + 0.01)
     natural = np.argsort(-np.array(COUNTS))
     ordered = counts[natural].to_numpy()
     assert (np.diff(ordered) <= 0).all() and (ordered <= np.array(COUNTS)[natural]).all()
@@ -154,9 +189,9 @@ def test_imbalance_reaches_its_factor_in_natural_order(factor, profile):
 
 def test_refusals():
     manifest = rafdb_like()
-    for ratio in (-.1, 1.1, float("nan")):
+    for ratio in (-0.1, 1.1, float("nan")):
         refused("number from 0 to 1", flip_labels, manifest, ratio, 0)
-    for factor in (.5, 0, float("nan"), float("inf")):
+    for factor in (0.5, 0, float("nan"), float("inf")):
         refused("factor of at least 1", imbalance, manifest, factor, 0)
     refused("exponential or step", imbalance, manifest, 10, 0, "linear")
     for corrupt in (flip_labels, imbalance):
@@ -165,10 +200,12 @@ def test_refusals():
 
 def test_the_list_is_the_literatures_and_reads_back(tmp_path):
     manifest = rafdb_like((5, 4, 3), test=3)
-    noisy = flip_labels(manifest, .5, 1)
+    noisy = flip_labels(manifest, 0.5, 1)
     write_list(noisy, tmp_path / "noise.txt")
     lines = (tmp_path / "noise.txt").read_text().splitlines()
-    assert lines == [f"train_{i:05d}.jpg {label + 1}" for i, label in enumerate(noisy["label"][:12])]
+    assert lines == [
+        f"train_{i:05d}.jpg {label + 1}" for i, label in enumerate(noisy["label"][:12])
+    ]
     assert relabel(manifest, tmp_path / "noise.txt")["label"].equals(noisy["label"])
     rows = manifest.drop(columns="path").assign(row=range(len(manifest)))
     write_list(rows.assign(label=noisy["label"]), tmp_path / "rows.txt")

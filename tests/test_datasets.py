@@ -33,6 +33,7 @@ def refused(match, function, *arguments, **options):
 
 # ------------------------------------------------------------------------------------------------ RAF-DB
 
+
 def test_rafdb_official_tree_in_canonical_order(tmp_path):
     fake.rafdb(tmp_path / "RAF-DB/basic")
     manifest = read_rafdb(tmp_path)
@@ -47,23 +48,40 @@ def test_rafdb_tree_gives_the_same_labels(tmp_path):
     listing = fake.rafdb(tmp_path / "official")
     fake.rafdb_tree(tmp_path / "tree", listing)
     official, tree = read_rafdb(tmp_path / "official"), read_rafdb(tmp_path / "tree")
-    assert (official.groupby(["split", "label"]).size() == tree.groupby(["split", "label"]).size()).all()
+    assert (
+        official.groupby(["split", "label"]).size() == tree.groupby(["split", "label"]).size()
+    ).all()
 
 
-@pytest.mark.parametrize("before, after, message", [
-    ("train_00002.jpg 2", "train_00002.jpg 0", "line 2: '0' is no label; expected 1 to 7"),
-    ("train_00002.jpg 2", "train_00002.jpg 8", "line 2: '8' is no label; expected 1 to 7"),
-    ("train_00002.jpg 2", "train_00002.jpg 2.5", "line 2: '2.5' is no label"),
-    ("train_00002.jpg 2", "train_00002.jpg", "line 2: .* is not 'name label'"),
-    ("train_00002.jpg 2", "train_00002.jpg,2", "line 2: .* is not 'name label' separated by a blank"),
-    ("train_00002.jpg 2", "train_00002.jpg, 2", "line 2: .* is not 'name label' separated by a blank"),
-    ("train_00002.jpg 2", "train_00001.jpg 2", "line 2: .* is listed twice"),
-    ("train_00002.jpg 2", "../../train_x.jpg 2", r"line 2: .* is no image name"),
-    ("train_00002.jpg 2", "/etc/train_x.jpg 2", "line 2: .* is no image name"),
-    ("train_00002.jpg 2", "C:train_x.jpg 2", "line 2: .* is no image name"),
-    ("train_00002.jpg 2", "a\\..\\train_x.jpg 2", "line 2: .* is no image name"),
-    ("train_00002.jpg 2", "extra_00002.jpg 2", "list_patition_label.txt, .*: 'extra' is no split"),
-])
+@pytest.mark.parametrize(
+    "before, after, message",
+    [
+        ("train_00002.jpg 2", "train_00002.jpg 0", "line 2: '0' is no label; expected 1 to 7"),
+        ("train_00002.jpg 2", "train_00002.jpg 8", "line 2: '8' is no label; expected 1 to 7"),
+        ("train_00002.jpg 2", "train_00002.jpg 2.5", "line 2: '2.5' is no label"),
+        ("train_00002.jpg 2", "train_00002.jpg", "line 2: .* is not 'name label'"),
+        (
+            "train_00002.jpg 2",
+            "train_00002.jpg,2",
+            "line 2: .* is not 'name label' separated by a blank",
+        ),
+        (
+            "train_00002.jpg 2",
+            "train_00002.jpg, 2",
+            "line 2: .* is not 'name label' separated by a blank",
+        ),
+        ("train_00002.jpg 2", "train_00001.jpg 2", "line 2: .* is listed twice"),
+        ("train_00002.jpg 2", "../../train_x.jpg 2", r"line 2: .* is no image name"),
+        ("train_00002.jpg 2", "/etc/train_x.jpg 2", "line 2: .* is no image name"),
+        ("train_00002.jpg 2", "C:train_x.jpg 2", "line 2: .* is no image name"),
+        ("train_00002.jpg 2", "a\\..\\train_x.jpg 2", "line 2: .* is no image name"),
+        (
+            "train_00002.jpg 2",
+            "extra_00002.jpg 2",
+            "list_patition_label.txt, .*: 'extra' is no split",
+        ),
+    ],
+)
 def test_rafdb_list_faults_name_file_and_line(tmp_path, before, after, message):
     listing = fake.rafdb(tmp_path)
     fake.write(tmp_path / "EmoLabel/list_patition_label.txt", listing.replace(before, after))
@@ -84,10 +102,14 @@ def test_rafdb_list_with_crlf_bom_and_blank_lines_reads_the_same(tmp_path):
 
 def test_alternative_label_list_changes_training_rows_only(tmp_path):
     listing = fake.rafdb(tmp_path)
-    noisy = fake.write(tmp_path / "noise.txt", listing.replace("1.jpg 1", "1.jpg 5").replace("2.jpg 7", "2.jpg 1"))
+    noisy = fake.write(
+        tmp_path / "noise.txt", listing.replace("1.jpg 1", "1.jpg 5").replace("2.jpg 7", "2.jpg 1")
+    )
     manifest = read_rafdb(tmp_path, labels=noisy)
     assert manifest["label"][0] == 4 and manifest["true_label"][0] == 0
-    assert (manifest["label"] != manifest["true_label"]).sum() == 1  # the test row's other label is ignored
+    assert (
+        manifest["label"] != manifest["true_label"]
+    ).sum() == 1  # the test row's other label is ignored
     assert "noise.txt" in manifest.attrs["notes"][-1]
     train_only = "".join(line + "\n" for line in listing.splitlines() if line.startswith("train"))
     fake.write(noisy, train_only.replace(".jpg", "_aligned.jpg"))
@@ -108,33 +130,53 @@ USAGES = ("Training",) * 4 + ("PublicTest",) * 2 + ("PrivateTest",) * 2
 def test_fer2013_csv_forms_agree(tmp_path, form):
     fake.fer2013(tmp_path / "fer2013", LABELS, USAGES, form=form)
     manifest = read_fer2013(tmp_path)
-    assert [EXPRESSIONS[label] for label in manifest["label"]] == [fake.FER_NAMES[label] for label in LABELS]
+    assert [EXPRESSIONS[label] for label in manifest["label"]] == [
+        fake.FER_NAMES[label] for label in LABELS
+    ]
     assert list(manifest["split"]) == ["train"] * 4 + ["val"] * 2 + ["test"] * 2
     assert list(manifest["row"]) == list(range(8))
     pd.testing.assert_frame_equal(read_fer2013(tmp_path / "fer2013"), manifest)
 
 
 def test_fer2013_folder_tree(tmp_path):
-    for split, name, number in (("train", "angry", 1), ("train", "happy", 2), ("test", "sad", 3), ("test", "fear", 2)):
+    for split, name, number in (
+        ("train", "angry", 1),
+        ("train", "happy", 2),
+        ("test", "sad", 3),
+        ("test", "fear", 2),
+    ):
         fake.picture(tmp_path / split / name / f"{number}.png", number, 48, "L")
     manifest = read_fer2013(tmp_path)
     assert sorted(manifest["path"] + manifest["label"].astype(str)) == [
-        "test/sad/3.png4", "train/angry/1.png5", "train/happy/2.png3"]  # test/fear/2.png is a copy of a training image
+        "test/sad/3.png4",
+        "train/angry/1.png5",
+        "train/happy/2.png3",
+    ]  # test/fear/2.png is a copy of a training image
     assert len(read_fer2013(tmp_path, dedupe=False)) == 4
 
 
 def test_the_second_split_is_the_test_where_there_is_no_third(tmp_path):
     fake.fer2013(tmp_path, LABELS[:6], USAGES[:6])
     manifest = read_fer2013(tmp_path)
-    assert set(manifest["split"]) == {"train", "test"} and "no third split" in manifest.attrs["notes"][-1]
+    assert (
+        set(manifest["split"]) == {"train", "test"}
+        and "no third split" in manifest.attrs["notes"][-1]
+    )
 
 
 #            neutral happiness surprise sadness anger disgust fear contempt unknown NF
-BALLOTS = {"4,0,0,1,3,2,0,0,0,0": ("neutral", None), "6,4,0,0,0,0,0,0,0,0": ("neutral",) * 2,
-           "5,5,0,0,0,0,0,0,0,0": ("tie", None), "5,1,1,1,1,1,0,0,0,0": ("neutral", None),
-           "3,0,0,0,0,0,0,0,7,0": (None, None), "0,0,0,0,0,0,0,0,0,10": (None, None),
-           "2,0,0,0,0,0,0,8,0,0": ("contempt",) * 2, "4,0,0,0,0,0,0,0,4,2": ("neutral", None),
-           "1,1,1,1,1,1,1,1,1,1": ("tie", None), "0,0,0,0,0,0,6,0,2,2": ("fear",) * 2}
+BALLOTS = {
+    "4,0,0,1,3,2,0,0,0,0": ("neutral", None),
+    "6,4,0,0,0,0,0,0,0,0": ("neutral",) * 2,
+    "5,5,0,0,0,0,0,0,0,0": ("tie", None),
+    "5,1,1,1,1,1,0,0,0,0": ("neutral", None),
+    "3,0,0,0,0,0,0,0,7,0": (None, None),
+    "0,0,0,0,0,0,0,0,0,10": (None, None),
+    "2,0,0,0,0,0,0,8,0,0": ("contempt",) * 2,
+    "4,0,0,0,0,0,0,0,4,2": ("neutral", None),
+    "1,1,1,1,1,1,1,1,1,1": ("tie", None),
+    "0,0,0,0,0,0,6,0,2,2": ("fear",) * 2,
+}
 
 
 @pytest.mark.parametrize("column, protocol", list(enumerate(["plurality", "majority"])))
@@ -158,7 +200,9 @@ def test_protocols_against_a_plain_loop(rows):
     strict, _ = plurality(frame, "majority")
     for row, w, t, s in zip(rows, winner, tied, strict, strict=True):
         top = max(row[:8])
-        expected = -1 if top == 0 or max(row[8:]) > top else EXPRESSIONS.index(FERPLUS[row.index(top)])
+        expected = (
+            -1 if top == 0 or max(row[8:]) > top else EXPRESSIONS.index(FERPLUS[row.index(top)])
+        )
         assert w == expected and t == (row[:8].count(top) > 1)
         assert s == (expected if top > sum(row) / 2 else -1)
 
@@ -169,24 +213,53 @@ def make_pair(root, ballots, labels, usages, **options):
 
 
 def test_fer2013_on_human_truth(tmp_path):
-    ballots = ["0,0,0,0,8,2,0,0,0,0", "0,1,0,0,9,0,0,0,0,0", "5,0,0,0,5,0,0,0,0,0", "0,0,0,0,3,7,0,0,0,0",
-               "2,0,0,0,0,0,0,8,0,0", "0,0,0,0,0,0,0,0,0,10", "5,0,0,0,5,0,0,0,0,0", "0,9,0,0,0,0,0,0,0,0"]
-    make_pair(tmp_path, ballots, (0, 3, 0, 0, 0, 0, 0, 3), ("Training",) * 6 + ("PublicTest",) * 2, blank=(5,))
+    ballots = [
+        "0,0,0,0,8,2,0,0,0,0",
+        "0,1,0,0,9,0,0,0,0,0",
+        "5,0,0,0,5,0,0,0,0,0",
+        "0,0,0,0,3,7,0,0,0,0",
+        "2,0,0,0,0,0,0,8,0,0",
+        "0,0,0,0,0,0,0,0,0,10",
+        "5,0,0,0,5,0,0,0,0,0",
+        "0,9,0,0,0,0,0,0,0,0",
+    ]
+    make_pair(
+        tmp_path,
+        ballots,
+        (0, 3, 0, 0, 0, 0, 0, 3),
+        ("Training",) * 6 + ("PublicTest",) * 2,
+        blank=(5,),
+    )
     manifest = read_fer2013(tmp_path)
     assert list(manifest["row"]) == [0, 1, 2, 3, 7]
-    assert [EXPRESSIONS[t] for t in manifest["true_label"]] == ["anger", "anger", "anger", "disgust", "happiness"]
+    assert [EXPRESSIONS[t] for t in manifest["true_label"]] == [
+        "anger",
+        "anger",
+        "anger",
+        "disgust",
+        "happiness",
+    ]
     assert list(manifest["kind"]) == ["clean", "noisy", "ambiguous", "ambiguous", "clean"]
     assert manifest["votes_anger"][0] == 8 and manifest["votes_contempt"].sum() == 0
     notes = "; ".join(manifest.attrs["notes"])
-    for said in ("1 rows have votes that do not sum to 10", "1 rows show no face", "1 rows are won by contempt",
-                 "1 rows of val and test have a tie"):
+    for said in (
+        "1 rows have votes that do not sum to 10",
+        "1 rows show no face",
+        "1 rows are won by contempt",
+        "1 rows of val and test have a tie",
+    ):
         assert said in notes
     plain = read_fer2013(tmp_path, truth=False)
     assert len(plain) == 8 and plain["label"].equals(plain["true_label"]) and "kind" not in plain
 
 
 def test_ferplus_keeps_contempt_unless_told(tmp_path):
-    ballots = ["0,0,0,0,8,2,0,0,0,0", "2,0,0,0,0,0,0,8,0,0", "5,5,0,0,0,0,0,0,0,0", "5,5,0,0,0,0,0,0,0,0"]
+    ballots = [
+        "0,0,0,0,8,2,0,0,0,0",
+        "2,0,0,0,0,0,0,8,0,0",
+        "5,5,0,0,0,0,0,0,0,0",
+        "5,5,0,0,0,0,0,0,0,0",
+    ]
     make_pair(tmp_path, ballots, (0, 0, 0, 0), ("Training", "Training", "Training", "PublicTest"))
     manifest = read_ferplus(tmp_path)
     assert [EXPRESSIONS[label] for label in manifest["label"]] == ["anger", "contempt", "neutral"]
@@ -213,25 +286,53 @@ def test_microsoft_folders_agree_with_the_csv_pair(tmp_path):
     make_pair(tmp_path / "pair", ballots, [0] * 18, usages, numbers=numbers)
     fake.ferplus_folders(tmp_path / "folders/data", ballots, usages, numbers=numbers)
     for options in ({}, {"protocol": "majority"}, {"classes": 7}, {"dedupe": False}):
-        pair, folders = read_ferplus(tmp_path / "pair", **options), read_ferplus(tmp_path / "folders", **options)
-        assert folders["path"].str[-8:-4].astype(int).sort_values().to_list() == pair["row"].to_list()
-        sizes = [manifest.groupby(["split", "label", "kind"]).size() for manifest in (folders, pair)]
+        pair, folders = (
+            read_ferplus(tmp_path / "pair", **options),
+            read_ferplus(tmp_path / "folders", **options),
+        )
+        assert (
+            folders["path"].str[-8:-4].astype(int).sort_values().to_list() == pair["row"].to_list()
+        )
+        sizes = [
+            manifest.groupby(["split", "label", "kind"]).size() for manifest in (folders, pair)
+        ]
         assert sizes[0].equals(sizes[1]) and "noisy" not in set(pair["kind"])
     os.remove(tmp_path / "folders/data/FER2013Train/fer0000000.png")
     refused("fer0000000.png: listed but not there", read_ferplus, tmp_path / "folders")
 
 
-@pytest.mark.parametrize("change, message", [
-    (lambda text: text.rsplit("\n", 2)[0] + "\n", "7 rows, but FER2013's csv has 8"),
-    (lambda text: text.replace("Training,fer0000001", "PrivateTest,fer0000001"), "line 3: .*Usage"),
-    (lambda text: text.replace("0,0,0,0,8,2", "0,0,0,0,-8,2", 1), "line 2: '-8' is no number of anger votes"),
-    (lambda text: text.replace("0,0,0,0,8,2", "0,0,0,0,x,2", 1), "line 2: 'x' is no number of anger votes"),
-    (lambda text: text.replace("0,0,0,0,8,2", "0,0,0,0,0,0", 1), "line 2: .* has no votes at all"),
-    (lambda text: text.replace(",", ";"), "line 1: expected the columns .* separated by commas"),
-    (lambda text: text.split("\n")[0] + "\n", "no rows below the header"),
-    (lambda text: "", "not readable as csv"),
-    (lambda text: text.replace("\n", ",1\n").replace("NF,1", "NF"), "line 1: expected the columns"),
-])
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (lambda text: text.rsplit("\n", 2)[0] + "\n", "7 rows, but FER2013's csv has 8"),
+        (
+            lambda text: text.replace("Training,fer0000001", "PrivateTest,fer0000001"),
+            "line 3: .*Usage",
+        ),
+        (
+            lambda text: text.replace("0,0,0,0,8,2", "0,0,0,0,-8,2", 1),
+            "line 2: '-8' is no number of anger votes",
+        ),
+        (
+            lambda text: text.replace("0,0,0,0,8,2", "0,0,0,0,x,2", 1),
+            "line 2: 'x' is no number of anger votes",
+        ),
+        (
+            lambda text: text.replace("0,0,0,0,8,2", "0,0,0,0,0,0", 1),
+            "line 2: .* has no votes at all",
+        ),
+        (
+            lambda text: text.replace(",", ";"),
+            "line 1: expected the columns .* separated by commas",
+        ),
+        (lambda text: text.split("\n")[0] + "\n", "no rows below the header"),
+        (lambda text: "", "not readable as csv"),
+        (
+            lambda text: text.replace("\n", ",1\n").replace("NF,1", "NF"),
+            "line 1: expected the columns",
+        ),
+    ],
+)
 def test_votes_faults_name_file_and_line(tmp_path, change, message):
     make_pair(tmp_path, ["0,0,0,0,8,2,0,0,0,0"] * 8, LABELS, USAGES)
     path = tmp_path / "fer2013new.csv"
@@ -240,11 +341,20 @@ def test_votes_faults_name_file_and_line(tmp_path, change, message):
         assert "fer2013new.csv" in refused(message, read, tmp_path)
 
 
-@pytest.mark.parametrize("before, after, message", [
-    ("\n3,", "\n7,", "line 2: '7' is no label; expected 0 to 6"), ("\n3,", "\n-1,", "'-1' is no label"),
-    ("\n3,", "\n1.5,", "'1.5' is no label"), ("PublicTest", "Public", "line 3: 'Public' is no split"),
-    ("emotion,pixels,Usage", "emotion;pixels;Usage", "expected the columns emotion, pixels, Usage"),
-])
+@pytest.mark.parametrize(
+    "before, after, message",
+    [
+        ("\n3,", "\n7,", "line 2: '7' is no label; expected 0 to 6"),
+        ("\n3,", "\n-1,", "'-1' is no label"),
+        ("\n3,", "\n1.5,", "'1.5' is no label"),
+        ("PublicTest", "Public", "line 3: 'Public' is no split"),
+        (
+            "emotion,pixels,Usage",
+            "emotion;pixels;Usage",
+            "expected the columns emotion, pixels, Usage",
+        ),
+    ],
+)
 def test_fer2013_faults(tmp_path, before, after, message):
     path = fake.fer2013(tmp_path, (3, 3), ("Training", "PublicTest"))
     path.write_text(path.read_text().replace(before, after))
@@ -254,20 +364,38 @@ def test_fer2013_faults(tmp_path, before, after, message):
 def test_damaged_gzip_is_refused(tmp_path):
     path = fake.fer2013(tmp_path, LABELS, USAGES, form="gz")
     whole = path.read_bytes()
-    for damage in (whole[:len(whole) // 2], b"", whole[:40] + b"\0" * 40 + whole[80:], b"emotion,pixels,Usage\n"):
+    for damage in (
+        whole[: len(whole) // 2],
+        b"",
+        whole[:40] + b"\0" * 40 + whole[80:],
+        b"emotion,pixels,Usage\n",
+    ):
         path.write_bytes(damage)
         refused("fer2013.csv.gz: not readable as csv", read_fer2013, tmp_path)
 
 
 # --------------------------------------------------------------------------------------------- AffectNet
 
+
 @pytest.mark.parametrize("layout", ["lists", "arrays", "plain"])
 def test_affectnet_layouts(tmp_path, layout):
     fake.affectnet(tmp_path / "AffectNet", layout)
     manifest = read_affectnet(tmp_path)
     names = [EXPRESSIONS[label] for label in manifest["label"]]
-    assert names == ["neutral", "happiness", "sadness", "surprise", "fear", "disgust", "anger", "contempt",
-                     "happiness", "surprise", "contempt", "neutral"]
+    assert names == [
+        "neutral",
+        "happiness",
+        "sadness",
+        "surprise",
+        "fear",
+        "disgust",
+        "anger",
+        "contempt",
+        "happiness",
+        "surprise",
+        "contempt",
+        "neutral",
+    ]
     assert list(manifest["split"]) == ["train"] * 9 + ["test"] * 3
     assert all((tmp_path / path).is_file() for path in manifest["path"])
     seven = read_affectnet(tmp_path / "AffectNet", classes=7)
@@ -278,9 +406,14 @@ def test_affectnet_layouts(tmp_path, layout):
 def test_affectnet_leaves_out_what_is_no_expression(tmp_path):
     fake.affectnet(tmp_path, "lists", train=(0, 8, 9, 10, 1))
     path = tmp_path / "Manually_Annotated_file_lists/training.csv"
-    path.write_text(path.read_text().replace("3/train.jpg,5,6,20,10", "3/train.jpg,NULL,NULL,NULL,NULL"))
+    path.write_text(
+        path.read_text().replace("3/train.jpg,5,6,20,10", "3/train.jpg,NULL,NULL,NULL,NULL")
+    )
     manifest = read_affectnet(tmp_path)
-    assert len(manifest) == 5 and "3 rows are marked none, uncertain or no face" in manifest.attrs["notes"][0]
+    assert (
+        len(manifest) == 5
+        and "3 rows are marked none, uncertain or no face" in manifest.attrs["notes"][0]
+    )
     path.write_text(path.read_text().replace("4/train.jpg,5", "4/train.jpg,NULL"))
     refused("training.csv, line 6: 'NULL' is no face_x in pixels", read_affectnet, tmp_path)
     path.write_text(path.read_text().replace("4/train.jpg", "../4/train.jpg"))
@@ -296,12 +429,22 @@ def test_affectnet_damaged_annotation(tmp_path, content):
 
 # ------------------------------------------------------------------------------------------ anybody's own
 
+
 def test_folder_with_and_without_splits(tmp_path):
-    for split, name in (("train", "Happy"), ("train", "sadness"), ("val", "happy"), ("test", "Sad")):
+    for split, name in (
+        ("train", "Happy"),
+        ("train", "sadness"),
+        ("val", "happy"),
+        ("test", "Sad"),
+    ):
         fake.picture(tmp_path / "with" / split / name / f"{split}.png", 1)
     manifest = read_folder(tmp_path / "with")
     assert dict(zip(manifest["path"], manifest["label"], strict=True)) == {
-        "train/Happy/train.png": 3, "train/sadness/train.png": 4, "val/happy/val.png": 3, "test/Sad/test.png": 4}
+        "train/Happy/train.png": 3,
+        "train/sadness/train.png": 4,
+        "val/happy/val.png": 3,
+        "test/Sad/test.png": 4,
+    }
     for i in range(20):
         fake.picture(tmp_path / "without" / ("happy", "angry")[i % 2] / f"ünï {i}.JPG", i)
     fake.write(tmp_path / "without/happy/.DS_Store", "no image")
@@ -309,15 +452,22 @@ def test_folder_with_and_without_splits(tmp_path):
     assert manifest.groupby(["label", "split"]).size().to_list() == [2, 8, 2, 8]
     pd.testing.assert_frame_equal(read_folder(tmp_path / "without"), manifest)
     fake.picture(tmp_path / "without/smiling/1.jpg", 1)
-    refused("smiling/1.jpg: 'smiling' is no label; expected surprise", read_folder, tmp_path / "without")
+    refused(
+        "smiling/1.jpg: 'smiling' is no label; expected surprise", read_folder, tmp_path / "without"
+    )
 
 
 def test_own_csv(tmp_path):
-    fake.write(tmp_path / "mine.csv", "\ufeffFile,Label,Split\r\na/ü.png,happy,train\r\nb.png,7,validation\r\n")
+    fake.write(
+        tmp_path / "mine.csv",
+        "\ufeffFile,Label,Split\r\na/ü.png,happy,train\r\nb.png,7,validation\r\n",
+    )
     manifest = read_csv(tmp_path)
     assert list(manifest["path"]) == ["a/ü.png", "b.png"] and list(manifest["label"]) == [3, 7]
     assert list(manifest["split"]) == ["train", "test"]
-    fake.write(tmp_path / "mine.csv", "path,label\n" + "".join(f"{i}.png,{i % 2}\n" for i in range(10)))
+    fake.write(
+        tmp_path / "mine.csv", "path,label\n" + "".join(f"{i}.png,{i % 2}\n" for i in range(10))
+    )
     assert list(read_csv(tmp_path)["split"]).count("test") == 2
     fake.write(tmp_path / "mine.csv", "path,label\n1.png,0\n1.png,0\n")
     refused("'1.png' occurs twice", read_csv, tmp_path)
@@ -349,8 +499,14 @@ def test_symbolic_link_loops_end(tmp_path):
 NAMES = st.text(st.characters(codec="utf-8", categories=["L", "N", "S"]), min_size=1, max_size=12)
 
 
-@given(st.lists(st.tuples(NAMES, st.integers(1, 8)), min_size=1, max_size=20, unique_by=lambda row: row[0]),
-       st.sampled_from(["\n", "\r\n", "\n\n"]), st.sampled_from([" ", "\t", "   "]), st.booleans())
+@given(
+    st.lists(
+        st.tuples(NAMES, st.integers(1, 8)), min_size=1, max_size=20, unique_by=lambda row: row[0]
+    ),
+    st.sampled_from(["\n", "\r\n", "\n\n"]),
+    st.sampled_from([" ", "\t", "   "]),
+    st.booleans(),
+)
 @settings(max_examples=100, **LOOSE)
 def test_generated_lists_read_right(tmp_path, rows, end, gap, bom):
     rows = [(name + ".jpg", label) for name, label in rows]
@@ -366,18 +522,21 @@ def mutate(content, seed):
     """``content`` with up to four bytes or stretches set, inserted, deleted, cut off or doubled, as ``seed`` says."""
     content, draw = bytearray(content), random.Random(seed)
     for _ in range(draw.randint(1, 4)):
-        at, byte = draw.randrange(len(content) + 1), draw.choice([draw.randrange(256), *b'\n\r ,;"./\\0123456789\0'])
+        at, byte = (
+            draw.randrange(len(content) + 1),
+            draw.choice([draw.randrange(256), *b'\n\r ,;"./\\0123456789\0']),
+        )
         kind = draw.choice(["set", "insert", "delete", "cut", "double"])
         if kind == "set":
-            content[at:at + 1] = bytes([byte])
+            content[at : at + 1] = bytes([byte])
         elif kind == "insert":
             content.insert(at, byte)
         elif kind == "delete":
-            del content[at:at + 1 + byte % 4]
+            del content[at : at + 1 + byte % 4]
         elif kind == "cut":
-            del content[max(at, 1):]
+            del content[max(at, 1) :]
         else:
-            content[at:at] = content[at:at + byte]
+            content[at:at] = content[at : at + byte]
     return bytes(content)
 
 
@@ -414,23 +573,43 @@ def test_mutated_label_lists(mutants, changes):
     if labels is not None:
         lines = mutate(path.read_bytes(), changes).decode("utf-8-sig").split("\n")
         pairs = [line.strip().rsplit(None, 1) for line in lines if line.strip()]
-        assert [(name.strip().replace("_aligned", ""), int(label) - 1) for name, label in pairs] == list(labels.items())
+        assert [
+            (name.strip().replace("_aligned", ""), int(label) - 1) for name, label in pairs
+        ] == list(labels.items())
 
 
 @given(MUTATION)
 @settings(max_examples=350, **LOOSE)
 def test_mutated_votes(mutants, changes):
     path = mutants / "fer/fer2013new.csv"
-    votes = survives(lambda folder: read_votes(path, pd.DataFrame({"split": ["train"] * 4 + ["val"] * 2 + ["test"] * 2},
-                                                                  index=range(2, 10))), path, changes)
+    votes = survives(
+        lambda folder: read_votes(
+            path,
+            pd.DataFrame({"split": ["train"] * 4 + ["val"] * 2 + ["test"] * 2}, index=range(2, 10)),
+        ),
+        path,
+        changes,
+    )
     if votes is not None:
-        assert len(votes) == 8 and votes[list(VOTES)].to_numpy().min() >= 0 and plurality(votes)[0].between(-1, 7).all()
+        assert (
+            len(votes) == 8
+            and votes[list(VOTES)].to_numpy().min() >= 0
+            and plurality(votes)[0].between(-1, 7).all()
+        )
 
 
-@given(st.sampled_from([("fer/fer2013.csv", read_fer2013), ("folders/FER2013Train/label.csv", read_ferplus),
-                        ("lists/Manually_Annotated_file_lists/training.csv", read_affectnet),
-                        ("lists/Manually_Annotated_file_lists/validation.csv", read_affectnet),
-                        ("plain/affectnet_train.csv", read_affectnet)]), MUTATION)
+@given(
+    st.sampled_from(
+        [
+            ("fer/fer2013.csv", read_fer2013),
+            ("folders/FER2013Train/label.csv", read_ferplus),
+            ("lists/Manually_Annotated_file_lists/training.csv", read_affectnet),
+            ("lists/Manually_Annotated_file_lists/validation.csv", read_affectnet),
+            ("plain/affectnet_train.csv", read_affectnet),
+        ]
+    ),
+    MUTATION,
+)
 @settings(max_examples=250, **LOOSE)
 def test_mutated_csv_files(mutants, which, changes):
     path, read = mutants / which[0], which[1]
@@ -438,7 +617,10 @@ def test_mutated_csv_files(mutants, which, changes):
     if manifest is not None:
         validate(manifest)
         if "path" in manifest:
-            inside = [os.path.normpath(mutants / name).startswith(str(mutants)) for name in manifest["path"]]
+            inside = [
+                os.path.normpath(mutants / name).startswith(str(mutants))
+                for name in manifest["path"]
+            ]
             assert all(inside) and manifest["path"].is_unique
 
 
@@ -449,7 +631,9 @@ def test_mutated_annotations(mutants, changes):
     path = mutants / "arrays/train_set/annotations/3_exp.npy"
     manifest = survives(lambda _: read_affectnet(mutants / "arrays"), path, changes)
     if manifest is not None:
-        value = str(np.load(fake.write(mutants / "copy.npy", mutate(path.read_bytes(), changes))).item()).strip()
+        value = str(
+            np.load(fake.write(mutants / "copy.npy", mutate(path.read_bytes(), changes))).item()
+        ).strip()
         row = manifest[manifest["path"].str.endswith("train_set/images/3.jpg")]
         assert value in ("8", "9", "10") and row.empty or 0 <= row["label"].iloc[0] < 8
 
@@ -457,4 +641,6 @@ def test_mutated_annotations(mutants, changes):
 def test_a_table_needs_its_columns(tmp_path):
     path = fake.write(tmp_path / "t.csv", "a,b\n1,2\n\n3,4\n")
     assert list(table(path, ("a",)).index) == [2, 3]
-    refused("t.csv, line 1: expected the columns c separated by commas; found a, b", table, path, ("c",))
+    refused(
+        "t.csv, line 1: expected the columns c separated by commas; found a, b", table, path, ("c",)
+    )

@@ -14,12 +14,14 @@ from torch import nn
 from torch._subclasses import fake_tensor
 from tqdm import tqdm
 
-from nla import inference, models, naw, training
+from nla import models, naw
 from nla.baselines import LOSSES
-from nla.config import Config
 from nla.data import images
 from nla.losses import VARIANTS, LossTerms
-from nla.processes import World
+from nla.training import inference
+from nla.training import loop as training
+from nla.training.config import Config
+from nla.training.processes import World
 
 GPU, COUNT = torch.device("cuda", 0), 70
 
@@ -41,7 +43,9 @@ def move(module, device, memory_format=None):
     """``nn.Module.to``, by new parameters: fake ones cannot be exchanged in place."""
     for part in module.modules():
         for name, tensor in part._parameters.items():
-            part._parameters[name] = None if tensor is None else nn.Parameter(tensor.detach().to(device))
+            part._parameters[name] = (
+                None if tensor is None else nn.Parameter(tensor.detach().to(device))
+            )
         for name, tensor in part._buffers.items():
             part._buffers[name] = None if tensor is None else tensor.to(device)
     return module
@@ -73,7 +77,9 @@ def epoch(gpu, monkeypatch, tmp_path):
 
     monkeypatch.setattr(training, "check_finite", end)  # where the record is read, once an epoch
     monkeypatch.setattr(training, "Generator", GeneratorThere)
-    monkeypatch.setattr(torch, "bincount", lambda labels, minlength: labels.new_ones(minlength))  # it waits, once
+    monkeypatch.setattr(
+        torch, "bincount", lambda labels, minlength: labels.new_ones(minlength)
+    )  # it waits, once
 
     def run(config):
         pixels = torch.zeros(COUNT, 3, config.size, config.size, dtype=torch.uint8, device=gpu)
@@ -90,22 +96,33 @@ def epoch(gpu, monkeypatch, tmp_path):
 
         monkeypatch.setattr(torch.Tensor, "backward", backward)
         with pytest.raises(EpochIsOver):
-            training.train_epoch(task, state, training.shared(state.model, task), tqdm(disable=True), Event())
+            training.train_epoch(
+                task, state, training.shared(state.model, task), tqdm(disable=True), Event()
+            )
         return state
 
     return run
 
 
-@pytest.mark.parametrize("loss, variant", [*((loss, "paper") for loss in LOSSES), *(("nla", v) for v in VARIANTS[1:])])
+@pytest.mark.parametrize(
+    "loss, variant", [*((loss, "paper") for loss in LOSSES), *(("nla", v) for v in VARIANTS[1:])]
+)
 def test_an_epoch_stays_on_its_device_and_waits_for_no_value(epoch, loss, variant, monkeypatch):
     seen = set()
-    monkeypatch.setattr(training, "outputs", lambda *a, original=training.outputs: note(original(*a), seen))
+    monkeypatch.setattr(
+        training, "outputs", lambda *a, original=training.outputs: note(original(*a), seen)
+    )
     state = epoch(Config(loss=loss, variant=variant))
     assert seen == {(torch.bfloat16, GPU)}  # the network's, by default on a GPU
     assert state.step == len(state.record) == 3  # of 32, 32 and 6 images
     for step in state.record:
         assert {tensor.device for tensor in step.values()} == {GPU}
-        assert step["weight"].dtype == step["cross_entropy"].dtype == step["loss"].dtype == torch.float32
+        assert (
+            step["weight"].dtype
+            == step["cross_entropy"].dtype
+            == step["loss"].dtype
+            == torch.float32
+        )
     kept = [*state.method.parameters(), *state.method.buffers()]
     assert {tensor.device for tensor in kept} <= {GPU}
 
@@ -115,10 +132,20 @@ def note(views, seen):
     return views
 
 
-@pytest.mark.parametrize("fault, error", [
-    (lambda terms: terms.total + terms.weight.max().item(), fake_tensor.DataDependentOutputException),
-    (lambda terms: terms.total + terms.weight[terms.weight > 1].sum(), fake_tensor.DynamicOutputShapeException),
-    (lambda terms: terms.total + torch.ones(2).mean(0, keepdim=True), RuntimeError)])
+@pytest.mark.parametrize(
+    "fault, error",
+    [
+        (
+            lambda terms: terms.total + terms.weight.max().item(),
+            fake_tensor.DataDependentOutputException,
+        ),
+        (
+            lambda terms: terms.total + terms.weight[terms.weight > 1].sum(),
+            fake_tensor.DynamicOutputShapeException,
+        ),
+        (lambda terms: terms.total + torch.ones(2).mean(0, keepdim=True), RuntimeError),
+    ],
+)
 def test_a_method_that_waits_or_mixes_devices_is_found(epoch, fault, error, monkeypatch):
     method = LOSSES["cross_entropy"]
 
@@ -127,13 +154,19 @@ def test_a_method_that_waits_or_mixes_devices_is_found(epoch, fault, error, monk
         return terms._replace(total=fault(terms))
 
     monkeypatch.setattr(method, "forward", faulty)
-    with pytest.raises(error, match="same device|different devices" if error is RuntimeError else None):
+    with pytest.raises(
+        error, match="same device|different devices" if error is RuntimeError else None
+    ):
         epoch(Config(loss="cross_entropy"))
 
 
 @pytest.mark.parametrize("resident", [True, False])
 def test_held_out_images_are_scored_on_the_device_of_the_model(gpu, resident):
     model = models.small_resnet(7, 3).to(gpu)
-    pixels = torch.zeros(20, 1, 48, 48, dtype=torch.uint8, device=gpu if resident else "cpu")  # grey: given as colour
-    for part, width in zip(inference.forward(model, pixels, np.arange(10), Config(), flip=True), (7, 96), strict=True):
+    pixels = torch.zeros(
+        20, 1, 48, 48, dtype=torch.uint8, device=gpu if resident else "cpu"
+    )  # grey: given as colour
+    for part, width in zip(
+        inference.forward(model, pixels, np.arange(10), Config(), flip=True), (7, 96), strict=True
+    ):
         assert (part.device.type, part.dtype, part.shape) == ("cpu", torch.float32, (10, width))

@@ -22,19 +22,23 @@ from nla import Config, fit, read_run
 from nla.data import EXPRESSIONS, make_faces
 from nla.data.datasets import hold_out
 from nla.data.store import Packed
-from nla.dynamics import RunError
-from nla.inference import predict, restore
-from nla.loading import feed, load_data, placed
-from nla.processes import claimed, join_world
-from nla.training import Task, TrainingError, prepare, shared
+from nla.training.inference import predict, restore
+from nla.training.loading import feed, load_data, placed
+from nla.training.loop import Task, TrainingError, prepare, shared
+from nla.training.processes import claimed, join_world
+from nla.training.record import RunError
 
 HERE = Path(__file__).parent
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
 
 
 def test_a_run_killed_at_twenty_moments_ends_with_the_same_numbers(tmp_path):
-    done = subprocess.run([sys.executable, HERE / "engine_worker.py", tmp_path, "24", "0"], env=ENVIRONMENT,
-                          capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, HERE / "engine_worker.py", tmp_path, "24", "0"],
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr
     kills = json.loads(done.stdout)
     assert kills["timed"] >= 10 and kills["writing"] >= 10
@@ -51,9 +55,13 @@ def test_a_folder_in_use_is_refused_until_it_is_let_go(tmp_path):
     with claimed(tmp_path / "run", world):
         with pytest.raises(RunError, match="in use by another run"):
             fit(TINY, tmp_path / "run", progress=False)
-    holder = ("import time, sys; from pathlib import Path; from nla.processes import claimed, join_world\n"
-              "with claimed(Path(sys.argv[1]), join_world('cpu')): print('held', flush=True); time.sleep(60)")
-    process = subprocess.Popen([sys.executable, "-c", holder, tmp_path / "run"], stdout=subprocess.PIPE, text=True)
+    holder = (
+        "import time, sys; from pathlib import Path; from nla.training.processes import claimed, join_world\n"
+        "with claimed(Path(sys.argv[1]), join_world('cpu')): print('held', flush=True); time.sleep(60)"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", holder, tmp_path / "run"], stdout=subprocess.PIPE, text=True
+    )
     assert process.stdout.readline() == "held\n"
     with pytest.raises(RunError, match="in use"), claimed(tmp_path / "run", world):
         pass
@@ -95,9 +103,16 @@ except ValueError as error:
 
 def test_a_full_disk_is_named_and_loses_nothing(tiny_run, tmp_path):
     config, threads = json.dumps(dataclasses.asdict(TINY)), str(torch.get_num_threads())
-    for limit in (200, 20_000, 400_000):  # bytes a file may have: no config, no dynamics, no checkpoint
-        done = subprocess.run([sys.executable, "-c", FULL, config, tmp_path / "run", threads, str(limit)],
-                              capture_output=True, text=True)
+    for limit in (
+        200,
+        20_000,
+        400_000,
+    ):  # bytes a file may have: no config, no dynamics, no checkpoint
+        done = subprocess.run(
+            [sys.executable, "-c", FULL, config, tmp_path / "run", threads, str(limit)],
+            capture_output=True,
+            text=True,
+        )
         assert done.returncode == 1 and done.stderr.startswith("WriteError: "), done.stderr
         assert "cannot be written" in done.stderr and "free space" in done.stderr
         assert not list(tmp_path.rglob("*.tmp"))
@@ -120,15 +135,30 @@ def test_the_batch_where_training_diverged_is_saved(tmp_path):
 
 
 def torchrun(folder, *more, seconds=120):
-    arguments = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
-                 HERE / "distributed_worker.py", folder, *more]
-    return subprocess.run(arguments, env=ENVIRONMENT, capture_output=True, text=True, timeout=seconds)
+    arguments = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+        HERE / "distributed_worker.py",
+        folder,
+        *more,
+    ]
+    return subprocess.run(
+        arguments, env=ENVIRONMENT, capture_output=True, text=True, timeout=seconds
+    )
 
 
 def test_two_processes_see_each_sample_once_and_get_the_losses_of_one(tmp_path):
     done = torchrun(tmp_path / "two")
     assert done.returncode == 0, done.stderr[-2000:]
-    subprocess.run([sys.executable, HERE / "distributed_worker.py", tmp_path / "one"], env=ENVIRONMENT, check=True)
+    subprocess.run(
+        [sys.executable, HERE / "distributed_worker.py", tmp_path / "one"],
+        env=ENVIRONMENT,
+        check=True,
+    )
     one, two = read_run(tmp_path / "one"), read_run(tmp_path / "two")
     assert (one.card["processes"], two.card["processes"]) == (1, 2)
     for epoch in range(2):
@@ -156,7 +186,13 @@ def test_lambda_reaches_every_method_that_has_one(tmp_path, loss):
 
 def test_losses_that_couple_samples_stay_on_one_process(tmp_path):
     world = join_world("cpu")._replace(size=2)
-    task = Task(dataclasses.replace(TINY, variant="released"), tmp_path, world, torch.zeros(1), pd.DataFrame())
+    task = Task(
+        dataclasses.replace(TINY, variant="released"),
+        tmp_path,
+        world,
+        torch.zeros(1),
+        pd.DataFrame(),
+    )
     with pytest.raises(ValueError, match="one process"):
         shared(torch.nn.Linear(2, 2), task)
 
@@ -175,11 +211,29 @@ def test_pixels_are_read_ahead_in_order_from_memory_and_from_a_store(tmp_path):
 def test_a_store_trains_to_the_same_numbers_as_memory(tmp_path):
     images, manifest = make_faces(60, 0, size=24)
     for i, row in manifest.iterrows():
-        path = tmp_path / "set" / ("test" if i % 4 == 0 else "train") / EXPRESSIONS[row["label"]] / f"{i}.png"
+        path = (
+            tmp_path
+            / "set"
+            / ("test" if i % 4 == 0 else "train")
+            / EXPRESSIONS[row["label"]]
+            / f"{i}.png"
+        )
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(images[i].permute(1, 2, 0).numpy()).save(path)
-    base = Config(data="folder", root=str(tmp_path / "set"), size=24, epochs=1, probe=10, validation=0.2, imbalance=3)
-    stored = fit(dataclasses.replace(base, cache=str(tmp_path / "cache")), tmp_path / "stored", progress=False)
+    base = Config(
+        data="folder",
+        root=str(tmp_path / "set"),
+        size=24,
+        epochs=1,
+        probe=10,
+        validation=0.2,
+        imbalance=3,
+    )
+    stored = fit(
+        dataclasses.replace(base, cache=str(tmp_path / "cache")),
+        tmp_path / "stored",
+        progress=False,
+    )
     loaded = fit(dataclasses.replace(base, cache=""), tmp_path / "loaded", progress=False)
     assert list((tmp_path / "cache").glob("*.npy")) and stored.epochs["val_overall"].notna().all()
     assert contents(stored.folder) == contents(loaded.folder)
@@ -199,18 +253,34 @@ def test_the_best_epoch_is_chosen_on_validation_and_both_are_reported(tmp_path):
 
 
 def test_a_validation_split_is_drawn_from_each_training_class():
-    manifest = pd.DataFrame({"label": [0] * 40 + [1] * 20 + [0] * 5, "split": ["train"] * 60 + ["test"] * 5})
+    manifest = pd.DataFrame(
+        {"label": [0] * 40 + [1] * 20 + [0] * 5, "split": ["train"] * 60 + ["test"] * 5}
+    )
     split = hold_out(manifest, "val", 0.25, seed=0)
     assert split.groupby(["split", "label"]).size().to_dict() == {
-        ("test", 0): 5, ("train", 0): 30, ("train", 1): 15, ("val", 0): 10, ("val", 1): 5}
+        ("test", 0): 5,
+        ("train", 0): 30,
+        ("train", 1): 15,
+        ("val", 0): 10,
+        ("val", 1): 5,
+    }
     assert hold_out(manifest, "val", 0.25, seed=0).equals(split)
     assert not hold_out(manifest, "val", 0.25, seed=1).equals(split)
 
 
-@pytest.mark.parametrize("switch", [{"channels_last": False}, {"fused": False}, {"resident": False},
-                                    pytest.param({"compile": "default"}, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "switch",
+    [
+        {"channels_last": False},
+        {"fused": False},
+        {"resident": False},
+        pytest.param({"compile": "default"}, marks=pytest.mark.slow),
+    ],
+)
 def test_switches_of_speed_change_rounding_only(tiny_run, tmp_path, switch):
-    config = dataclasses.replace(TINY, epochs=1, batch_size=120)  # one step: Adam would make rounding grow
+    config = dataclasses.replace(
+        TINY, epochs=1, batch_size=120
+    )  # one step: Adam would make rounding grow
     run = fit(dataclasses.replace(config, **switch), tmp_path / "run", progress=False)
     same = fit(config, tmp_path / "same", progress=False)
     np.testing.assert_allclose(run.samples()["p_gt"], same.samples()["p_gt"], rtol=1e-4)
@@ -219,7 +289,9 @@ def test_switches_of_speed_change_rounding_only(tiny_run, tmp_path, switch):
 def test_without_a_record_the_numbers_are_the_same_and_no_dynamics_are_written(tmp_path):
     one = fit(dataclasses.replace(TINY, epochs=1, record=False), tmp_path / "off", progress=False)
     two = fit(dataclasses.replace(TINY, epochs=1), tmp_path / "on", progress=False)
-    assert (one.folder / "model.safetensors").read_bytes() == (two.folder / "model.safetensors").read_bytes()
+    assert (one.folder / "model.safetensors").read_bytes() == (
+        two.folder / "model.safetensors"
+    ).read_bytes()
     assert not (one.folder / "dynamics").exists()
     assert one.summary()["overall"] == two.summary()["overall"]
 
@@ -228,7 +300,11 @@ def test_epochs_are_logged_for_tensorboard(tmp_path):
     event = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     run = fit(dataclasses.replace(TINY, tensorboard=True), tmp_path / "run", progress=False)
     files = sorted((run.folder / "tensorboard").iterdir())
-    values = [e.value for f in files for e in event.EventAccumulator(str(f)).Reload().Scalars("test_overall")]
+    values = [
+        e.value
+        for f in files
+        for e in event.EventAccumulator(str(f)).Reload().Scalars("test_overall")
+    ]
     assert values == pytest.approx(run.epochs["test_overall"].tolist())
 
 
@@ -236,11 +312,14 @@ def test_a_config_survives_json_and_refuses_what_it_does_not_know():
     config = Config(noise=0.25, naw=dataclasses.replace(TINY.naw, mu_true=(0.4, 0.6)))
     assert Config.parse(json.loads(json.dumps(dataclasses.asdict(config)))) == config
     assert Config.parse({"seed": 3}, config) == dataclasses.replace(config, seed=3)
-    for content, message in (({"sede": 3}, "unknown field sede"), ({"naw": {"mu": 1}}, "unknown field naw.mu"),
-                             ({"epochs": "many"}, "epochs must be a number"), ({"lam": 2}, "from 0 to 1"),
-                             ({"variant": "released", "loss": "rema"}, "'rema' has no variant: leave it at 'paper'"),
-                             ({"lam": 0.1, "loss": "cross_entropy"}, "'cross_entropy' has no lam: leave it at 0.5"),
-                             ({"noise": 0.9}, "more than all")):
+    for content, message in (
+        ({"sede": 3}, "unknown field sede"),
+        ({"naw": {"mu": 1}}, "unknown field naw.mu"),
+        ({"epochs": "many"}, "epochs must be a number"),
+        ({"lam": 2}, "from 0 to 1"),
+        ({"variant": "released", "loss": "rema"}, "'rema' has no variant: leave it at 'paper'"),
+        ({"lam": 0.1, "loss": "cross_entropy"}, "'cross_entropy' has no lam: leave it at 0.5"),
+        ({"noise": 0.9}, "more than all"),
+    ):
         with pytest.raises(ValueError, match=message):
             Config.parse(content)
-

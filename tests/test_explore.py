@@ -17,8 +17,11 @@ from nla.analysis import explore, figures
 def embedding(planted_run):
     rows = planted_run.latents[0]["index"]
     points = np.random.default_rng(0).normal(size=(4 * len(rows), 2))
-    return planted_run.manifest.loc[np.tile(rows, 4)].reset_index(names="index").assign(
-        epoch=np.repeat([0, 1, 2, 5], len(rows)), x=points[:, 0], y=points[:, 1])
+    return (
+        planted_run.manifest.loc[np.tile(rows, 4)]
+        .reset_index(names="index")
+        .assign(epoch=np.repeat([0, 1, 2, 5], len(rows)), x=points[:, 0], y=points[:, 1])
+    )
 
 
 def places(widget):
@@ -43,12 +46,16 @@ def test_points_facts_and_weights_are_the_runs(planted_run):
         samples = planted_run.samples(epoch)
         np.testing.assert_allclose(places(widget)[epoch], samples[["p_gt", "p_nn"]], atol=1e-5)
         np.testing.assert_allclose(history(widget, "w*")[epoch], samples["weight"], atol=1e-5)
-    assert (codes(widget, "label") == samples["label"]).all() and (codes(widget, "true") == samples["true_label"]).all()
+    assert (codes(widget, "label") == samples["label"]).all() and (
+        codes(widget, "true") == samples["true_label"]
+    ).all()
     names = np.array(widget.content["kinds"])[codes(widget, "kind")]
     assert (names == samples["kind"]).all()
     assert len(widget.content["backgrounds"]) == len(widget.content["titles"]) == 5
     assert "epoch 5 of 5" in widget.content["titles"][4]
-    assert widget.content["looks"]["kind"][0] == [figures.KIND_PALETTE[k] for k in widget.content["kinds"]]
+    assert widget.content["looks"]["kind"][0] == [
+        figures.KIND_PALETTE[k] for k in widget.content["kinds"]
+    ]
 
 
 def test_a_pick_is_answered_with_those_faces(planted_run, planted_images):
@@ -69,7 +76,9 @@ def test_background_is_white_where_no_sample_can_be():
     url = explore.surface_url(explore.NAW(), 0.0)
     image = np.asarray(Image.open(io.BytesIO(base64.b64decode(url.split(",")[1]))))
     assert (image[:70, 130:] == 255).all()  # p_GT + p_NN > 1
-    assert image[-15, 9].sum() < image[60, 9].sum()  # darker, so heavier, near the diagonal than far from it
+    assert (
+        image[-15, 9].sum() < image[60, 9].sum()
+    )  # darker, so heavier, near the diagonal than far from it
 
 
 def test_large_runs_are_thinned_and_rows_kept(planted_run, planted_images):
@@ -94,20 +103,28 @@ def test_confusion_explorer_puts_faces_into_their_cells(planted_run):
     column, row = np.floor(places(widget)[-1] * 7).T
     assert (column == rows["prediction"]).all() and (6 - row == rows["true_label"]).all()
     assert widget.content["cells"] == 7
-    np.testing.assert_allclose(history(widget, "p(true)")[-1][rows["true_label"] > 0], 0.7, atol=1e-4)
+    np.testing.assert_allclose(
+        history(widget, "p(true)")[-1][rows["true_label"] > 0], 0.7, atol=1e-4
+    )
 
 
 def test_parameter_explorer_reweighs_the_recorded_run(planted_run):
     box = explore.parameter_explorer(planted_run)
     panel, plane = box.children
-    controls, before, kept = {c.description: c for c in panel.children[:-1]}, plane.content["backgrounds"], panel.result
+    controls, before, kept = (
+        {c.description: c for c in panel.children[:-1]},
+        plane.content["backgrounds"],
+        panel.result,
+    )
     np.testing.assert_allclose(kept["w* now"], kept["w* recorded"])
     controls["std_true"].value = 0.4
     assert plane.content["backgrounds"] != before
     now = panel.result["w* now"]
     assert (now != kept["w* now"]).any() and now["noisy"] != now["clean"]
     controls["epoch"].value = 0
-    np.testing.assert_allclose(places(plane)[0], planted_run.samples(0)[["p_gt", "p_nn"]], atol=1e-5)
+    np.testing.assert_allclose(
+        places(plane)[0], planted_run.samples(0)[["p_gt", "p_nn"]], atol=1e-5
+    )
     assert "epoch 1 of 5" in plane.content["titles"][0]
 
 
@@ -118,12 +135,18 @@ def test_static_twin_travels_with_the_widget(planted_run):
 
 
 def test_answers_within_150_ms_at_the_size_of_rafdb(tmp_path):
-    run = plant(tmp_path / "large", epochs=3, per_class=1753, test_per_class=400, latents=False)  # 12,271 samples
+    run = plant(
+        tmp_path / "large", epochs=3, per_class=1753, test_per_class=400, latents=False
+    )  # 12,271 samples
     images = np.random.default_rng(0).integers(0, 255, (15_100, 3, 48, 48), dtype=np.uint8)
     widget, box = explore.naw_explorer(run, images), explore.parameter_explorer(run)
     controls = {c.description: c for c in box.children[0].children[:-1]}
-    for act in (lambda: setattr(widget, "selected", list(range(0, 12_271, 3))), lambda: setattr(widget, "step", 2),
-                lambda: setattr(controls["slope"], "value", -5.0), lambda: setattr(controls["epoch"], "value", 1)):
+    for act in (
+        lambda: setattr(widget, "selected", list(range(0, 12_271, 3))),
+        lambda: setattr(widget, "step", 2),
+        lambda: setattr(controls["slope"], "value", -5.0),
+        lambda: setattr(controls["epoch"], "value", 1),
+    ):
         start = time.process_time()
         act()
         assert time.process_time() - start < 0.15
@@ -138,12 +161,16 @@ def test_odd_runs_open(odd_run):
 
 @pytest.fixture(scope="module")
 def page(planted_run, planted_images, tmp_path_factory):
-    return explore.naw_html(planted_run, tmp_path_factory.mktemp("html") / "naw.html", planted_images, size=16)
+    return explore.naw_html(
+        planted_run, tmp_path_factory.mktemp("html") / "naw.html", planted_images, size=16
+    )
 
 
 def test_export_is_whole_and_small(page):
     text = page.read_text()
-    assert "/*" not in text.split("<script")[1] and "http" not in text.replace("http://www.w3.org", "")
+    assert "/*" not in text.split("<script")[1] and "http" not in text.replace(
+        "http://www.w3.org", ""
+    )
     assert len(text) < 500_000 and not list(page.parent.glob(".*"))
     content = json.loads(text.split('id="data">')[1].split("</script>")[0])
     assert len(base64.b64decode(content["points"]["base64"])) == 5 * 210 * 2 * 2

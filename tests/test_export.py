@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from nla import export as exporting
 from nla.data.images import Augmentation, normalize
-from nla.export import Deployed, ExportError, export
 from nla.models import resnet18, small_resnet
+from nla.training import export as exporting
+from nla.training.export import Deployed, ExportError, export
 
 OTHER = Augmentation(mean=(0.5, 0.4, 0.3), std=(0.2, 0.25, 0.3))
 
@@ -28,7 +28,9 @@ def trained(build, channels, seed=0):
 def test_normalisation_inside_is_the_trainings(channels, augmentation):
     model = trained(small_resnet, channels).eval()
     images = torch.randint(256, (4, channels, 40, 40), dtype=torch.uint8)
-    torch.testing.assert_close(Deployed(model, augmentation)(images)[0], model(normalize(images, augmentation)).logits)
+    torch.testing.assert_close(
+        Deployed(model, augmentation)(images)[0], model(normalize(images, augmentation)).logits
+    )
 
 
 def reader(path):
@@ -43,8 +45,10 @@ def reader(path):
 
 
 @pytest.mark.parametrize("suffix", [".pt2", ".onnx"])
-@pytest.mark.parametrize("build, channels", [
-    (small_resnet, 1), (small_resnet, 3), pytest.param(resnet18, 3, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "build, channels",
+    [(small_resnet, 1), (small_resnet, 3), pytest.param(resnet18, 3, marks=pytest.mark.slow)],
+)
 def test_graphs_of_any_batch(tmp_path, suffix, build, channels):
     if suffix == ".onnx":
         pytest.importorskip("onnxruntime")
@@ -66,6 +70,7 @@ def test_safetensors_hold_the_weights(tmp_path):
     model = trained(small_resnet, 1)
     assert export(model, tmp_path / "m.safetensors", 40) == 0
     from nla.models import model_from
+
     found, _ = model_from(tmp_path / "m.safetensors", 7)
     assert all(torch.equal(t, found.state_dict()[name]) for name, t in model.state_dict().items())
 

@@ -5,7 +5,14 @@ import pytest
 import torch
 from sklearn.linear_model import RidgeClassifier
 
-from nla.data.faces import EXPRESSION_UNITS, RAFDB_PROPORTIONS, UNITS, draw_traits, make_faces, render
+from nla.data.faces import (
+    EXPRESSION_UNITS,
+    RAFDB_PROPORTIONS,
+    UNITS,
+    draw_traits,
+    make_faces,
+    render,
+)
 from nla.data.manifest import EXPRESSIONS, validate
 
 P = [f"p_{e}" for e in EXPRESSIONS[:7]]
@@ -32,7 +39,9 @@ def units_of(expression: str) -> torch.Tensor:
 def portraits(expressions, people=24, size=48) -> torch.Tensor:
     """Grey portraits (expressions, people, size, size), everyone with each expression, in the studio."""
     traits = draw_traits(people, torch.Generator().manual_seed(3), nuisance=0.0)
-    return torch.stack([render(units_of(e).repeat(people, 1), traits, size).float().mean(1) for e in expressions])
+    return torch.stack(
+        [render(units_of(e).repeat(people, 1), traits, size).float().mean(1) for e in expressions]
+    )
 
 
 def test_same_arguments_give_the_same_bytes():
@@ -64,7 +73,9 @@ def test_noise_changes_labels_and_no_pixel():
 def test_manifest_is_valid_and_complete(faces):
     images, manifest = faces
     validate(manifest)
-    assert list(manifest["row"]) == list(range(1000)) == list(manifest.index) and len(images) == 1000
+    assert (
+        list(manifest["row"]) == list(range(1000)) == list(manifest.index) and len(images) == 1000
+    )
     assert set(manifest["split"]) == {"val"}
     units = manifest[[f"au_{name}" for name in UNITS.values()]]
     assert units.min().min() >= 0 and units.max().max() <= 1
@@ -86,7 +97,11 @@ def test_label_rules(faces):
     assert (label[kind == "noisy"] != true[kind == "noisy"]).all()
     assert (p[kind != "ambiguous"].max(1) == 1).all()
     mixed = np.sort(p[kind == "ambiguous"], 1)
-    assert (mixed[:, :5] == 0).all() and mixed[:, 5].min() >= 0.35 - 1e-6 and mixed[:, 6].max() <= 0.65 + 1e-6
+    assert (
+        (mixed[:, :5] == 0).all()
+        and mixed[:, 5].min() >= 0.35 - 1e-6
+        and mixed[:, 6].max() <= 0.65 + 1e-6
+    )
     assert (p[np.arange(1000), label][kind == "ambiguous"] > 0).all()
 
 
@@ -98,7 +113,9 @@ def test_labels_are_drawn_from_the_true_distribution():
 
 
 def test_noisy_labels_are_uniform_over_the_other_classes():
-    manifest = make_faces(900, seed=9, size=16, ambiguous=0, noisy=1.0, proportions=(0, 0, 0, 1, 0, 0, 0))[1]
+    manifest = make_faces(
+        900, seed=9, size=16, ambiguous=0, noisy=1.0, proportions=(0, 0, 0, 1, 0, 0, 0)
+    )[1]
     counts = manifest["label"].value_counts()
     assert set(counts.index) == {0, 1, 2, 4, 5, 6} and counts.min() > 105 and counts.max() < 195
 
@@ -114,17 +131,25 @@ def test_class_proportions():
 @pytest.mark.parametrize("factor", [2, 4])
 def test_a_face_looks_the_same_at_every_size(factor):
     small = make_faces(8, seed=7, size=48)[0].float()
-    large = torch.nn.functional.avg_pool2d(make_faces(8, seed=7, size=48 * factor)[0].float(), factor)
+    large = torch.nn.functional.avg_pool2d(
+        make_faces(8, seed=7, size=48 * factor)[0].float(), factor
+    )
     assert ((small - large).abs().mean((1, 2, 3)) < 5).all()  # of 255
     other = make_faces(8, seed=8, size=48)[0].float()
     assert ((other - large).abs().mean((1, 2, 3)) > 15).all()
 
 
 def test_the_units_move_the_face():
-    happy, sad, surprised, neutral, angry = portraits(("happiness", "sadness", "surprise", "neutral", "anger"))
+    happy, sad, surprised, neutral, angry = portraits(
+        ("happiness", "sadness", "surprise", "neutral", "anger")
+    )
     mouth, brows = slice(34, 43), slice(11, 21)
-    assert ((happy - sad)[:, mouth].abs().mean((1, 2)) > 3 * (happy - sad)[:, :8].abs().mean((1, 2))).all()
-    assert (surprised[:, 36:42, 21:27].mean((1, 2)) < neutral[:, 36:42, 21:27].mean((1, 2))).float().mean() > 0.9
+    assert (
+        (happy - sad)[:, mouth].abs().mean((1, 2)) > 3 * (happy - sad)[:, :8].abs().mean((1, 2))
+    ).all()
+    assert (
+        surprised[:, 36:42, 21:27].mean((1, 2)) < neutral[:, 36:42, 21:27].mean((1, 2))
+    ).float().mean() > 0.9
     assert ((surprised - angry)[:, brows].abs().mean((1, 2)) > 3).all()
 
 
@@ -147,11 +172,21 @@ def test_expressions_can_be_told_apart():
     assert model.score(x[800:], y[800:]) > 0.6
 
 
-@pytest.mark.parametrize("wrong, message", [
-    ({"n": 0}, "n is 0"), ({"size": 8}, "size 8"), ({"ambiguous": -0.1}, "ambiguous is -0.1"),
-    ({"noisy": 1.2}, "noisy 1.2"), ({"ambiguous": 0.6, "noisy": 0.6}, "together up to 1"),
-    ({"noisy": float("nan")}, "noisy nan"), ({"proportions": [1, 2]}, "seven numbers"),
-    ({"proportions": [0] * 7}, "not all 0"), ({"split": "dev"}, "train, val, test"), ({"nuisance": -1}, "nuisance -1")])
+@pytest.mark.parametrize(
+    "wrong, message",
+    [
+        ({"n": 0}, "n is 0"),
+        ({"size": 8}, "size 8"),
+        ({"ambiguous": -0.1}, "ambiguous is -0.1"),
+        ({"noisy": 1.2}, "noisy 1.2"),
+        ({"ambiguous": 0.6, "noisy": 0.6}, "together up to 1"),
+        ({"noisy": float("nan")}, "noisy nan"),
+        ({"proportions": [1, 2]}, "seven numbers"),
+        ({"proportions": [0] * 7}, "not all 0"),
+        ({"split": "dev"}, "train, val, test"),
+        ({"nuisance": -1}, "nuisance -1"),
+    ],
+)
 def test_bad_arguments(wrong, message):
     with pytest.raises(ValueError, match=message):
         make_faces(**({"n": 10, "seed": 0} | wrong))

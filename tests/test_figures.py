@@ -12,12 +12,25 @@ from PIL import Image
 
 from nla import NAW
 from nla.analysis import figures, gallery
-from nla.dynamics import RunError
+from nla.training.record import RunError
 
 CVD = {  # Machado, Oliveira, Fernandes 2009, severity 1: linear RGB
-    "protanopia": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
-    "deuteranopia": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
-    "tritanopia": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]]}
+    "protanopia": [
+        [0.152286, 1.052583, -0.204868],
+        [0.114503, 0.786281, 0.099216],
+        [-0.003882, -0.048116, 1.051998],
+    ],
+    "deuteranopia": [
+        [0.367322, 0.860646, -0.227968],
+        [0.280085, 0.672501, 0.047413],
+        [-0.011820, 0.042940, 0.968881],
+    ],
+    "tritanopia": [
+        [1.255528, -0.076749, -0.178779],
+        [-0.078411, 0.930809, 0.147602],
+        [0.004733, 0.691367, 0.303900],
+    ],
+}
 
 
 def linear(colour):
@@ -27,7 +40,10 @@ def linear(colour):
 
 def lab(rgb):
     """CIE L*a*b* (D65) of linear RGB."""
-    xyz = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]) @ rgb
+    xyz = (
+        np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+        @ rgb
+    )
     f = np.cbrt(np.maximum(xyz / [0.9505, 1, 1.089], 1e-6))
     return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
 
@@ -68,12 +84,21 @@ def flaws(figure):
     canvas.draw()
     page, renderer = figure.bbox.padded(1.5), canvas.get_renderer()
     axes = [ax for ax in figure.axes if ax.get_visible()]
-    outside = [ax.get_title(loc="left") for ax in axes if not within(ax.get_tightbbox(renderer), page)]
-    texts = [text for ax in axes for text in (ax._left_title, ax.xaxis.label, ax.yaxis.label) if text.get_text()]
+    outside = [
+        ax.get_title(loc="left") for ax in axes if not within(ax.get_tightbbox(renderer), page)
+    ]
+    texts = [
+        text
+        for ax in axes
+        for text in (ax._left_title, ax.xaxis.label, ax.yaxis.label)
+        if text.get_text()
+    ]
     boxes = [(text.get_text(), text.get_window_extent(renderer)) for text in texts]
     boxes += [("legend", legend.get_window_extent(renderer)) for legend in figure.legends]
     outside += [name for name, box in boxes if not within(box, page)]
-    return outside + [(a, b) for (a, box), (b, other) in itertools.combinations(boxes, 2) if box.overlaps(other)]
+    return outside + [
+        (a, b) for (a, box), (b, other) in itertools.combinations(boxes, 2) if box.overlaps(other)
+    ]
 
 
 def within(box, page):
@@ -95,12 +120,18 @@ def test_figures_draw_with_labels_and_without_clipping(planted_run, name):
 def test_odd_runs_draw(odd_run):
     scored = not odd_run.predictions().empty
     for name, draw in drawings(odd_run):
-        missing = {"confusion": not scored, "one confusion": not scored, "per class": not scored,
-                   "agreement": not list(odd_run.folder.glob("latents/*"))}.get(name)
+        missing = {
+            "confusion": not scored,
+            "one confusion": not scored,
+            "per class": not scored,
+            "agreement": not list(odd_run.folder.glob("latents/*")),
+        }.get(name)
         if not missing:
             assert draw().axes
         else:
-            with pytest.raises(RunError, match="no test samples to score; its splits are train|no latent snapshots"):
+            with pytest.raises(
+                RunError, match="no test samples to score; its splits are train|no latent snapshots"
+            ):
                 draw()
 
 
@@ -108,27 +139,38 @@ def test_surface_is_the_weight():
     naw, grid = NAW(), figures.weight_grid(NAW(), 0.3, 101)
     sigma = np.array(naw.covariances(0.3)[0])
     d = np.array([0.8, 0.1]) - naw.mu_true
-    assert grid[10, 80] == pytest.approx(np.exp(-0.5 * d @ np.linalg.inv(sigma) @ d) / (2 * np.pi * np.sqrt(
-        np.linalg.det(sigma))))
+    assert grid[10, 80] == pytest.approx(
+        np.exp(-0.5 * d @ np.linalg.inv(sigma) @ d) / (2 * np.pi * np.sqrt(np.linalg.det(sigma)))
+    )
 
 
 def test_per_class_shows_the_planted_accuracies(planted_run):
     figure = figures.per_class_accuracy([planted_run, planted_run])
     points = figure.axes[0].lines[0].get_xdata()
     assert points[0] == 0 and all(points[1:] == 100)
-    assert "surprise (20)" in [t.get_text() for t in figure.axes[0].get_yticklabels()]  # pooled: 2 x 10
+    assert "surprise (20)" in [
+        t.get_text() for t in figure.axes[0].get_yticklabels()
+    ]  # pooled: 2 x 10
 
 
 def test_confusion_difference_of_a_run_with_itself_is_nothing(planted_run):
     figure = figures.confusion_matrices([planted_run, planted_run])
     assert {t.get_text() for t in figure.axes[2].texts} == {"0"}
-    assert [t.get_text() for t in figures.confusion_matrices(planted_run).axes[0].texts][:3] == ["0", "10", "0"]
+    assert [t.get_text() for t in figures.confusion_matrices(planted_run).axes[0].texts][:3] == [
+        "0",
+        "10",
+        "0",
+    ]
 
 
 def test_faces_are_the_rows_asked_for(planted_run, planted_images):
     train = planted_run.manifest.query("split == 'train'")
     figure = figures.face_sheet(planted_images, train, by="kind", columns=4)
-    assert [t.get_text() for t in figure.axes[0].get_yticklabels()] == ["clean", "ambiguous", "noisy"]
+    assert [t.get_text() for t in figure.axes[0].get_yticklabels()] == [
+        "clean",
+        "ambiguous",
+        "noisy",
+    ]
     sheet = np.asarray(figure.axes[0].images[0].get_array())
     for r, kind in enumerate(["clean", "ambiguous", "noisy"]):
         for c in range(4):
@@ -145,7 +187,9 @@ def test_saved_files_name_their_run(planted_run, tmp_path):
     assert f"config {key}, seed 0" in Image.open(files[1]).text["Description"]
     assert f"config {key}, seed 0".encode() in files[0].read_bytes()
     first = [file.read_bytes() for file in files]
-    again = figures.save(figures.training_curves(planted_run), tmp_path / "again", planted_run, ("pdf", "png"))
+    again = figures.save(
+        figures.training_curves(planted_run), tmp_path / "again", planted_run, ("pdf", "png")
+    )
     assert [file.read_bytes() for file in again] == first  # same run, same bytes
     assert not list(tmp_path.rglob(".*"))
 
@@ -155,8 +199,11 @@ def test_latent_steps_share_axes_and_palette(planted_run):
 
     table = np.random.default_rng(0).normal(size=(4 * 140, 2))
     rows = np.tile(planted_run.latents[0]["index"], 4)
-    embedding = planted_run.manifest.loc[rows].reset_index(names="index").assign(
-        epoch=np.repeat([0, 1, 2, 5], 140), x=table[:, 0], y=table[:, 1])
+    embedding = (
+        planted_run.manifest.loc[rows]
+        .reset_index(names="index")
+        .assign(epoch=np.repeat([0, 1, 2, 5], 140), x=table[:, 0], y=table[:, 1])
+    )
     quality = latents.quality(planted_run, embedding)
     for by in ("true_label", "kind"):
         figure = figures.latent_steps(embedding, by, quality)
@@ -167,9 +214,17 @@ def test_latent_steps_share_axes_and_palette(planted_run):
 @pytest.fixture
 def results():
     """Three seeds of two methods at every setting, and one run of a third."""
-    rows = [(method, noise, imbalance, seed, {"CE": 80, "NLA": 85}[method] + seed - 1)
-            for method in ("CE", "NLA") for noise in (0.0, 0.3) for imbalance in (1, 20) for seed in range(3)]
-    table = pd.DataFrame([*rows, ("once", 0.0, 1, 0, 70)], columns=["method", "noise", "imbalance", "seed", "overall"])
+    rows = [
+        (method, noise, imbalance, seed, {"CE": 80, "NLA": 85}[method] + seed - 1)
+        for method in ("CE", "NLA")
+        for noise in (0.0, 0.3)
+        for imbalance in (1, 20)
+        for seed in range(3)
+    ]
+    table = pd.DataFrame(
+        [*rows, ("once", 0.0, 1, 0, 70)],
+        columns=["method", "noise", "imbalance", "seed", "overall"],
+    )
     return table.assign(mean=table["overall"] - 10)
 
 
@@ -178,10 +233,17 @@ def test_accuracy_against_shows_means_and_intervals_at_one_setting(results, x):
     figure = figures.accuracy_against(results, x)
     ax = figure.axes[0]
     means = [line.get_ydata() for line in ax.lines if line.get_marker() not in (None, "", "None")]
-    assert sorted({float(value) for line in means for value in line if not np.isnan(value)}) == [70, 80, 85]
+    assert sorted({float(value) for line in means for value in line if not np.isnan(value)}) == [
+        70,
+        80,
+        85,
+    ]
     half = 4.303 / np.sqrt(3)  # t distribution, two degrees of freedom, standard deviation 1
-    assert any(np.allclose(sorted(line.get_ydata()), [85 - half, 85 + half], atol=0.01) for line in ax.lines
-               if len(line.get_ydata()) == 2)
+    assert any(
+        np.allclose(sorted(line.get_ydata()), [85 - half, 85 + half], atol=0.01)
+        for line in ax.lines
+        if len(line.get_ydata()) == 2
+    )
     held = {"noise": "imbalance 1", "imbalance": "0 % noise", "method": "0 % noise, imbalance 1"}[x]
     assert held in ax.get_title("left")
     assert flaws(figure) == []
@@ -191,11 +253,19 @@ def test_of_many_methods_those_with_most_settings_are_named(results):
     results = results.replace({"method": {"CE": "cross-entropy"}})
     nla = results[results["method"] == "NLA"]
     more = [nla.assign(method=name, overall=nla["overall"] + k) for k, name in enumerate("abcd")]
-    once = results[results["noise"] == 0].query("method == 'NLA'").assign(method="best, but once", overall=99)
+    once = (
+        results[results["noise"] == 0]
+        .query("method == 'NLA'")
+        .assign(method="best, but once", overall=99)
+    )
     figure = figures.accuracy_against(pd.concat([results, *more, once]))
     named = [text.get_text() for text in figure.legends[0].get_texts()]
     assert {"NLA", "others"} < set(named) and "best, but once" not in named
-    assert [name for name in named if name in "abcd"] == ["b", "c", "d"]  # by name, so that colours do not go by rank
+    assert [name for name in named if name in "abcd"] == [
+        "b",
+        "c",
+        "d",
+    ]  # by name, so that colours do not go by rank
 
 
 def test_results_without_a_comparison_are_named(results):
@@ -203,26 +273,58 @@ def test_results_without_a_comparison_are_named(results):
         figures.accuracy_against(results[results["noise"] == 0], "noise")
 
 
-def test_draw_all_writes_everything_and_says_what_is_missing(planted_run, results, planted_images, tmp_path, capsys,
-                                                             monkeypatch):
+def test_draw_all_writes_everything_and_says_what_is_missing(
+    planted_run, results, planted_images, tmp_path, capsys, monkeypatch
+):
     monkeypatch.chdir(tmp_path)  # the map's cache
     results.query("noise == 0").to_csv(tmp_path / "results.csv", index=False)
-    rows = pd.DataFrame({"method": ["A"], "backbone": "R18", "dataset": "RAF-DB", "protocol": "clean",
-                         "metric": "overall", "value": 88.0, "source": "paper A"})
+    rows = pd.DataFrame(
+        {
+            "method": ["A"],
+            "backbone": "R18",
+            "dataset": "RAF-DB",
+            "protocol": "clean",
+            "metric": "overall",
+            "value": 88.0,
+            "source": "paper A",
+        }
+    )
     rows.to_csv(tmp_path / "published.csv", index=False)
-    files = gallery.draw_all([planted_run, planted_run], tmp_path / "out", tmp_path / "results.csv", True,
-                             planted_images, tmp_path / "published.csv")
+    files = gallery.draw_all(
+        [planted_run, planted_run],
+        tmp_path / "out",
+        tmp_path / "results.csv",
+        True,
+        planted_images,
+        tmp_path / "published.csv",
+    )
     assert sorted(files) == sorted((tmp_path / "out").iterdir())
     names = {file.name for file in files}
-    assert {"framework.pdf", "plane.png", "weights_by_class.png", "confusion.pdf", "confusion_counts.png",
-            "latents.png",
-            "agreement.png", "imbalance.pdf", "ablation.png", "comparison_raf-db.csv", "comparison_ferplus.tex",
-            "naw_explorer.html", "faces.png"} <= names
-    assert "noise.png" not in names and "no noise: the results hold no two runs" in capsys.readouterr().out
+    assert {
+        "framework.pdf",
+        "plane.png",
+        "weights_by_class.png",
+        "confusion.pdf",
+        "confusion_counts.png",
+        "latents.png",
+        "agreement.png",
+        "imbalance.pdf",
+        "ablation.png",
+        "comparison_raf-db.csv",
+        "comparison_ferplus.tex",
+        "naw_explorer.html",
+        "faces.png",
+    } <= names
+    assert (
+        "noise.png" not in names
+        and "no noise: the results hold no two runs" in capsys.readouterr().out
+    )
 
 
 def test_draw_all_leaves_out_what_a_run_has_no_data_for(tmp_path, capsys):
-    run = plant(tmp_path / "odd", epochs=1, classes=[3], test_per_class=0, kinds=False, latents=False)
+    run = plant(
+        tmp_path / "odd", epochs=1, classes=[3], test_per_class=0, kinds=False, latents=False
+    )
     names = {file.stem for file in gallery.draw_all([run], tmp_path / "out", html=True)}
     assert {"framework", "planes", "weights_by_kind", "training_curves", "naw_explorer"} <= names
     said = capsys.readouterr().out

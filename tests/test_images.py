@@ -15,21 +15,32 @@ def grey(batch, size=48, value=128):
 
 
 def random_images(batch=8, channels=3, size=48):
-    return torch.randint(0, 256, (batch, channels, size, size), dtype=torch.uint8,
-                         generator=Generator().manual_seed(0))
+    return torch.randint(
+        0,
+        256,
+        (batch, channels, size, size),
+        dtype=torch.uint8,
+        generator=Generator().manual_seed(0),
+    )
 
 
 def test_normalize_is_the_papers():
     images = random_images()
-    expected = (images / 255 - torch.tensor(OFF.mean)[:, None, None]) / torch.tensor(OFF.std)[:, None, None]
+    expected = (images / 255 - torch.tensor(OFF.mean)[:, None, None]) / torch.tensor(OFF.std)[
+        :, None, None
+    ]
     torch.testing.assert_close(normalize(images, OFF), expected, rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(augment(images, OFF, Generator().manual_seed(1)), expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(
+        augment(images, OFF, Generator().manual_seed(1)), expected, rtol=1e-5, atol=1e-5
+    )
 
 
 def test_grey_images_use_the_mean_of_the_channels():
     images = random_images(channels=1)
     mean, std = (sum(x) / 3 for x in (OFF.mean, OFF.std))
-    torch.testing.assert_close(normalize(images, OFF), (images / 255 - mean) / std, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(
+        normalize(images, OFF), (images / 255 - mean) / std, rtol=1e-5, atol=1e-5
+    )
     with pytest.raises(ValueError, match="1 or 3 channels"):
         normalize(random_images(channels=4), OFF)
 
@@ -37,8 +48,11 @@ def test_grey_images_use_the_mean_of_the_channels():
 def test_pixel_noise_has_the_given_rate_and_variance():
     settings = dataclasses.replace(OFF, noise_p=0.5)
     images = grey(600, 24)
-    deviation = (augment(images, settings, Generator().manual_seed(2)) - normalize(images, OFF)) \
-        * torch.tensor(OFF.std)[:, None, None] * 255
+    deviation = (
+        (augment(images, settings, Generator().manual_seed(2)) - normalize(images, OFF))
+        * torch.tensor(OFF.std)[:, None, None]
+        * 255
+    )
     touched = deviation.flatten(1).abs().amax(1) > 0
     assert 0.44 < touched.float().mean() < 0.56  # 3 standard errors of a rate of .5 among 600
     assert deviation[touched].var().item() == pytest.approx(30, rel=0.02)
@@ -47,50 +61,77 @@ def test_pixel_noise_has_the_given_rate_and_variance():
 def test_pixel_noise_is_normal_and_independent():
     images = grey(200, 32)
     noisy = augment(images, dataclasses.replace(OFF, noise_p=1), Generator().manual_seed(2))
-    noise = (noisy - normalize(images, OFF)) * torch.tensor(OFF.std)[:, None, None] * 255 / math.sqrt(30)
+    noise = (
+        (noisy - normalize(images, OFF))
+        * torch.tensor(OFF.std)[:, None, None]
+        * 255
+        / math.sqrt(30)
+    )
     for width, share in ((0.5, 0.3829), (1, 0.6827), (2, 0.9545)):
-        assert (noise.abs() < width).float().mean().item() == pytest.approx(share, abs=0.004)  # 256 levels
+        assert (noise.abs() < width).float().mean().item() == pytest.approx(
+            share, abs=0.004
+        )  # 256 levels
     assert abs(noise.mean()) < 0.005 and noise.abs().max() < 3
-    neighbours = (noise[:, 0], noise[:, 1]), (noise[..., 1:], noise[..., :-1]), (noise[1:], noise[:-1])
+    neighbours = (
+        (noise[:, 0], noise[:, 1]),
+        (noise[..., 1:], noise[..., :-1]),
+        (noise[1:], noise[:-1]),
+    )
     for one, other in neighbours:  # channels, pixels, samples
         assert abs((one * other).mean()) < 0.01
 
 
 def test_shift_is_whole_pixels_with_the_border_repeated():
-    images, settings = random_images(1, size=20).expand(600, -1, -1, -1), dataclasses.replace(OFF, shift=3)
+    images, settings = (
+        random_images(1, size=20).expand(600, -1, -1, -1),
+        dataclasses.replace(OFF, shift=3),
+    )
     shifted = augment(images, settings, Generator().manual_seed(3))
     wide = torch.nn.functional.pad(normalize(images[:1], OFF), (3, 3, 3, 3), mode="replicate")[0]
-    windows = wide.unfold(1, 20, 1).unfold(2, 20, 1).flatten(1, 2).transpose(0, 1)  # all 7 x 7 of them
+    windows = (
+        wide.unfold(1, 20, 1).unfold(2, 20, 1).flatten(1, 2).transpose(0, 1)
+    )  # all 7 x 7 of them
     distance = (shifted[:, None] - windows).flatten(2).abs().amax(2)
     assert distance.amin(1).max() < 1e-3
     hits = torch.bincount(distance.argmin(1), minlength=49)
-    assert len(hits) == 49 and ((hits - 600 / 49) ** 2 / (600 / 49)).sum() < 88  # chi-square, 48 degrees, p = .0004
+    assert (
+        len(hits) == 49 and ((hits - 600 / 49) ** 2 / (600 / 49)).sum() < 88
+    )  # chi-square, 48 degrees, p = .0004
 
 
 def test_crop_keeps_a_uniform_share_of_the_area_at_a_uniform_place():
     ramp = torch.arange(64, dtype=torch.uint8).expand(64, 64)
     images = torch.stack([ramp, ramp.T, ramp])[None].expand(800, -1, -1, -1)
     crops = augment(images, dataclasses.replace(OFF, crop=0.4), Generator().manual_seed(4))
-    x, y, _ = (crops * torch.tensor(OFF.std)[:, None, None] + torch.tensor(OFF.mean)[:, None, None]).unbind(1)
+    x, y, _ = (
+        crops * torch.tensor(OFF.std)[:, None, None] + torch.tensor(OFF.mean)[:, None, None]
+    ).unbind(1)
     x, y = x[:, 32] * 255, y[:, :, 32] * 255  # which column, which row was taken
     side = (x[:, 48] - x[:, 16]) / 32
-    torch.testing.assert_close(side, (y[:, 48] - y[:, 16]) / 32, atol=1e-3, rtol=0)  # the aspect ratio stays
-    area = side ** 2
+    torch.testing.assert_close(
+        side, (y[:, 48] - y[:, 16]) / 32, atol=1e-3, rtol=0
+    )  # the aspect ratio stays
+    area = side**2
     assert 0.4 - 1e-3 < area.min() < 0.42 and 0.98 < area.max() < 1 + 1e-3
     assert abs(area.mean() - 0.7) < 4 * 0.6 / math.sqrt(12 * 800)
     for middle in (x[:, 31:33].mean(1), y[:, 31:33].mean(1)):
         place = (middle - 31.5) / (32 * (1 - side)).clamp(min=1e-3)
         place = place[side < 0.95]
-        assert place.abs().max() < 1.02 and abs(place.mean()) < 0.1 and abs(place.var() - 1 / 3) < 0.05
+        assert (
+            place.abs().max() < 1.02 and abs(place.mean()) < 0.1 and abs(place.var() - 1 / 3) < 0.05
+        )
 
 
 def test_what_is_off_changes_no_draw():
     images = random_images()
-    before, after = (augment(images, recipe, Generator().manual_seed(6)) for recipe in (
-        Augmentation(), Augmentation(shift=0, crop=1.0)))
+    before, after = (
+        augment(images, recipe, Generator().manual_seed(6))
+        for recipe in (Augmentation(), Augmentation(shift=0, crop=1.0))
+    )
     assert torch.equal(before, after)
-    assert before.abs().mean((1, 2, 3)).tolist() == pytest.approx([
-        1.0474, 1.0378, 0.9712, 0.7753, 0.9599, 0.8997, 0.8735, 1.0528], abs=2e-4)
+    assert before.abs().mean((1, 2, 3)).tolist() == pytest.approx(
+        [1.0474, 1.0378, 0.9712, 0.7753, 0.9599, 0.8997, 0.8735, 1.0528], abs=2e-4
+    )
 
 
 def test_a_large_batch_is_worked_on_in_parts():
@@ -133,7 +174,9 @@ def test_the_second_view_is_exactly_the_mirror_of_the_first():
 
 def test_randomness_comes_from_the_generator_alone():
     images = random_images()
-    first, again, other = (augment(images, Augmentation(), Generator().manual_seed(s)) for s in (7, 7, 8))
+    first, again, other = (
+        augment(images, Augmentation(), Generator().manual_seed(s)) for s in (7, 7, 8)
+    )
     assert torch.equal(first, again) and not torch.equal(first, other)
     dark, light = Generator().manual_seed(9), Generator().manual_seed(9)
     augment(images // 4, Augmentation(), dark), augment(images, Augmentation(), light)

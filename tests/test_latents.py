@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import ortho_group
 
 from nla.analysis import latents
-from nla.dynamics import RunError
+from nla.training.record import RunError
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -19,7 +19,9 @@ def embedding(planted_run, tmp_path_factory):
 
 def test_one_row_a_probe_sample_and_step_with_its_facts(planted_run, embedding):
     table = embedding[1]
-    assert table.groupby("epoch").size().tolist() == [140] * 4 and list(table["epoch"].unique()) == [0, 1, 2, 5]
+    assert table.groupby("epoch").size().tolist() == [140] * 4 and list(
+        table["epoch"].unique()
+    ) == [0, 1, 2, 5]
     assert np.isfinite(table[["x", "y"]]).all(axis=None)
     row = table.iloc[33]
     assert row["true_label"] == planted_run.manifest.loc[row["index"], "true_label"]
@@ -33,7 +35,9 @@ def test_cached_by_content_and_the_same_for_a_seed(planted_run, embedding, monke
     def computed(*_, **__):
         pytest.fail("the cache was not used")
 
-    monkeypatch.setattr(latents.NearestNeighbors, "kneighbors", computed)  # a step of the computation
+    monkeypatch.setattr(
+        latents.NearestNeighbors, "kneighbors", computed
+    )  # a step of the computation
     assert latents.umap_steps(planted_run, seed=1, neighbors=8, cache=cache).equals(table)
     with pytest.raises(pytest.fail.Exception):  # another seed is another picture
         latents.umap_steps(planted_run, seed=2, neighbors=8, cache=cache)
@@ -43,10 +47,14 @@ def test_cached_by_content_and_the_same_for_a_seed(planted_run, embedding, monke
 def test_aligned_steps_keep_their_neighbours_and_repeat(planted_run, tmp_path):
     pytest.importorskip("umap")
     table = latents.umap_steps(planted_run, "aligned", neighbors=8, steps=[1, 2, 5], cache=tmp_path)
-    assert table.groupby("epoch").size().tolist() == [140] * 3 and np.isfinite(table[["x", "y"]]).all(axis=None)
+    assert table.groupby("epoch").size().tolist() == [140] * 3 and np.isfinite(
+        table[["x", "y"]]
+    ).all(axis=None)
     quality = latents.quality(planted_run, table)
     assert quality["trustworthiness"].gt(0.7).all()
-    assert latents.umap_steps(planted_run, "aligned", neighbors=8, steps=[1, 2, 5], cache=None).equals(table)
+    assert latents.umap_steps(
+        planted_run, "aligned", neighbors=8, steps=[1, 2, 5], cache=None
+    ).equals(table)
 
 
 def test_quality_follows_the_planted_separation(planted_run, embedding):

@@ -13,9 +13,12 @@ F64 = torch.float64
 
 
 def tensors(case, dtype):
-    return (torch.tensor(case["logits"], dtype=dtype, requires_grad=True),
-            torch.tensor(case["flipped_logits"], dtype=dtype, requires_grad=True),
-            torch.tensor(case["targets"]), case["epoch"] / case["epochs"])
+    return (
+        torch.tensor(case["logits"], dtype=dtype, requires_grad=True),
+        torch.tensor(case["flipped_logits"], dtype=dtype, requires_grad=True),
+        torch.tensor(case["targets"]),
+        case["epoch"] / case["epochs"],
+    )
 
 
 def random_batch(batch=16, classes=7, scale=2.0, seed=0, dtype=F64):
@@ -29,11 +32,18 @@ def test_golden_paper_variant(golden_cases, dtype, tolerance):
     for case in golden_cases:
         terms = NLALoss()(*tensors(case, dtype))
         assert terms.total.item() == pytest.approx(case["paper_total"], rel=tolerance)
-        for name, expected in (("weight", "weight"), ("cross_entropy", "cross_entropy"),
-                               ("divergence", "js_divergence")):
+        for name, expected in (
+            ("weight", "weight"),
+            ("cross_entropy", "cross_entropy"),
+            ("divergence", "js_divergence"),
+        ):
             # a divergence of 1e-3 in float32 is a difference of numbers near 1
-            torch.testing.assert_close(getattr(terms, name).detach().to(F64), torch.tensor(case[expected], dtype=F64),
-                                       rtol=tolerance, atol=0 if dtype == F64 else 3e-7)
+            torch.testing.assert_close(
+                getattr(terms, name).detach().to(F64),
+                torch.tensor(case[expected], dtype=F64),
+                rtol=tolerance,
+                atol=0 if dtype == F64 else 3e-7,
+            )
 
 
 @pytest.mark.slow
@@ -46,7 +56,9 @@ def test_the_compiled_loss_is_the_same_and_compiled_once_for_all_epochs():
         for loss in (plain, compiled):
             leaves = z.clone().requires_grad_(), q.clone().requires_grad_()
             terms = loss(*leaves, y, progress)
-            results.append([terms.total, *terms[1:4], *terms.scores, *torch.autograd.grad(terms.total, leaves)])
+            results.append(
+                [terms.total, *terms[1:4], *terms.scores, *torch.autograd.grad(terms.total, leaves)]
+            )
         torch.testing.assert_close(results[1], results[0], rtol=1e-5, atol=1e-7)
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
 
@@ -59,21 +71,34 @@ def test_golden_released_variants_and_gradient(golden_cases):
         z, q, targets, progress = tensors(case, F64)
         terms = NLALoss(variant="released")(z, q, targets, progress)
         assert terms.total.item() == pytest.approx(case["released_total"], rel=1e-6)
-        assert terms.divergence.sum().item() == pytest.approx(case["released_divergence_sum"], rel=1e-6, abs=6e-7)
-        gradient, = torch.autograd.grad(terms.total, z)
-        torch.testing.assert_close(gradient, torch.tensor(case["released_total_grad_logits"], dtype=F64),
-                                   rtol=1e-5, atol=2e-7)
+        assert terms.divergence.sum().item() == pytest.approx(
+            case["released_divergence_sum"], rel=1e-6, abs=6e-7
+        )
+        (gradient,) = torch.autograd.grad(terms.total, z)
+        torch.testing.assert_close(
+            gradient,
+            torch.tensor(case["released_total_grad_logits"], dtype=F64),
+            rtol=1e-5,
+            atol=2e-7,
+        )
         first = NLALoss(variant="released_v1")(z, q, targets, progress)
         assert (first.weight * first.cross_entropy).mean().item() == pytest.approx(
-            case["released_v1_weighted_ce_mean"], rel=5e-6)
+            case["released_v1_weighted_ce_mean"], rel=5e-6
+        )
 
 
 def test_first_release_couples_the_samples_of_a_batch():
     z, q, y = random_batch(8)
     whole = NLALoss(variant="released_v1")(z, q, y, 0.3).weight
-    alone = torch.cat([NLALoss(variant="released_v1")(z[i:i + 1], q[i:i + 1], y[i:i + 1], 0.3).weight
-                       for i in range(8)])
-    torch.testing.assert_close(alone, NLALoss()(z, q, y, 0.3).weight)  # a batch of one has nothing to couple
+    alone = torch.cat(
+        [
+            NLALoss(variant="released_v1")(z[i : i + 1], q[i : i + 1], y[i : i + 1], 0.3).weight
+            for i in range(8)
+        ]
+    )
+    torch.testing.assert_close(
+        alone, NLALoss()(z, q, y, 0.3).weight
+    )  # a batch of one has nothing to couple
     assert (whole - alone).abs().max() > 1e-3
 
 
@@ -84,20 +109,29 @@ def test_gradients_match_finite_differences(variant):
     if variant == "paper":  # its weight is a constant: compare with the loss at frozen weights
         weight = loss(z, q, y, 0.2).weight
         z.requires_grad_(), q.requires_grad_()
-        total = 0.3 * ((1 + weight) * torch.nn.functional.cross_entropy(z, y, reduction="none")).mean() \
+        total = (
+            0.3 * ((1 + weight) * torch.nn.functional.cross_entropy(z, y, reduction="none")).mean()
             + 0.7 * js_divergence(z, q).mean()
-        torch.testing.assert_close(torch.autograd.grad(7 * loss(z, q, y, 0.2).total, (z, q)),
-                                   torch.autograd.grad(7 * total, (z, q)))
+        )
+        torch.testing.assert_close(
+            torch.autograd.grad(7 * loss(z, q, y, 0.2).total, (z, q)),
+            torch.autograd.grad(7 * total, (z, q)),
+        )
     else:
-        assert torch.autograd.gradcheck(lambda a, b: loss(a, b, y, 0.2).total,
-                                        (z.requires_grad_(), q.requires_grad_()))
+        assert torch.autograd.gradcheck(
+            lambda a, b: loss(a, b, y, 0.2).total, (z.requires_grad_(), q.requires_grad_())
+        )
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("dtype", [torch.float32, F64, torch.float16, torch.bfloat16])
 def test_saturated_logits_give_finite_loss_and_gradient(variant, dtype):
-    z = torch.tensor([[60, -60, -60], [-60, 60, -60], [60, 60, -60]], dtype=dtype, requires_grad=True)
-    q = torch.tensor([[-60, 60, -60], [60, -60, -60], [60, -60, 60]], dtype=dtype, requires_grad=True)
+    z = torch.tensor(
+        [[60, -60, -60], [-60, 60, -60], [60, 60, -60]], dtype=dtype, requires_grad=True
+    )
+    q = torch.tensor(
+        [[-60, 60, -60], [60, -60, -60], [60, -60, 60]], dtype=dtype, requires_grad=True
+    )
     terms = NLALoss(variant=variant)(z, q, torch.tensor([0, 0, 2]), 0.5)
     assert terms.total.dtype == (F64 if dtype == F64 else torch.float32)
     terms.total.backward()
@@ -126,7 +160,9 @@ def test_released_divergence_is_its_definition():
     m, p, r = ((z + q) / 2).softmax(1), z.softmax(1), q.softmax(1)
     expected = 0.5 * (m * (m / p).log()).sum(1) + 0.5 * (m * (m / r).log()).sum(1)
     torch.testing.assert_close(released_divergence(z, q), expected)
-    assert released_divergence(z * 100, -z * 100).max() > math.log(2)  # unlike Jensen-Shannon, unbounded
+    assert released_divergence(z * 100, -z * 100).max() > math.log(
+        2
+    )  # unlike Jensen-Shannon, unbounded
 
 
 def test_released_divergence_grows_with_the_batch_and_the_papers_does_not():
@@ -142,7 +178,10 @@ def test_wrong_input_is_named():
     broken = z.clone()
     broken[2, 3] = float("nan")
     for call, message in [
-        (lambda: NLALoss()(z, q, torch.tensor([0, 1, 7, 2]), 0), "target 7 in row 2 is outside 0..6"),
+        (
+            lambda: NLALoss()(z, q, torch.tensor([0, 1, 7, 2]), 0),
+            "target 7 in row 2 is outside 0..6",
+        ),
         (lambda: NLALoss()(z, q, torch.tensor([0, -1, 3, 2]), 0), "target -1 in row 1"),
         (lambda: NLALoss()(z, q, y.float(), 0), "integers"),
         (lambda: NLALoss()(z, q, y[:3], 0), "one per row"),

@@ -11,7 +11,9 @@ CLASSES = ("surprise", "fear", "disgust")
 def test_hand_computed():
     labels, predictions = [0, 0, 0, 0, 1, 1, 2, 2], [0, 0, 0, 1, 1, 2, 0, 0]
     scores = accuracies(labels, predictions, CLASSES)
-    assert scores == pytest.approx({"overall": 50, "mean": (75 + 50 + 0) / 3, "surprise": 75, "fear": 50, "disgust": 0})
+    assert scores == pytest.approx(
+        {"overall": 50, "mean": (75 + 50 + 0) / 3, "surprise": 75, "fear": 50, "disgust": 0}
+    )
     table = confusion(labels, predictions, CLASSES)
     assert table.loc["surprise", "fear"] == 1 and table.loc["disgust", "surprise"] == 2
     assert table.to_numpy().sum() == 8
@@ -39,4 +41,6 @@ def test_calibration_error_is_zero_when_confidence_is_the_rate_of_being_right():
     assert calibration_error(np.arange(10) < 7, np.full(10, 0.7)) == pytest.approx(0)
     assert calibration_error(np.ones(4, bool), np.full(4, 1.0)) == 0
     # the edge 2/15 belongs to the lower bin
-    assert calibration_error([True, False], [2 / 15, 2 / 15 + 1e-9]) == pytest.approx((13 / 15 + 2 / 15) / 2)
+    assert calibration_error([True, False], [2 / 15, 2 / 15 + 1e-9]) == pytest.approx(
+        (13 / 15 + 2 / 15) / 2
+    )

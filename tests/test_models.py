@@ -8,7 +8,9 @@ import torch
 from nla.models import resnet18, resnet50, small_resnet
 
 
-@pytest.mark.parametrize("build, latent, size", [(small_resnet, 96, 48), (resnet18, 512, 64), (resnet50, 2048, 64)])
+@pytest.mark.parametrize(
+    "build, latent, size", [(small_resnet, 96, 48), (resnet18, 512, 64), (resnet50, 2048, 64)]
+)
 def test_output_shapes(build, latent, size):
     for channels, classes in ((3, 7), (1, 8)):
         model = build(classes, channels).eval()

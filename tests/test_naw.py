@@ -16,26 +16,35 @@ def test_golden_scores_and_weights(golden_cases, dtype, tolerance):
         weights = NAW().weights(got, case["epoch"] / case["epochs"])
         for value, name in ((got.p_gt, "p_gt"), (got.p_nn, "p_nn"), (weights, "weight")):
             assert value.dtype == dtype
-            torch.testing.assert_close(value.to(F64), torch.tensor(case[name], dtype=F64),
-                                       rtol=tolerance, atol=0)
+            torch.testing.assert_close(
+                value.to(F64), torch.tensor(case[name], dtype=F64), rtol=tolerance, atol=0
+            )
         assert got.correct.tolist() == case["correct"]
 
 
 def test_epsilon_is_the_papers_schedule(golden_cases):
     for case in golden_cases:
-        assert NAW().epsilon(case["epoch"] / case["epochs"]) == pytest.approx(case["epsilon"], rel=1e-12)
+        assert NAW().epsilon(case["epoch"] / case["epochs"]) == pytest.approx(
+            case["epsilon"], rel=1e-12
+        )
     assert NAW().epsilon(0.0) == 0.0
     assert NAW().epsilon(0.2) > 0.95  # most of the change is over early
 
 
 @pytest.mark.parametrize("progress", [0.0, 0.02, 0.1, 0.5, 1.0])
 def test_closed_form_is_the_bivariate_normal_density(progress):
-    p_gt, p_nn = torch.rand(2, 200, dtype=F64, generator=torch.Generator().manual_seed(0)).sort(0).values
+    p_gt, p_nn = (
+        torch.rand(2, 200, dtype=F64, generator=torch.Generator().manual_seed(0)).sort(0).values
+    )
     naw = NAW()
-    for correct, mu, sigma in zip((True, False), (naw.mu_true, naw.mu_false), naw.covariances(progress)):
+    for correct, mu, sigma in zip(
+        (True, False), (naw.mu_true, naw.mu_false), naw.covariances(progress)
+    ):
         points = Scores(p_gt, p_nn, torch.full((200,), correct))
         expected = multivariate_normal(mu, sigma).pdf(torch.stack([p_gt, p_nn], 1).numpy())
-        torch.testing.assert_close(naw.weights(points, progress), torch.tensor(expected), rtol=1e-10, atol=0)
+        torch.testing.assert_close(
+            naw.weights(points, progress), torch.tensor(expected), rtol=1e-10, atol=0
+        )
 
 
 def test_the_papers_numbers_for_correct_and_wrong_predictions():
@@ -50,16 +59,22 @@ def test_the_papers_numbers_for_correct_and_wrong_predictions():
     assert weight(0.5, 0.5, 0) == pytest.approx(0.199, abs=5e-4)
     assert weight(0.5, 0.5, 1) == pytest.approx(0.249, abs=5e-4)
     near, far = weight(0.4, 0.41, 1), weight(0.0, 1.0, 1)
-    assert 0.35 < near < 0.5 and far < 0.01  # wrong: near the diagonal against a confident contradiction
+    assert (
+        0.35 < near < 0.5 and far < 0.01
+    )  # wrong: near the diagonal against a confident contradiction
 
 
 def test_scores_properties():
     generator = torch.Generator().manual_seed(1)
-    logits, targets = torch.randn(500, 7, generator=generator) * 3, torch.randint(0, 7, (500,),
-                                                                                generator=generator)
+    logits, targets = (
+        torch.randn(500, 7, generator=generator) * 3,
+        torch.randint(0, 7, (500,), generator=generator),
+    )
     got = scores(logits, targets)
-    others = [[p for k, p in enumerate(row) if k != y] for row, y in zip(logits.softmax(1).tolist(),
-                                                                         targets.tolist())]
+    others = [
+        [p for k, p in enumerate(row) if k != y]
+        for row, y in zip(logits.softmax(1).tolist(), targets.tolist())
+    ]
     torch.testing.assert_close(got.p_nn, torch.tensor([max(row) for row in others]))
     assert torch.equal(got.correct, logits.argmax(1) == targets)
     assert (got.p_gt + got.p_nn <= 1 + 1e-6).all()

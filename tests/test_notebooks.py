@@ -15,7 +15,9 @@ import pytest
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 LESSONS = sorted(NOTEBOOKS.glob("[0-9]*.ipynb"))
 SOLUTIONS = sorted(NOTEBOOKS.glob("solutions/*.ipynb"))
-ALL = pytest.mark.parametrize("path", LESSONS + SOLUTIONS, ids=lambda p: f"{p.parent.name}-{p.stem}")
+ALL = pytest.mark.parametrize(
+    "path", LESSONS + SOLUTIONS, ids=lambda p: f"{p.parent.name}-{p.stem}"
+)
 EACH_LESSON = pytest.mark.parametrize("path", LESSONS, ids=lambda p: p.stem)
 WIDGET = "application/vnd.jupyter.widget"
 
@@ -35,7 +37,9 @@ def text_of(path):
 def test_there_are_lessons_each_with_solutions():
     assert len(LESSONS) >= 6
     assert [path.name for path in LESSONS] == [path.name for path in SOLUTIONS]
-    assert [path.name[:2] for path in LESSONS] == sorted({path.name[:2] for path in LESSONS})  # no number twice
+    assert [path.name[:2] for path in LESSONS] == sorted(
+        {path.name[:2] for path in LESSONS}
+    )  # no number twice
 
 
 @ALL
@@ -76,8 +80,14 @@ def test_code_is_short_and_explained(path):
 def test_it_opens_with_what_a_reader_wants_to_know(path):
     opening, first = cells(path, "markdown")[0].source, cells(path, "code")[0].source
     assert opening.startswith(f"# {path.name[:2]} · ")
-    for part in ("**Question.**", "**In the paper.**", "arxiv.org/abs/2502.09993", "**Needs**", "**Produces**",
-                 "| run time | 2 CPU cores |"):
+    for part in (
+        "**Question.**",
+        "**In the paper.**",
+        "arxiv.org/abs/2502.09993",
+        "**Needs**",
+        "**Produces**",
+        "| run time | 2 CPU cores |",
+    ):
         assert part in opening
     assert "nla.__version__" in first and "seed" in first and "print(" in first
     assert "@" not in opening.replace("@" * 3, "")  # no place-holder left for a run time
@@ -103,8 +113,12 @@ def test_links_between_notebooks_lead_somewhere(path):
 
 @pytest.mark.parametrize("path", SOLUTIONS, ids=lambda p: p.stem)
 def test_every_exercise_is_solved_and_the_solution_checked(path):
-    wanted = sum(f"\n{k}. **" in cells(NOTEBOOKS / path.name, "markdown")[-1].source for k in range(1, 5))
-    assert text_of(path).count("\n## ") + text_of(path).startswith("## ") == wanted + 1  # and the checks
+    wanted = sum(
+        f"\n{k}. **" in cells(NOTEBOOKS / path.name, "markdown")[-1].source for k in range(1, 5)
+    )
+    assert (
+        text_of(path).count("\n## ") + text_of(path).startswith("## ") == wanted + 1
+    )  # and the checks
     last = cells(path, "code")[-1]
     assert last.source.count("assert") >= 3 and "all checks passed" in last.outputs[-1]["text"]
 
@@ -118,12 +132,21 @@ def test_figures_are_shown_where_they_are_made():
 
 def test_tidying_leaves_out_progress_bars_timestamps_and_widgets(tmp_path):
     view = {execute.WIDGET: {"model_id": "a"}, "text/plain": "VBox(children=(...))"}
-    outputs = [nbformat.v4.new_output("stream", name="stderr", text="50 %"),
-               nbformat.v4.new_output("display_data", view),
-               nbformat.v4.new_output("stream", name="stdout", text="kept")]
-    cell = nbformat.v4.new_code_cell("1", outputs=outputs, metadata={"execution": {"started": "now"}})
-    notebook = execute.tidy(nbformat.v4.new_notebook(cells=[cell], metadata={"widgets": {"state": {}}}))
-    assert [output.output_type for output in notebook.cells[0].outputs] == ["display_data", "stream"]
+    outputs = [
+        nbformat.v4.new_output("stream", name="stderr", text="50 %"),
+        nbformat.v4.new_output("display_data", view),
+        nbformat.v4.new_output("stream", name="stdout", text="kept"),
+    ]
+    cell = nbformat.v4.new_code_cell(
+        "1", outputs=outputs, metadata={"execution": {"started": "now"}}
+    )
+    notebook = execute.tidy(
+        nbformat.v4.new_notebook(cells=[cell], metadata={"widgets": {"state": {}}})
+    )
+    assert [output.output_type for output in notebook.cells[0].outputs] == [
+        "display_data",
+        "stream",
+    ]
     assert set(notebook.cells[0].outputs[0]["data"]) == {"text/plain"}
     assert "VBox" not in notebook.cells[0].outputs[0]["data"]["text/plain"]
     assert not notebook.cells[0].metadata and "widgets" not in notebook.metadata
@@ -138,12 +161,21 @@ def outcomes(request, tmp_path_factory):
 
     They share a folder, so that its runs are trained once; the checkout's data/ stays out of it.
     """
-    asked = [item.callspec.params["path"] for item in request.session.items if item.get_closest_marker("notebooks")
-             and hasattr(item, "callspec")]
+    asked = [
+        item.callspec.params["path"]
+        for item in request.session.items
+        if item.get_closest_marker("notebooks") and hasattr(item, "callspec")
+    ]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     if root := os.environ.get("NLA_DATA_ROOT"):
         environment["NLA_DATA_ROOT"] = str(Path(root).resolve())
-    command = [sys.executable, NOTEBOOKS / "execute.py", "--quick", "--folder", tmp_path_factory.mktemp("notebooks")]
+    command = [
+        sys.executable,
+        NOTEBOOKS / "execute.py",
+        "--quick",
+        "--folder",
+        tmp_path_factory.mktemp("notebooks"),
+    ]
 
     def run(path, env=environment):
         return subprocess.run([*command, path], env=env, capture_output=True, text=True)
@@ -172,10 +204,14 @@ def test_its_solutions_run_in_the_quick_profile(path, outcomes):
 @pytest.mark.notebooks
 def test_an_error_stops_the_execution_and_says_where(tmp_path, monkeypatch, capsys):
     broken = tmp_path / "broken.ipynb"
-    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1 / 0  # here")]), broken)
+    nbformat.write(
+        nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1 / 0  # here")]), broken
+    )
     before = broken.read_bytes()
     monkeypatch.setattr("sys.argv", ["execute.py", "--in-place", str(broken)])
     monkeypatch.setenv("NLA_DATA_ROOT", "as it was")
-    with pytest.raises(SystemExit, match="broken.ipynb failed(.|\n)*1 / 0  # here(.|\n)*ZeroDivisionError"):
+    with pytest.raises(
+        SystemExit, match="broken.ipynb failed(.|\n)*1 / 0  # here(.|\n)*ZeroDivisionError"
+    ):
         execute.main()
     assert broken.read_bytes() == before

@@ -9,13 +9,19 @@ import pandas as pd
 import pytest
 from scipy.stats import t as student
 
-from nla.analysis.study import BASELINES, effect
+from nla.study import BASELINES, effect
 
 ROOT = Path(__file__).parent.parent
-TABLES = {name: pd.read_csv(ROOT / f"figures/{name}.csv") for name in ("noise", "imbalance", "ablation", "real")}
+TABLES = {
+    name: pd.read_csv(ROOT / f"figures/{name}.csv")
+    for name in ("noise", "imbalance", "ablation", "real")
+}
 README = (ROOT / "README.md").read_text().split("## What holds")[1].split("\n## ")[0]
-NOTEBOOK = "\n".join("".join(cell["source"]) for cell in json.loads(
-    (ROOT / "notebooks/06_robustness.ipynb").read_text())["cells"] if cell["cell_type"] == "markdown")
+NOTEBOOK = "\n".join(
+    "".join(cell["source"])
+    for cell in json.loads((ROOT / "notebooks/06_robustness.ipynb").read_text())["cells"]
+    if cell["cell_type"] == "markdown"
+)
 NUMBER = r"([+-]?\d+\.\d)"
 QUOTED = re.compile(rf"{NUMBER}(?: points)?(?: in the mean| overall)? \({NUMBER} to {NUMBER}[);]")
 
@@ -25,42 +31,72 @@ def differences():
     """Mean and interval, as they would be quoted, of each difference between two methods or two sets of labels, in a
     setting and averaged over those of a study."""
     setting = ["study", "data", "noise", "imbalance"]
-    scores = pd.concat(TABLES.values()).melt([*setting, "seed", "method"], ["overall", "mean"], "measure")
+    scores = pd.concat(TABLES.values()).melt(
+        [*setting, "seed", "method"], ["overall", "mean"], "measure"
+    )
     places = scores.pivot_table("value", "seed", [*setting, "measure", "method"])
-    real = scores[scores["study"] == "real"].pivot_table("value", "seed", ["measure", "method", "data"])
-    averages = scores[scores["data"] == "faces"].pivot_table("value", "seed", ["study", "measure", "method"])
+    real = scores[scores["study"] == "real"].pivot_table(
+        "value", "seed", ["measure", "method", "data"]
+    )
+    averages = scores[scores["data"] == "faces"].pivot_table(
+        "value", "seed", ["study", "measure", "method"]
+    )
     found = set()
     for table, varied in ((places, "method"), (real, "data"), (averages, "method")):
         for _, part in table.T.groupby([name for name in table.columns.names if name != varied]):
             values = part.dropna(axis=1).to_numpy()
             pairs = (values[:, None] - values[None]).reshape(-1, values.shape[1])
-            mean, half = pairs.mean(1), student.ppf(0.975, values.shape[1] - 1) * pairs.std(1, ddof=1)
+            mean, half = (
+                pairs.mean(1),
+                student.ppf(0.975, values.shape[1] - 1) * pairs.std(1, ddof=1),
+            )
             half /= values.shape[1] ** 0.5
-            found |= set(map(tuple, np.round(np.stack([mean, mean - half, mean + half], 1), 1).tolist()))
+            found |= set(
+                map(tuple, np.round(np.stack([mean, mean - half, mean + half], 1), 1).tolist())
+            )
     return found
 
 
 @pytest.mark.parametrize("text", [README, NOTEBOOK], ids=["README", "notebook 06"])
 def test_differences_that_are_quoted_were_measured(text, differences):
-    quoted = [tuple(map(float, match.groups())) for match in QUOTED.finditer(" ".join(text.split()))]
+    quoted = [
+        tuple(map(float, match.groups())) for match in QUOTED.finditer(" ".join(text.split()))
+    ]
     assert len(quoted) > 10
     assert sorted(set(quoted) - differences) == []
 
 
 def test_the_table_of_rema_c_is_that_of_the_studies():
-    names = {"imbalance": ("imbalance", None), "FER2013's": ("real", "fer2013"), "FERPlus's": ("real", "ferplus")}
+    names = {
+        "imbalance": ("imbalance", None),
+        "FER2013's": ("real", "fer2013"),
+        "FERPlus's": ("real", "ferplus"),
+    }
     lines = README.split("| the best baseline |")[1].split("\n\n")[0].splitlines()[2:]
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
-    settings = [len(table.groupby(["data", "noise", "imbalance"])) for name, table in TABLES.items()]
+    settings = [
+        len(table.groupby(["data", "noise", "imbalance"])) for name, table in TABLES.items()
+    ]
     assert len(rows) == sum(settings) - 1  # but that of the ablation
     for label, *cells in rows:
-        study, value = next((found for name, found in names.items() if name in label), ("noise", None))
-        value = float(re.search(r"\d+", label)[0]) * (0.01 if study == "noise" else 1) if value is None else value
+        study, value = next(
+            (found for name, found in names.items() if name in label), ("noise", None)
+        )
+        value = (
+            float(re.search(r"\d+", label)[0]) * (0.01 if study == "noise" else 1)
+            if value is None
+            else value
+        )
         runs = TABLES[study][TABLES[study]["data" if study == "real" else study] == value]
         wide = runs.pivot(index="seed", columns="method", values="mean")
         means, baselines = wide.mean(), [name for name in wide if name in BASELINES]
         best = means[baselines].idxmax()
         gaps = [effect(wide["ReMa-C"] - wide[other]) for other in ("NLA", best)]
-        wanted = [f"{means['cross-entropy']:.1f}", f"{means['NLA']:.1f}", f"{means['ReMa-C']:.1f}",
-                  f"{means[best]:.1f} {best}", *("{effect:+.1f} ({low:+.1f} to {high:+.1f})".format(**g) for g in gaps)]
+        wanted = [
+            f"{means['cross-entropy']:.1f}",
+            f"{means['NLA']:.1f}",
+            f"{means['ReMa-C']:.1f}",
+            f"{means[best]:.1f} {best}",
+            *("{effect:+.1f} ({low:+.1f} to {high:+.1f})".format(**g) for g in gaps),
+        ]
         assert cells == wanted and len(baselines) == 11, label

@@ -11,13 +11,17 @@ import pandas as pd
 import pytest
 from conftest import TINY, plant
 
-from nla.analysis import study
-from nla.analysis.study import BASELINES, SETTING, STUDIES, claims, effect, run_study, write_ledger
+from nla.study import BASELINES, SETTING, STUDIES, claims, effect, ledger, run_study, write_ledger
+from nla.study import runs as study
 
 MAIN = BASELINES | study.METHODS["ours"]
 METHODS = ("cross-entropy", "ELR", "NLA")
-SMALL = study.Study({name: MAIN[name] for name in METHODS}, [{"noise": 0.3}],
-                    base=replace(TINY, train_faces=60, epochs=2), seeds=2)
+SMALL = study.Study(
+    {name: MAIN[name] for name in METHODS},
+    [{"noise": 0.3}],
+    base=replace(TINY, train_faces=60, epochs=2),
+    seeds=2,
+)
 
 
 def die_on_seed_1(config):
@@ -42,26 +46,37 @@ def test_failed_runs_are_named_and_the_others_go_on(small, monkeypatch):
         with pytest.raises(match="2 of 6 runs failed"):
             run_study("demo", jobs=2)
     first = pd.read_csv("figures/demo.csv")
-    assert sorted(zip(first["seed"], first["method"])) == [(0, "ELR"), (0, "NLA"), (0, "cross-entropy"),
-                                                          (1, "cross-entropy")]
+    assert sorted(zip(first["seed"], first["method"])) == [
+        (0, "ELR"),
+        (0, "NLA"),
+        (0, "cross-entropy"),
+        (1, "cross-entropy"),
+    ]
     with pytest.raises(match="--resume"):
         run_study("demo", jobs=2)
     table = run_study("demo", jobs=2, resume=True)
-    assert table[["seed", "method"]].values.tolist() == [[seed, name] for seed in (0, 1) for name in METHODS]
+    assert table[["seed", "method"]].values.tolist() == [
+        [seed, name] for seed in (0, 1) for name in METHODS
+    ]
     written = pd.read_csv("figures/demo.csv")
     assert written["key"].is_unique and set(written["key"]) == set(table["key"])
     pd.testing.assert_frame_equal(written.head(4), first)  # what was there is kept, not run again
     assert not list(study.SCRATCH.iterdir())
     assert np.isfinite(table.select_dtypes("number")).all(axis=None)
-    monkeypatch.setitem(STUDIES, "demo", replace(SMALL, base=replace(SMALL.base, lr=1e-3)))  # another choice
-    changed, written = run_study("demo", seeds=1, jobs=2, resume=True), pd.read_csv("figures/demo.csv")
+    monkeypatch.setitem(
+        STUDIES, "demo", replace(SMALL, base=replace(SMALL.base, lr=1e-3))
+    )  # another choice
+    changed, written = (
+        run_study("demo", seeds=1, jobs=2, resume=True),
+        pd.read_csv("figures/demo.csv"),
+    )
     assert set(changed["lr"]) == {1e-3} and not set(changed["key"]) & set(table["key"])
     assert sorted(written["key"]) == sorted(changed["key"])  # the rows of the first are replaced
 
 
 SCRIPT = """
 import sys; sys.path.insert(0, sys.argv[1])
-from nla.analysis import study
+from nla.study import runs as study
 from test_study import SMALL
 if __name__ == "__main__":
     study.STUDIES["demo"] = SMALL
@@ -77,7 +92,9 @@ def of_process(pid, what):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not os.path.exists("/proc/self/task"), reason="needs /proc to see the processes of a study")
+@pytest.mark.skipif(
+    not os.path.exists("/proc/self/task"), reason="needs /proc to see the processes of a study"
+)
 def test_a_killed_study_leaves_no_process_and_resumes_without_missing_or_double_rows(small):
     script = small / "script.py"
     script.write_text(SCRIPT)
@@ -115,8 +132,18 @@ def test_every_method_gets_the_same_search_and_what_validation_likes_best(small,
 
     def pretend(configs, file, jobs, search=False):
         asked.append((file.name, configs))
-        return pd.DataFrame([{"method": c.name, "lr": c.lr, "epochs": c.epochs, "seed": c.seed,
-                              "val": 50 - 1000 * c.lr * (c.name == "NLA") + c.epochs + c.seed % 2} for c in configs])
+        return pd.DataFrame(
+            [
+                {
+                    "method": c.name,
+                    "lr": c.lr,
+                    "epochs": c.epochs,
+                    "seed": c.seed,
+                    "val": 50 - 1000 * c.lr * (c.name == "NLA") + c.epochs + c.seed % 2,
+                }
+                for c in configs
+            ]
+        )
 
     monkeypatch.setattr(study, "carry_out", pretend)
     run_study("noise", seeds=2)
@@ -126,23 +153,36 @@ def test_every_method_gets_the_same_search_and_what_validation_likes_best(small,
     (search_file, search), (file, runs) = asked
     assert (search_file, file) == ("search.csv", "noise.csv")
     budget = pd.Series([c.name for c in search]).value_counts()
-    assert set(budget.index) == set(MAIN) and set(budget) == {2 * len(study.RATES) * len(study.SEARCH_SEEDS)}
+    assert set(budget.index) == set(MAIN) and set(budget) == {
+        2 * len(study.RATES) * len(study.SEARCH_SEEDS)
+    }
     assert {c.noise for c in search} == {0.3} and {c.seed for c in search} == {1000, 1001}
-    assert {(c.lr, c.epochs) for c in search} == {(lr, epochs) for lr in study.RATES for epochs in (8, 14)}
+    assert {(c.lr, c.epochs) for c in search} == {
+        (lr, epochs) for lr in study.RATES for epochs in (8, 14)
+    }
     assert len(runs) == len({c.key for c in runs}) == 14 * 5 * 2
     for part, whole in ((part_searched, search), (part_run, runs)):
         assert {c.key for c in part} == {c.key for c in whole if c.name in ("GCE", "NLA")}
     assert {(c.lr, c.epochs) for c in runs if c.name == "NLA"} == {(1e-3, 14)}
-    assert {c.loss for c in runs} == {"nla", "rema", "rema_c", *(changes["loss"] for changes in BASELINES.values())}
+    assert {c.loss for c in runs} == {
+        "nla",
+        "rema",
+        "rema_c",
+        *(changes["loss"] for changes in BASELINES.values()),
+    }
 
 
 def test_all_declared_configs_are_valid_and_differ():
     for name, declared in STUDIES.items():
         configs = declared.grid(declared.settings, range(2), {})
-        assert len({config.key for config in configs}) == 2 * len(declared.methods) * len(declared.settings), name
+        assert len({config.key for config in configs}) == 2 * len(declared.methods) * len(
+            declared.settings
+        ), name
     with pytest.raises(match="demo, noise, imbalance, ablation, real"):
         run_study("everything")
-    with pytest.raises(match="demo has no method 'RUL'; there are cross-entropy, CE on both views, ELR, NLA"):
+    with pytest.raises(
+        match="demo has no method 'RUL'; there are cross-entropy, CE on both views, ELR, NLA"
+    ):
         run_study("demo", methods=["NLA", "RUL"])
 
 
@@ -156,18 +196,30 @@ def validated(tmp_path):
 def test_measures_of_a_run_whose_answers_are_known(validated):
     row = study.measures(validated)
     assert (row["val"], row["best_val"], row["best_epoch"]) == (10, 35, 2)
-    assert row["overall"] == pytest.approx(100 * 6 / 7) and row["worst"] == 0  # class 0 is taken for class 1
-    assert row["memorised"] == 50 and row["best_memorised"] == 0  # every other noisy label, in the last epoch
-    assert (row["on_clean"], row["auroc_noisy_best"], row["auroc_noisy_last"]) == (row["overall"], 1, 1)
+    assert (
+        row["overall"] == pytest.approx(100 * 6 / 7) and row["worst"] == 0
+    )  # class 0 is taken for class 1
+    assert (
+        row["memorised"] == 50 and row["best_memorised"] == 0
+    )  # every other noisy label, in the last epoch
+    assert (row["on_clean"], row["auroc_noisy_best"], row["auroc_noisy_last"]) == (
+        row["overall"],
+        1,
+        1,
+    )
     assert np.isnan(row["minority_last"])  # all classes are of one size
     assert row["divergence"] == pytest.approx(0, abs=1e-9) and 0 < row["change"] < 1
 
 
 def test_effect_by_hand():
-    found = effect([1.0, 2.0, 3.0])  # t = 2 / (1 / sqrt 3) with two degrees of freedom, whose 97.5 % quantile is 4.3027
+    found = effect(
+        [1.0, 2.0, 3.0]
+    )  # t = 2 / (1 / sqrt 3) with two degrees of freedom, whose 97.5 % quantile is 4.3027
     assert found["low"] == pytest.approx(2 - 4.3027 / 3**0.5, abs=1e-4)
     assert found["high"] == pytest.approx(2 + 4.3027 / 3**0.5, abs=1e-4)
-    assert (found["effect"], found["n"], found["size"]) == (2, 3, 2) and found["p"] == pytest.approx(0.0742, abs=1e-4)
+    assert (found["effect"], found["n"], found["size"]) == (2, 3, 2) and found[
+        "p"
+    ] == pytest.approx(0.0742, abs=1e-4)
 
 
 def results(gain, name="noise", **columns):
@@ -182,39 +234,72 @@ def results(gain, name="noise", **columns):
         luck = rng.normal(0, 5)
         for method, little in zip(methods, own[seed]):
             score = 60 + luck + little + gain * (method == "NLA")
-            rows.append({"study": name, "data": "faces", "noise": 0.3, "imbalance": 1.0, "seed": seed, "method": method,
-                         "overall": score, "mean": score, "best_overall": score, "best_mean": score,
-                         "change": rng.normal(), "divergence": rng.normal()}
-                        | {key: value + rng.normal(0, 0.01) for key, value in columns.items()})
+            rows.append(
+                {
+                    "study": name,
+                    "data": "faces",
+                    "noise": 0.3,
+                    "imbalance": 1.0,
+                    "seed": seed,
+                    "method": method,
+                    "overall": score,
+                    "mean": score,
+                    "best_overall": score,
+                    "best_mean": score,
+                    "change": rng.normal(),
+                    "divergence": rng.normal(),
+                }
+                | {key: value + rng.normal(0, 0.01) for key, value in columns.items()}
+            )
     return pd.DataFrame(rows)
 
 
-FACTS = dict(auroc_noisy_first=0.5, auroc_noisy_best=0.8, auroc_noisy_last=0.4, auroc_clean_first=0.6,
-             auroc_clean_best=0.6, auroc_clean_last=0.6, minority_first=1.0, minority_last=1.2)
+FACTS = dict(
+    auroc_noisy_first=0.5,
+    auroc_noisy_best=0.8,
+    auroc_noisy_last=0.4,
+    auroc_clean_first=0.6,
+    auroc_clean_best=0.6,
+    auroc_clean_last=0.6,
+    minority_first=1.0,
+    minority_last=1.2,
+)
 
 
-@pytest.mark.parametrize("gain, verdict", [(2.0, "reproduced"), (0.0, "undecided"), (-2.0, "not reproduced")])
+@pytest.mark.parametrize(
+    "gain, verdict", [(2.0, "reproduced"), (0.0, "undecided"), (-2.0, "not reproduced")]
+)
 def test_verdicts_follow_the_rule(gain, verdict):
     table = claims(results(gain, **FACTS))
     beats = table[table["claim"] == 3]
     assert len(beats) == 4 * len(BASELINES) and set(beats["verdict"]) == {verdict}
     assert beats["effect"].mean() == pytest.approx(gain, abs=1e-9) and set(beats["n"]) == {7}
     assert set(beats.set_index("against")["command"].loc[["CE on both views"]]) == {
-        "nla study noise --seeds 7 --methods NLA 'CE on both views' --out data/study"}
-    assert set(table.query("claim == 1")["command"]) == {"nla study noise --seeds 7 --methods NLA --out data/study"}
+        "nla study noise --seeds 7 --methods NLA 'CE on both views' --out data/study"
+    }
+    assert set(table.query("claim == 1")["command"]) == {
+        "nla study noise --seeds 7 --methods NLA --out data/study"
+    }
     weighs = table[table["claim"] == 1].set_index("measure")["verdict"]
-    assert weighs["auroc_noisy_best - 0.5"] == "reproduced" and weighs["auroc_noisy_last - 0.5"] == "not reproduced"
+    assert (
+        weighs["auroc_noisy_best - 0.5"] == "reproduced"
+        and weighs["auroc_noisy_last - 0.5"] == "not reproduced"
+    )
     assert (table["p_holm"] >= table["p"]).all()
     smallest = beats.loc[beats["p"].idxmin()]
     assert smallest["p_holm"] == pytest.approx(min(1, len(beats) * smallest["p"]))
     real = results(1.0, "real", **FACTS).assign(data="fer2013", noise=0.0)
     both = claims(pd.concat([results(gain, **FACTS), real]))
-    pd.testing.assert_series_equal(both.query("data == 'faces'")["p_holm"], table["p_holm"], check_index=False)
+    pd.testing.assert_series_equal(
+        both.query("data == 'faces'")["p_holm"], table["p_holm"], check_index=False
+    )
     beats = both.query("claim == 3 and data == 'fer2013'")
     assert beats["p_holm"].min() == pytest.approx(len(beats) * beats["p"].min())
 
 
-@pytest.mark.parametrize("gain, verdict", [(0.0, "reproduced"), (1.0, "undecided"), (3.0, "not reproduced")])
+@pytest.mark.parametrize(
+    "gain, verdict", [(0.0, "reproduced"), (1.0, "undecided"), (3.0, "not reproduced")]
+)
 def test_being_alike_needs_an_interval_within_the_margin(gain, verdict):
     table = claims(results(gain, "ablation"))
     alike = table[table["claim"] == 7]
@@ -227,17 +312,25 @@ def test_the_ledger_is_written_from_the_studies_there(tmp_path):
     results(2.0, **FACTS).to_csv(tmp_path / "noise.csv", index=False)
     results(2.0, "ablation").to_csv(tmp_path / "ablation.csv", index=False)
     table = write_ledger(tmp_path)
-    assert set(table["claim"]) == {1, 2, 3, 5, 6, 7, 8, 10} and len(pd.read_csv(tmp_path / "claims.csv")) == len(table)
+    assert set(table["claim"]) == {1, 2, 3, 5, 6, 7, 8, 10} and len(
+        pd.read_csv(tmp_path / "claims.csv")
+    ) == len(table)
     lines = (tmp_path / "claims_summary.md").read_text().splitlines()
-    assert lines[0].startswith("| claim | statement | data | measure | smallest | largest | seeds | comparisons |")
-    row = next(line for line in lines if "3 | NLA beats" in line and "under noise | faces | overall" in line)
+    assert lines[0].startswith(
+        "| claim | statement | data | measure | smallest | largest | seeds | comparisons |"
+    )
+    row = next(
+        line
+        for line in lines
+        if "3 | NLA beats" in line and "under noise | faces | overall" in line
+    )
     assert "| 7 | 11 | " in row and row.count("11") == 2  # all eleven comparisons are reproduced
     with pytest.raises(match="two seeds"):
         claims(results(2.0, **FACTS).query("seed == 0"))
 
 
 def test_claims_ask_only_for_columns_and_methods_that_studies_have(validated):
-    columns, table = study.measures(validated), pd.read_csv(study.CLAIMS, keep_default_na=False)
+    columns, table = study.measures(validated), pd.read_csv(ledger.CLAIMS, keep_default_na=False)
     for claim in table.to_dict("records"):
         assert pd.DataFrame([columns]).eval(claim["measure"]).shape == (1,)
         for name in claim["studies"].split(";"):

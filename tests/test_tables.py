@@ -11,18 +11,30 @@ PUBLISHED = Path(__file__).parent.parent / "data/published_results.csv"
 
 
 def test_comparison_leaves_what_nobody_measured_empty(tmp_path):
-    rows = [("A", "RAF-DB", "clean", "overall", 88.1, "paper_A"),
-            ("A", "RAF-DB", "noise 10%", "overall", 80, "paper_A"),
-            ("B", "RAF-DB", "clean", "overall", 89.0, "paper B"), ("B", "RAF-DB", "clean", "mean", 70.0, "paper B"),
-            ("C", "FERPlus", "clean", "overall", 85.0, "paper C")]
+    rows = [
+        ("A", "RAF-DB", "clean", "overall", 88.1, "paper_A"),
+        ("A", "RAF-DB", "noise 10%", "overall", 80, "paper_A"),
+        ("B", "RAF-DB", "clean", "overall", 89.0, "paper B"),
+        ("B", "RAF-DB", "clean", "mean", 70.0, "paper B"),
+        ("C", "FERPlus", "clean", "overall", 85.0, "paper C"),
+    ]
     file = tmp_path / "published.csv"
     columns = ["method", "dataset", "protocol", "metric", "value", "source"]
     pd.DataFrame(rows, columns=columns).assign(backbone="R18").to_csv(file, index=False)
     table = tables.comparison(file, "RAF-DB")
     assert table["method"].tolist() == ["A", "B", "NLA"]
-    assert table[["clean", "noise 10%"]].isna().to_numpy().tolist() == [[False, False], [False, True], [True, True]]
-    csv, markdown, latex = (path.read_text() for path in tables.write_comparison(table, tmp_path / "rafdb"))
-    assert "| B | R18 | paper B | 89.00 |  |" in markdown and "nan" not in (csv + markdown + latex).lower()
+    assert table[["clean", "noise 10%"]].isna().to_numpy().tolist() == [
+        [False, False],
+        [False, True],
+        [True, True],
+    ]
+    csv, markdown, latex = (
+        path.read_text() for path in tables.write_comparison(table, tmp_path / "rafdb")
+    )
+    assert (
+        "| B | R18 | paper B | 89.00 |  |" in markdown
+        and "nan" not in (csv + markdown + latex).lower()
+    )
     assert "paper\\_A" in latex and "10\\%" in latex
 
 
@@ -36,8 +48,19 @@ def test_published_results_make_a_table(dataset):
 
 
 def test_own_rows_join_their_protocol():
-    own = pd.DataFrame([{"method": "NLA (this kit, n = 3)", "backbone": "ResNet-18", "dataset": "RAF-DB",
-                         "protocol": "noise 30%", "metric": "overall", "value": 12.5, "source": "measured"}])
+    own = pd.DataFrame(
+        [
+            {
+                "method": "NLA (this kit, n = 3)",
+                "backbone": "ResNet-18",
+                "dataset": "RAF-DB",
+                "protocol": "noise 30%",
+                "metric": "overall",
+                "value": 12.5,
+                "source": "measured",
+            }
+        ]
+    )
     table = tables.comparison(PUBLISHED, "RAF-DB", own=own).set_index("method")
     assert table.loc["NLA (this kit, n = 3)", "noise 30%"] == 12.5
     assert pd.isna(table.loc["NLA (this kit, n = 3)", "clean"])

@@ -11,17 +11,21 @@ import torch
 from conftest import TINY
 
 from nla import NAW, Scores, fit, read_run
-from nla.dynamics import RunError, snapshot_epochs
 from nla.files import atomic
-from nla.inference import forward, restore
 from nla.training import load_data
+from nla.training.inference import forward, restore
+from nla.training.record import RunError, snapshot_epochs
 
 PARTS = ("dynamics", "predictions", "latents")
 
 
 def contents(folder):
     """Every recorded number of a run, wall-clock times left out."""
-    tables = {path.relative_to(folder): path.read_bytes() for part in PARTS for path in (folder / part).iterdir()}
+    tables = {
+        path.relative_to(folder): path.read_bytes()
+        for part in PARTS
+        for path in (folder / part).iterdir()
+    }
     tables["model"] = (folder / "model.safetensors").read_bytes()
     tables["epochs"] = pd.read_csv(folder / "epochs.csv").drop(columns="seconds").to_csv()
     return tables
@@ -44,7 +48,9 @@ def test_the_record_has_each_training_sample_once_and_follows_the_formula(tiny_r
         assert samples["label"].tolist() == manifest.loc[train, "label"].tolist()
         scores = Scores(*(torch.tensor(samples[name].to_numpy()) for name in Scores._fields))
         np.testing.assert_allclose(samples["weight"], NAW().weights(scores, epoch / 3), rtol=1e-5)
-        np.testing.assert_allclose(samples["cross_entropy"], -np.log(samples["p_gt"]), rtol=1e-3, atol=1e-5)
+        np.testing.assert_allclose(
+            samples["cross_entropy"], -np.log(samples["p_gt"]), rtol=1e-3, atol=1e-5
+        )
         assert samples["divergence"].between(-1e-6, np.log(2)).all()
         row = tiny_run.epochs.iloc[epoch]
         assert row["weight"] == pytest.approx(samples["weight"].mean(), rel=1e-5)
@@ -76,7 +82,10 @@ def test_the_probe_set_is_fixed_and_from_both_splits(tiny_run):
     snapshots = list(tiny_run.latents.values())
     assert sorted(tiny_run.latents) == snapshot_epochs(3, 4) == [0, 1, 2, 3]
     assert all((snapshot["index"] == snapshots[0]["index"]).all() for snapshot in snapshots)
-    assert tiny_run.manifest.loc[snapshots[0]["index"], "split"].value_counts().to_dict() == {"train": 20, "test": 20}
+    assert tiny_run.manifest.loc[snapshots[0]["index"], "split"].value_counts().to_dict() == {
+        "train": 20,
+        "test": 20,
+    }
 
 
 def test_snapshots_are_early_rather_than_even():
@@ -87,7 +96,7 @@ def test_snapshots_are_early_rather_than_even():
 
 
 KILLED = """
-import json, os, signal, sys, nla.training as training
+import json, os, signal, sys, nla.training.loop as training
 from nla import Config
 save = training.State.save
 def save_then_die(state, path):
@@ -102,9 +111,21 @@ training.fit(Config(**options), sys.argv[2], progress=False)
 
 
 def test_a_killed_run_resumes_to_the_same_numbers(tiny_run, tmp_path):
-    options = {f.name: getattr(TINY, f.name) for f in dataclasses.fields(TINY) if f.name not in ("naw", "augmentation")}
-    process = subprocess.run([sys.executable, "-c", KILLED, json.dumps(options), tmp_path / "run",
-                              str(torch.get_num_threads())])
+    options = {
+        f.name: getattr(TINY, f.name)
+        for f in dataclasses.fields(TINY)
+        if f.name not in ("naw", "augmentation")
+    }
+    process = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            KILLED,
+            json.dumps(options),
+            tmp_path / "run",
+            str(torch.get_num_threads()),
+        ]
+    )
     assert process.returncode == -9
     assert not (tmp_path / "run/card.json").exists()
     with pytest.raises(RunError, match="has not finished"):
@@ -122,7 +143,9 @@ def test_a_finished_run_is_read_and_not_repeated(tiny_run):
 
 
 def test_cross_entropy_needs_one_view_and_records_what_naw_would_weigh(tmp_path):
-    run = fit(dataclasses.replace(TINY, loss="cross_entropy", epochs=1), tmp_path / "ce", progress=False)
+    run = fit(
+        dataclasses.replace(TINY, loss="cross_entropy", epochs=1), tmp_path / "ce", progress=False
+    )
     assert run.samples()["divergence"].isna().all() and run.samples()["weight"].between(0, 1).all()
 
 
@@ -133,17 +156,25 @@ def test_noise_and_imbalance_change_training_labels_only():
     assert (noisy["label"] != noisy["true_label"])[~held_out & (noisy["kind"] == "noisy")].all()
     assert (noisy["kind"] == "noisy")[~held_out].mean() == pytest.approx(0.3)
     pd.testing.assert_frame_equal(plain[held_out], noisy[held_out])
-    images, imbalanced = load_data(dataclasses.replace(TINY, train_faces=600, noise=0, imbalance=50))
+    images, imbalanced = load_data(
+        dataclasses.replace(TINY, train_faces=600, noise=0, imbalance=50)
+    )
     assert len(images) == len(imbalanced)
     counts = imbalanced.query("split == 'train'")["label"].value_counts()
     assert counts.max() / counts.min() == pytest.approx(50, rel=0.35)
 
 
-@pytest.mark.parametrize("change, message", [
-    ({"loss": "focal?"}, "unknown loss"), ({"model": "vit"}, "small_resnet, resnet18, resnet50"),
-    ({"precision": "int8"}, "float32, bf16"), ({"epochs": 0}, "at least 1"), ({"data": "imagenet"}, "imagenet"),
-    ({"variant": "v3"}, "released_v1"),
-])
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"loss": "focal?"}, "unknown loss"),
+        ({"model": "vit"}, "small_resnet, resnet18, resnet50"),
+        ({"precision": "int8"}, "float32, bf16"),
+        ({"epochs": 0}, "at least 1"),
+        ({"data": "imagenet"}, "imagenet"),
+        ({"variant": "v3"}, "released_v1"),
+    ],
+)
 def test_wrong_options_are_named(tmp_path, change, message):
     with pytest.raises(ValueError, match=message):
         fit(dataclasses.replace(TINY, **change), tmp_path / "run", progress=False)

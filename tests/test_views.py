@@ -6,7 +6,7 @@ import pytest
 
 from nla import NAW, Scores
 from nla.analysis import views
-from nla.dynamics import RunError
+from nla.training.record import RunError
 
 
 def test_mean_weight_of_each_kind_is_the_planted_one(planted_run):
@@ -19,8 +19,12 @@ def test_mean_weight_of_each_kind_is_the_planted_one(planted_run):
         row = table.loc[(epoch, "ambiguous")]
         assert row["mean"] == pytest.approx(expected, rel=1e-6)
         assert row["low"] == pytest.approx(row["high"], abs=1e-9) and row["n"] == 42
-    assert (table["low"] <= table["mean"] + 1e-12).all() and (table["mean"] <= table["high"] + 1e-12).all()
-    assert table.loc[(4, "noisy"), "high"] > table.loc[(4, "noisy"), "mean"]  # some memorised, some not
+    assert (table["low"] <= table["mean"] + 1e-12).all() and (
+        table["mean"] <= table["high"] + 1e-12
+    ).all()
+    assert (
+        table.loc[(4, "noisy"), "high"] > table.loc[(4, "noisy"), "mean"]
+    )  # some memorised, some not
 
 
 def test_by_class_every_sample_counts_once(planted_run):
@@ -68,8 +72,9 @@ def test_flow_counts_every_sample_and_finds_the_memorised(planted_run):
     assert table.to_numpy().sum() == 210
     assert table.loc["noisy", "clean"] == 21  # the memorised half of 42
     assert table.loc["clean", "clean"] == 126
-    assert views.flow(planted_run, 0, 0).equals(views.flow(planted_run, 0, 0).T.rename_axis(
-        index="epoch 0", columns="epoch 0"))
+    assert views.flow(planted_run, 0, 0).equals(
+        views.flow(planted_run, 0, 0).T.rename_axis(index="epoch 0", columns="epoch 0")
+    )
 
 
 def test_first_learned_and_forgotten(planted_run):
@@ -87,7 +92,11 @@ def test_forgetting_is_counted():
         def samples(self, epoch=-1):
             return pd.DataFrame({"index": [7], "correct": [epoch % 2 == 0]})
 
-    assert views.learning(Forgetful())[["index", "learned", "forgotten"]].iloc[0].tolist() == [7, 0, 2]
+    assert views.learning(Forgetful())[["index", "learned", "forgotten"]].iloc[0].tolist() == [
+        7,
+        0,
+        2,
+    ]
 
 
 def test_agreement_of_identical_views_is_perfect(planted_run):
@@ -101,20 +110,31 @@ def test_reweighting_with_the_runs_own_parameters_changes_nothing(planted_run):
     samples = planted_run.samples(3)
     table = views.reweighted(samples, NAW(), 3 / 5, 0.5)
     np.testing.assert_allclose(table["w* now"], table["w* recorded"])
-    assert table["n"].tolist() == [126, 42, 42] and table["share of the loss"].sum() == pytest.approx(1)
+    assert table["n"].tolist() == [126, 42, 42] and table[
+        "share of the loss"
+    ].sum() == pytest.approx(1)
     other = views.reweighted(samples, NAW(std_true=0.3), 3 / 5, 1.0)
     assert (other["w* now"] != table["w* now"])[["clean", "ambiguous"]].all()
     assert other.loc["noisy", "w* now"] == pytest.approx(table.loc["noisy", "w* now"])
 
 
 def test_odd_runs_give_tables_without_nan(odd_run):
-    for table in (views.over_epochs(odd_run), views.over_epochs(odd_run, "kind"), views.weight_share(odd_run)):
+    for table in (
+        views.over_epochs(odd_run),
+        views.over_epochs(odd_run, "kind"),
+        views.weight_share(odd_run),
+    ):
         assert len(table) and not table.isna().any(axis=None)
     assert not views.memorisation(odd_run).isna().any()
     assert not views.separation(odd_run).isna().any()
     if list(odd_run.folder.glob("latents/*")):
         table = views.agreement(odd_run)
-        assert list(table) == ["epoch", "divergence", "cosine", "same answer"] and not table.isna().any(axis=None)
+        assert list(table) == [
+            "epoch",
+            "divergence",
+            "cosine",
+            "same answer",
+        ] and not table.isna().any(axis=None)
     else:
         with pytest.raises(RunError, match="no latent snapshots; train it anew"):
             views.agreement(odd_run)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from nla.analysis import views
-from nla.dynamics import Run
+from nla.training.record import Run
 
 
 def audit(run: Run) -> pd.DataFrame:
@@ -23,12 +23,29 @@ def audit(run: Run) -> pd.DataFrame:
     for epoch in run.epochs["epoch"]:
         samples = run.samples(epoch)
         total = total + samples[["p_gt", "p_nn", "weight"]].to_numpy(float)
-        votes = votes + samples["p_nn"].to_numpy()[:, None] * np.eye(len(run.classes))[samples.get("nearest", 0)]
+        votes = (
+            votes
+            + samples["p_nn"].to_numpy()[:, None]
+            * np.eye(len(run.classes))[samples.get("nearest", 0)]
+        )
     p_gt, p_nn, weight = total.T / len(run.epochs)
     names, margin = np.array(run.classes), p_gt - p_nn
     suggested = {"suggested": names[np.argmax(votes, axis=1)]} if "nearest" in samples else {}
-    table = run.manifest.loc[samples["index"]].filter(["path", "row"]).reset_index(names="index").assign(
-        label=names[samples["label"]], **suggested, suspect=(1 - margin) / 2, ambiguity=1 - np.abs(margin),
-        margin=margin, p_gt=p_gt, weight=weight,
-        forgotten=views.learning(run)["forgotten"], true_label=names[samples["true_label"]], kind=views.kinds(samples))
+    table = (
+        run.manifest.loc[samples["index"]]
+        .filter(["path", "row"])
+        .reset_index(names="index")
+        .assign(
+            label=names[samples["label"]],
+            **suggested,
+            suspect=(1 - margin) / 2,
+            ambiguity=1 - np.abs(margin),
+            margin=margin,
+            p_gt=p_gt,
+            weight=weight,
+            forgotten=views.learning(run)["forgotten"],
+            true_label=names[samples["true_label"]],
+            kind=views.kinds(samples),
+        )
+    )
     return table.sort_values("suspect", ascending=False, kind="stable", ignore_index=True)

@@ -7,14 +7,20 @@ import pandas as pd
 from tqdm import tqdm
 
 from nla.analysis import explore, figures, latents, tables
-from nla.dynamics import Run, RunError
+from nla.training.record import Run, RunError
 
 PUBLISHED = Path("data/published_results.csv")
 DATASETS = ("RAF-DB", "FERPlus", "AffectNet-7", "AffectNet-8")
 
 
-def draw_all(runs: Sequence[Run], folder: str | Path, results: str | Path | None = None, html: bool = False,
-             images=None, published: str | Path = PUBLISHED) -> list[Path]:
+def draw_all(
+    runs: Sequence[Run],
+    folder: str | Path,
+    results: str | Path | None = None,
+    html: bool = False,
+    images=None,
+    published: str | Path = PUBLISHED,
+) -> list[Path]:
     """Write every figure and table to ``folder`` and return the files; the last run is the one looked into.
 
     ``results`` is a csv with a row a run, for accuracy against noise and imbalance and the ablation (its columns:
@@ -25,19 +31,25 @@ def draw_all(runs: Sequence[Run], folder: str | Path, results: str | Path | None
     drawings = {
         "framework": lambda: figures.framework(figures.naw_of(run)),
         "weight_surfaces": lambda: figures.weight_surfaces(figures.naw_of(run)),
-        "plane": lambda: figures.planes(run, [-1]), "planes": lambda: figures.planes(run),
+        "plane": lambda: figures.planes(run, [-1]),
+        "planes": lambda: figures.planes(run),
         "weights_by_class": lambda: figures.weights_over_epochs(run, "class"),
         "weights_by_kind": lambda: figures.weights_over_epochs(run, "kind"),
-        "training_curves": lambda: figures.training_curves(runs), "agreement": lambda: figures.agreement(runs),
+        "training_curves": lambda: figures.training_curves(runs),
+        "agreement": lambda: figures.agreement(runs),
         "per_class_accuracy": lambda: figures.per_class_accuracy(runs),
         "confusion_counts": lambda: figures.confusion_matrices(run),
         "confusion": lambda: figures.confusion_matrices(runs[-2:]),
-        "latents": lambda: figures.latent_steps(embedding := latents.umap_steps(run),
-                                                quality=latents.quality(run, embedding))}
+        "latents": lambda: figures.latent_steps(
+            embedding := latents.umap_steps(run), quality=latents.quality(run, embedding)
+        ),
+    }
     if results is not None:
         measured = pd.read_csv(results)
-        drawings |= {name: lambda x=x: figures.accuracy_against(measured, x) for name, x in
-                     (("noise", "noise"), ("imbalance", "imbalance"), ("ablation", "method"))}
+        drawings |= {
+            name: lambda x=x: figures.accuracy_against(measured, x)
+            for name, x in (("noise", "noise"), ("imbalance", "imbalance"), ("ablation", "method"))
+        }
     if images is not None:
         drawings["faces"] = lambda: figures.face_sheet(images, run.manifest)
     files = []
@@ -50,4 +62,7 @@ def draw_all(runs: Sequence[Run], folder: str | Path, results: str | Path | None
     for dataset in DATASETS if Path(published).is_file() else ():
         table = tables.comparison(published, dataset)
         files += tables.write_comparison(table, folder / f"comparison_{dataset.lower()}")
-    return [*files, *([explore.naw_html(run, folder / "naw_explorer.html", images)] if html else [])]
+    return [
+        *files,
+        *([explore.naw_html(run, folder / "naw_explorer.html", images)] if html else []),
+    ]

@@ -13,8 +13,8 @@ from sklearn.metrics import roc_auc_score
 
 from nla.consistency import js_divergence
 from nla.data.manifest import KINDS
-from nla.dynamics import Run
 from nla.naw import NAW, Scores
+from nla.training.record import Run
 
 
 def kinds(table: pd.DataFrame) -> pd.Series:
@@ -22,7 +22,11 @@ def kinds(table: pd.DataFrame) -> pd.Series:
 
     Where nobody knows it, a label that differs from the true one is noisy and every other is clean.
     """
-    kind = table["kind"] if "kind" in table else np.where(table["label"] == table["true_label"], "clean", "noisy")
+    kind = (
+        table["kind"]
+        if "kind" in table
+        else np.where(table["label"] == table["true_label"], "clean", "noisy")
+    )
     kind = pd.Series(pd.Categorical(kind, KINDS, ordered=True), table.index, name="kind")
     return kind.cat.remove_unused_categories()
 
@@ -30,8 +34,13 @@ def kinds(table: pd.DataFrame) -> pd.Series:
 def regions(table: pd.DataFrame, margin: float = 0.2) -> pd.Series:
     """What each row looks like on the plane: clean where p_GT - p_NN > margin, noisy where it is < -margin."""
     gap = table["p_gt"] - table["p_nn"]
-    return pd.Series(pd.Categorical(np.select([gap > margin, gap < -margin], ["clean", "noisy"], "ambiguous"), KINDS),
-                     table.index, name="region")
+    return pd.Series(
+        pd.Categorical(
+            np.select([gap > margin, gap < -margin], ["clean", "noisy"], "ambiguous"), KINDS
+        ),
+        table.index,
+        name="region",
+    )
 
 
 def groups(run: Run, table: pd.DataFrame, by: str) -> pd.Series:
@@ -42,15 +51,23 @@ def groups(run: Run, table: pd.DataFrame, by: str) -> pd.Series:
     return kinds(table) if by == "kind" else pd.Series(classes, table.index, name="class")
 
 
-def by_epoch(run: Run, view: Callable[[pd.DataFrame], pd.DataFrame | pd.Series]) -> pd.DataFrame | pd.Series:
+def by_epoch(
+    run: Run, view: Callable[[pd.DataFrame], pd.DataFrame | pd.Series]
+) -> pd.DataFrame | pd.Series:
     """What ``view`` makes of each epoch's samples, one below the other, with the epoch as outer index."""
-    return pd.concat({int(epoch): view(run.samples(epoch)) for epoch in run.epochs["epoch"]}, names=["epoch"])
+    return pd.concat(
+        {int(epoch): view(run.samples(epoch)) for epoch in run.epochs["epoch"]}, names=["epoch"]
+    )
 
 
 def over_epochs(run: Run, by: str = "class", column: str = "weight") -> pd.DataFrame:
     """Mean of a per-sample ``column`` by class or kind, with its 95 % interval: epoch, <by>, mean, low, high, n."""
-    table = by_epoch(run, lambda samples: samples.groupby(groups(run, samples, by), observed=True)[column].agg(
-        mean="mean", half="sem", n="count")).reset_index()
+    table = by_epoch(
+        run,
+        lambda samples: samples.groupby(groups(run, samples, by), observed=True)[column].agg(
+            mean="mean", half="sem", n="count"
+        ),
+    ).reset_index()
     half = 1.96 * table.pop("half").fillna(0)
     return table.assign(low=table["mean"] - half, high=table["mean"] + half)
 
@@ -65,7 +82,9 @@ def weight_share(run: Run) -> pd.DataFrame:
     parts = {"samples": 1, "weight": table["mean"], "loss_weight": 1 + table["mean"]}
     sums = pd.DataFrame({name: table["n"] * part for name, part in parts.items()})
     shares = sums / sums.groupby(table["epoch"]).transform("sum")
-    return table[["epoch", "class"]].join(shares).assign(excess=shares["weight"] / shares["samples"])
+    return (
+        table[["epoch", "class"]].join(shares).assign(excess=shares["weight"] / shares["samples"])
+    )
 
 
 def memorisation(run: Run) -> pd.Series:
@@ -79,11 +98,15 @@ def memorisation(run: Run) -> pd.Series:
 
 def separation(run: Run, positive: str = "ambiguous", negative: str = "noisy") -> pd.Series:
     """AUROC of w* by epoch: the chance that an ambiguous sample outweighs a noisy one. Empty without both."""
+
     def auroc(samples):
         kind = kinds(samples)
         part = kind.isin([positive, negative])
         both = kind[part].nunique() == 2
-        return pd.Series([roc_auc_score(kind[part] == positive, samples["weight"][part])] if both else [], dtype=float)
+        return pd.Series(
+            [roc_auc_score(kind[part] == positive, samples["weight"][part])] if both else [],
+            dtype=float,
+        )
 
     return by_epoch(run, auroc).droplevel(1).rename("separation")
 
@@ -93,13 +116,21 @@ def reweighted(samples: pd.DataFrame, naw: NAW, progress: float, lam: float) -> 
 
     The divergence of a run that recorded none counts as 0.
     """
-    scores = Scores(*(torch.tensor(samples[name].to_numpy()) for name in ("p_gt", "p_nn", "correct")))
+    scores = Scores(
+        *(torch.tensor(samples[name].to_numpy()) for name in ("p_gt", "p_nn", "correct"))
+    )
     weight = naw.weights(scores, progress).numpy()
-    loss = lam * (1 + weight) * samples["cross_entropy"] + (1 - lam) * samples["divergence"].fillna(0)
-    table = samples.assign(n=1, now=weight, loss=loss).groupby(kinds(samples), observed=True).agg(
-        {"n": "sum", "weight": "mean", "now": "mean", "loss": "sum"})
+    loss = lam * (1 + weight) * samples["cross_entropy"] + (1 - lam) * samples["divergence"].fillna(
+        0
+    )
+    table = (
+        samples.assign(n=1, now=weight, loss=loss)
+        .groupby(kinds(samples), observed=True)
+        .agg({"n": "sum", "weight": "mean", "now": "mean", "loss": "sum"})
+    )
     return table.assign(loss=table["loss"] / table["loss"].sum()).rename(
-        columns={"weight": "w* recorded", "now": "w* now", "loss": "share of the loss"})
+        columns={"weight": "w* recorded", "now": "w* now", "loss": "share of the loss"}
+    )
 
 
 def flow(run: Run, start: int, end: int, margin: float = 0.2) -> pd.DataFrame:
@@ -115,7 +146,9 @@ def learning(run: Run) -> pd.DataFrame:
     correct = np.stack([run.samples(epoch)["correct"] for epoch in epochs])  # (E, n), a byte a cell
     learned = np.where(correct.any(0), epochs[correct.argmax(0)], np.nan)
     forgotten = (correct[:-1] & ~correct[1:]).sum(0)
-    return pd.DataFrame({"index": run.samples()["index"], "learned": learned, "forgotten": forgotten})
+    return pd.DataFrame(
+        {"index": run.samples()["index"], "learned": learned, "forgotten": forgotten}
+    )
 
 
 def agreement(run: Run) -> pd.DataFrame:
@@ -126,9 +159,22 @@ def agreement(run: Run) -> pd.DataFrame:
     """
     rows = []
     for epoch, arrays in run.latents.items():
-        parts = {name: torch.tensor(array).double() for name, array in arrays.items() if name != "index"}
+        parts = {
+            name: torch.tensor(array).double() for name, array in arrays.items() if name != "index"
+        }
         first, second = parts["logits"], parts["flipped_logits"]
         cosine = torch.cosine_similarity(parts["latent"], parts["flipped_latent"])
-        rows.append([epoch, *(float(part.double().mean()) for part in
-                              (js_divergence(first, second), cosine, first.argmax(1) == second.argmax(1)))])
+        rows.append(
+            [
+                epoch,
+                *(
+                    float(part.double().mean())
+                    for part in (
+                        js_divergence(first, second),
+                        cosine,
+                        first.argmax(1) == second.argmax(1),
+                    )
+                ),
+            ]
+        )
     return pd.DataFrame(rows, columns=["epoch", "divergence", "cosine", "same answer"])

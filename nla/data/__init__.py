@@ -6,5 +6,20 @@ from .faces import make_faces
 from .manifest import EXPRESSIONS, DataError
 from .store import load, pack, read_pixels
 
-__all__ = ["DataError", "EXPRESSIONS", "flip_labels", "imbalance", "load", "make_faces", "pack", "read_affectnet",
-           "read_csv", "read_fer2013", "read_ferplus", "read_folder", "read_pixels", "read_rafdb", "relabel"]
+__all__ = [
+    "DataError",
+    "EXPRESSIONS",
+    "flip_labels",
+    "imbalance",
+    "load",
+    "make_faces",
+    "pack",
+    "read_affectnet",
+    "read_csv",
+    "read_fer2013",
+    "read_ferplus",
+    "read_folder",
+    "read_pixels",
+    "read_rafdb",
+    "relabel",
+]

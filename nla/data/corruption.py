@@ -56,9 +56,15 @@ def confuse_labels(manifest, matrix, seed):
     """Asymmetric noise: a training label i becomes j with probability ``matrix[i, j]`` (K, K)."""
     draw, (rows, label, classes) = np.random.default_rng(seed), training(manifest)
     matrix = np.asarray(matrix, dtype=float)
-    if matrix.shape != (classes, classes) or (matrix < 0).any() or not np.allclose(matrix.sum(axis=1), 1):
-        raise DataError(f"the confusion matrix must hold {classes} x {classes} probabilities, rows summing to 1; "
-                        f"it is {matrix.shape} with row sums {matrix.sum(axis=-1).round(3)}")
+    if (
+        matrix.shape != (classes, classes)
+        or (matrix < 0).any()
+        or not np.allclose(matrix.sum(axis=1), 1)
+    ):
+        raise DataError(
+            f"the confusion matrix must hold {classes} x {classes} probabilities, rows summing to 1; "
+            f"it is {matrix.shape} with row sums {matrix.sum(axis=-1).round(3)}"
+        )
     return relabelled(manifest, rows, draw_rows(draw, matrix[label]))
 
 
@@ -71,8 +77,12 @@ def draw_labels(manifest, seed):
     for prefix in ("p_", "votes_"):
         columns = [prefix + name for name in EXPRESSIONS[:classes]]
         if set(columns) <= set(manifest):
-            return relabelled(manifest, rows, draw_rows(draw, manifest[columns].to_numpy(dtype=float)[rows]))
-    raise DataError("there is no distribution to draw from: neither p_<class> nor votes_<class> columns")
+            return relabelled(
+                manifest, rows, draw_rows(draw, manifest[columns].to_numpy(dtype=float)[rows])
+            )
+    raise DataError(
+        "there is no distribution to draw from: neither p_<class> nor votes_<class> columns"
+    )
 
 
 def flip_by_prediction(manifest, probabilities, ratio, seed):
@@ -85,11 +95,13 @@ def flip_by_prediction(manifest, probabilities, ratio, seed):
     draw, (rows, label, classes) = np.random.default_rng(seed), training(manifest)
     others, label = np.array(probabilities, dtype=float), label.copy()
     if others.shape != (len(rows), classes) or not np.isfinite(others).all() or not 0 <= ratio <= 1:
-        raise DataError(f"expected a ratio from 0 to 1 (it is {ratio}) and finite probabilities, one row per "
-                        f"training image: {(len(rows), classes)}; they are {others.shape}")
+        raise DataError(
+            f"expected a ratio from 0 to 1 (it is {ratio}) and finite probabilities, one row per "
+            f"training image: {(len(rows), classes)}; they are {others.shape}"
+        )
     others[np.arange(len(rows)), label] = -1
     key = np.log(draw.random(len(rows)) + 1e-300) / np.maximum(others.max(axis=1), 1e-12)
-    chosen = np.argsort(-key, kind="stable")[:round(ratio * len(rows))]
+    chosen = np.argsort(-key, kind="stable")[: round(ratio * len(rows))]
     label[chosen] = others.argmax(axis=1)[chosen]
     return relabelled(manifest, rows, label)
 
@@ -102,17 +114,23 @@ def imbalance(manifest, factor, seed, profile="exponential"):
     largest number that every class can supply.  The index of the result says which rows, hence images, stay.
     """
     if not 1 <= factor < np.inf or profile not in ("exponential", "step"):
-        raise DataError(f"imbalance by factor {factor}, profile {profile!r}: expected a factor of at least 1 "
-                        f"and exponential or step")
+        raise DataError(
+            f"imbalance by factor {factor}, profile {profile!r}: expected a factor of at least 1 "
+            f"and exponential or step"
+        )
     draw, (rows, label, _) = np.random.default_rng(seed), training(manifest)
     names, counts = np.unique(label, return_counts=True)
     order = np.argsort(-counts, kind="stable")
     place = np.arange(len(names)) / max(1, len(names) - 1)
-    share = float(factor) ** -(place if profile == "exponential" else np.floor(place + .5))
+    share = float(factor) ** -(place if profile == "exponential" else np.floor(place + 0.5))
     keep = np.maximum(1, np.round((counts[order] / share).min() * share)).astype(int)
     mixed = np.argsort(draw.random(len(rows)), kind="stable")
-    kept = [rows[mixed[label[mixed] == name][:n]] for name, n in zip(names[order], keep, strict=True)]
-    return manifest.iloc[np.sort(np.concatenate([*kept, np.flatnonzero(manifest["split"] != "train")]))]
+    kept = [
+        rows[mixed[label[mixed] == name][:n]] for name, n in zip(names[order], keep, strict=True)
+    ]
+    return manifest.iloc[
+        np.sort(np.concatenate([*kept, np.flatnonzero(manifest["split"] != "train")]))
+    ]
 
 
 def image_names(manifest):
@@ -138,10 +156,16 @@ def relabel(manifest, path):
     """
     listed, names, train = label_list(path), image_names(manifest), manifest["split"] == "train"
     named = listed.index.to_series()
-    refuse(~named.isin(names), named, path, "is no image of this data set; is it the list of another?")
+    refuse(
+        ~named.isin(names), named, path, "is no image of this data set; is it the list of another?"
+    )
     missing = names[train & ~names.isin(listed.index)]
     if len(missing):
-        raise DataError(f"{path}: no label for {missing.iloc[0]} and {len(missing) - 1} more; it must list all")
-    result = manifest.assign(label=names.map(listed).where(train, manifest["label"]).astype("int64"))
+        raise DataError(
+            f"{path}: no label for {missing.iloc[0]} and {len(missing) - 1} more; it must list all"
+        )
+    result = manifest.assign(
+        label=names.map(listed).where(train, manifest["label"]).astype("int64")
+    )
     result.attrs["notes"] = [*manifest.attrs.get("notes", ()), f"training labels taken from {path}"]
     return validate(result)

@@ -39,11 +39,25 @@ def read_ferplus(root, protocol="plurality", classes=8, dedupe=True):
     see :func:`plurality`.  ``classes`` 7 leaves out the rows that contempt wins.  Rows without face or winner are
     left out, ties stay in train only; splits and ``dedupe`` as in :func:`read_fer2013`.
     """
-    base, folders = locate(root, "FERPlus", FER_FOLDERS, ("fer2013new.csv",), ("FER2013Train/label.csv",))
+    base, folders = locate(
+        root, "FERPlus", FER_FOLDERS, ("fer2013new.csv",), ("FER2013Train/label.csv",)
+    )
     if folders:
-        parts = [(path.parent, read_votes(path)) for path in sorted(base.glob("FER2013*/label.csv"))]
-        votes = pd.concat([part.assign(split=folder.name, path=folder.relative_to(root).as_posix() + "/" + safe(
-            part["Image name"], folder / "label.csv")) for folder, part in parts], ignore_index=True)
+        parts = [
+            (path.parent, read_votes(path)) for path in sorted(base.glob("FER2013*/label.csv"))
+        ]
+        votes = pd.concat(
+            [
+                part.assign(
+                    split=folder.name,
+                    path=folder.relative_to(root).as_posix()
+                    + "/"
+                    + safe(part["Image name"], folder / "label.csv"),
+                )
+                for folder, part in parts
+            ],
+            ignore_index=True,
+        )
         rows = votes[["path"]].assign(split=splits(votes["split"], base))
     else:
         rows = fer_rows(root).drop(columns="label")
@@ -64,8 +78,14 @@ def fer_rows(root):
     """FER2013's csv as a frame: row, label, split, key (the pixels as text)."""
     path = fer2013_csv(root)
     frame = table(path, ("emotion", "pixels", "Usage"))
-    return pd.DataFrame({"row": np.arange(len(frame)), "label": codes(frame["emotion"], FER2013, path),
-                         "split": splits(frame["Usage"], path), "key": frame["pixels"]})
+    return pd.DataFrame(
+        {
+            "row": np.arange(len(frame)),
+            "label": codes(frame["emotion"], FER2013, path),
+            "split": splits(frame["Usage"], path),
+            "key": frame["pixels"],
+        }
+    )
 
 
 def keyed(root, manifest, dedupe):
@@ -73,23 +93,42 @@ def keyed(root, manifest, dedupe):
     if not dedupe:
         return manifest.drop(columns="key", errors="ignore")
     try:
-        return manifest if "key" in manifest else manifest.assign(key=[hashlib.blake2b(
-            (Path(root) / path).read_bytes(), digest_size=16).digest() for path in manifest["path"]])
+        return (
+            manifest
+            if "key" in manifest
+            else manifest.assign(
+                key=[
+                    hashlib.blake2b((Path(root) / path).read_bytes(), digest_size=16).digest()
+                    for path in manifest["path"]
+                ]
+            )
+        )
     except OSError as error:
-        raise DataError(f"{error.filename}: listed but not there ({error.strerror}); unpack it again") from None
+        raise DataError(
+            f"{error.filename}: listed but not there ({error.strerror}); unpack it again"
+        ) from None
 
 
 def read_votes(path, rows=None):
     """Votes as integers: ``fer2013new.csv``, which must fit FER2013's ``rows``, or else a ``label.csv``."""
-    frame = table(path, ("Image name", "box" if rows is None else "Usage", *VOTES), header=rows is not None)
+    frame = table(
+        path, ("Image name", "box" if rows is None else "Usage", *VOTES), header=rows is not None
+    )
     for column in VOTES:
         number = pd.to_numeric(frame[column], errors="coerce")
-        refuse(~number.isin(range(11)), frame[column], path, f"is no number of {column} votes (0 to 10)")
+        refuse(
+            ~number.isin(range(11)),
+            frame[column],
+            path,
+            f"is no number of {column} votes (0 to 10)",
+        )
         frame[column] = number.astype("int64")
     refuse(frame[list(VOTES)].sum(axis=1) == 0, frame["Image name"], path, "has no votes at all")
     if rows is not None:
         if len(frame) != len(rows):
-            raise DataError(f"{path}: {len(frame)} rows, but FER2013's csv has {len(rows)}; both must be whole")
+            raise DataError(
+                f"{path}: {len(frame)} rows, but FER2013's csv has {len(rows)}; both must be whole"
+            )
         differs = splits(frame["Usage"], path) != rows["split"]
         refuse(differs, frame["Usage"], path, "is not the same line's Usage in FER2013's csv")
     return frame
@@ -127,11 +166,15 @@ def with_votes(manifest, votes, protocol, classes):
     manifest = manifest.assign(**{"label": winner, **manifest, "true_label": winner})
     total = votes[list(VOTES)].sum(axis=1)
     share, odd = ballots[at, manifest["label"]] / total, (total != 10).sum()
-    wrong = (share < .15) & (manifest["label"] != winner)
-    manifest["kind"] = np.select([wrong, share > .65], ["noisy", "clean"], "ambiguous")
-    return left_out(manifest.join(votes[list(EXPRESSIONS)].add_prefix("votes_")), {
-        "show no face (their name is blank)": votes["Image name"].str.strip() == "",
-        f"have no winner by {protocol}": winner < 0,
-        f"are won by contempt, not among the {classes} classes": winner >= classes,
-        "of val and test have a tie for the most votes": tied & (manifest["split"] != "train"),
-    }, [f"{odd} rows have votes that do not sum to 10: kept"] if odd else [])
+    wrong = (share < 0.15) & (manifest["label"] != winner)
+    manifest["kind"] = np.select([wrong, share > 0.65], ["noisy", "clean"], "ambiguous")
+    return left_out(
+        manifest.join(votes[list(EXPRESSIONS)].add_prefix("votes_")),
+        {
+            "show no face (their name is blank)": votes["Image name"].str.strip() == "",
+            f"have no winner by {protocol}": winner < 0,
+            f"are won by contempt, not among the {classes} classes": winner >= classes,
+            "of val and test have a tie for the most votes": tied & (manifest["split"] != "train"),
+        },
+        [f"{odd} rows have votes that do not sum to 10: kept"] if odd else [],
+    )

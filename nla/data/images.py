@@ -12,7 +12,9 @@ import torch
 from torch import Generator, Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
-CHUNK = 2**20  # values worked on at once, so that what is written is read again while still in the processor's cache
+CHUNK = (
+    2**20
+)  # values worked on at once, so that what is written is read again while still in the processor's cache
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,9 @@ def _augment(pixels, a, generator):
     """In place, by products and sums of whole arrays: choosing by a mask costs ten times as much."""
     mean, std = _statistics(a, pixels.shape[1], pixels.device)
     draws = torch.rand(7, len(pixels), 1, 1, 1, generator=generator, device=pixels.device)
-    noisy, flipped, erased = ((draw < p).float() for draw, p in zip(draws, (a.noise_p, a.flip_p, a.erase_p)))
+    noisy, flipped, erased = (
+        (draw < p).float() for draw, p in zip(draws, (a.noise_p, a.flip_p, a.erase_p))
+    )
     if a.shift or a.crop < 1:
         pixels.copy_(_crop_and_shift(pixels, a, generator))
     if a.noise_p > 0:
@@ -80,7 +84,7 @@ def _noise(shape, generator):
     """Normal noise of variance 1: each value one of the 256 equally likely quantiles, picked by a random byte."""
     count = math.prod(shape)
     words = torch.empty(-(-count // 8), dtype=torch.int64, device=generator.device)
-    picks = words.random_(-2**63, None, generator=generator).view(torch.uint8)[:count]
+    picks = words.random_(-(2**63), None, generator=generator).view(torch.uint8)[:count]
     return _quantiles(generator.device).index_select(0, picks.int()).view(shape)
 
 
@@ -106,7 +110,9 @@ def _boxes(draws, size, a):
     area = (a.erase_area[0] + (a.erase_area[1] - a.erase_area[0]) * area) * size[0] * size[1]
     low, high = (math.log(r) for r in a.erase_ratio)
     root = torch.exp((low + (high - low) * ratio) / 2)
-    for place, length, side, shape in zip(places, size, (area.sqrt() * root, area.sqrt() / root), ((-1, 1), (1, -1))):
+    for place, length, side, shape in zip(
+        places, size, (area.sqrt() * root, area.sqrt() / root), ((-1, 1), (1, -1))
+    ):
         side = side.round().clamp(1, length)
         at = torch.arange(length, dtype=torch.float32, device=draws.device).view(shape)
         start = (place * (length - side + 1)).floor()

@@ -34,7 +34,11 @@ def load(name, root=None, size=None, channels=None, cache=None, **options):
     """
     root = root or os.environ.get("NLA_DATA_ROOT", "data")
     manifest = reader(name)(root, **options)
-    images = pack(root, manifest, cache, size, channels) if cache else read_pixels(root, manifest, size, channels)
+    images = (
+        pack(root, manifest, cache, size, channels)
+        if cache
+        else read_pixels(root, manifest, size, channels)
+    )
     return images, manifest
 
 
@@ -69,7 +73,9 @@ def parse_pixels(text):
         raise ValueError("the pixels are not numbers separated by blanks")
     values = np.fromstring(text, dtype=np.int64, sep=" ")
     if values.size != 48 * 48 or values.max() > 255:
-        raise ValueError(f"{values.size} pixels up to {values.max()}, expected 48 x 48 = 2304 from 0 to 255")
+        raise ValueError(
+            f"{values.size} pixels up to {values.max()}, expected 48 x 48 = 2304 from 0 to 255"
+        )
     return Image.fromarray(values.astype(np.uint8).reshape(48, 48))
 
 
@@ -80,11 +86,21 @@ def decoder(root, manifest, size=None, channels=None):
     """
     if "row" in manifest:
         path = fer2013_csv(root)
-        texts = table(path, ("pixels",))["pixels"].reindex(manifest["row"] + 2, fill_value="").to_numpy(object)
+        texts = (
+            table(path, ("pixels",))["pixels"]
+            .reindex(manifest["row"] + 2, fill_value="")
+            .to_numpy(object)
+        )
         sources = [(path, f"line {row + 2}") for row in manifest["row"]]
     else:
-        sources = [(os.path.join(root, path), f"row {row}") for row, path in manifest["path"].items()]
-        boxes = manifest.filter(like="box_").to_numpy() if "box_x" in manifest else [None] * len(sources)
+        sources = [
+            (os.path.join(root, path), f"row {row}") for row, path in manifest["path"].items()
+        ]
+        boxes = (
+            manifest.filter(like="box_").to_numpy()
+            if "box_x" in manifest
+            else [None] * len(sources)
+        )
 
     def read(i):
         path, where = sources[i]
@@ -95,7 +111,9 @@ def decoder(root, manifest, size=None, channels=None):
             if size and image.size != (size, size):
                 image = image.resize((size, size), Image.Resampling.BILINEAR)
         except Exception as error:  # a damaged file can make a decoder raise anything
-            raise DataError(f"{path}, {where}: not a whole image ({error}); copy it again or leave it out") from None
+            raise DataError(
+                f"{path}, {where}: not a whole image ({error}); copy it again or leave it out"
+            ) from None
         pixels = np.asarray(image)
         return np.atleast_3d(pixels).transpose(2, 0, 1)
 
@@ -109,14 +127,19 @@ def blocks(root, manifest, size, channels, starts):
     def place(images, i, row):
         pixels = read(row)
         if pixels.shape != shape:
-            raise DataError(f"row {row}: the image is {pixels.shape} (channels, height, width), the first is {shape}; "
-                            f"give a size and channels to make them alike")
+            raise DataError(
+                f"row {row}: the image is {pixels.shape} (channels, height, width), the first is {shape}; "
+                f"give a size and channels to make them alike"
+            )
         images[i] = pixels
 
     for start in starts:
         if shape is None:  # reading comes first: it says which file is missing
             shape = read(0).shape
-            large = "path" in manifest and os.path.getsize(os.path.join(root, manifest["path"].iloc[0])) > 2**13
+            large = (
+                "path" in manifest
+                and os.path.getsize(os.path.join(root, manifest["path"].iloc[0])) > 2**13
+            )
         images = np.empty((min(BLOCK, len(manifest) - start), *shape), np.uint8)
         jobs = (delayed(place)(images, i, start + i) for i in range(len(images)))
         Parallel(-1 if large else 1, "threading", batch_size=64)(jobs)
@@ -126,19 +149,39 @@ def blocks(root, manifest, size, channels, starts):
 def read_pixels(root, manifest, size=None, channels=None):
     """Decode all images of ``manifest`` under ``root`` into memory: a uint8 tensor (N, C, H, W)."""
     starts = range(0, len(manifest), BLOCK)
-    return torch.from_numpy(np.concatenate([part for _, part in blocks(root, manifest, size, channels, starts)]))
+    return torch.from_numpy(
+        np.concatenate([part for _, part in blocks(root, manifest, size, channels, starts)])
+    )
 
 
 def store_name(root, manifest, size, channels):
     """(what, state), two hashes that name the store; a DataError names the first source that is missing."""
-    sources = [fer2013_csv(root)] if "row" in manifest else [os.path.join(root, path) for path in manifest["path"]]
-    columns = manifest[[name for name in manifest if name in ("row", "path") or name.startswith("box_")]]
+    sources = (
+        [fer2013_csv(root)]
+        if "row" in manifest
+        else [os.path.join(root, path) for path in manifest["path"]]
+    )
+    columns = manifest[
+        [name for name in manifest if name in ("row", "path") or name.startswith("box_")]
+    ]
     what = f"{Path(root).resolve()} {size} {channels}\n{columns.to_csv(index=False)}"
     try:
         state = f"{VERSION} {BLOCK} {PIL.__version__} {[(s.st_size, s.st_mtime_ns) for s in map(os.stat, sources)]}"
     except OSError as error:
-        raise DataError(f"{error.filename}: listed but not there ({error.strerror}); see `nla data check`") from None
+        raise DataError(
+            f"{error.filename}: listed but not there ({error.strerror}); see `nla data check`"
+        ) from None
     return [hashlib.blake2b(text.encode(), digest_size=8).hexdigest() for text in (what, state)]
+
+
+def digests(images: "torch.Tensor | Packed") -> np.ndarray:
+    """A digest of each image's pixels and shape, uint64 (N,): equal images have equal digests."""
+    result = np.empty(len(images), np.uint64)
+    for rows in np.array_split(np.arange(len(images)), max(1, len(images) // BLOCK)):
+        for row, pixels in zip(rows, np.ascontiguousarray(images[rows]), strict=True):
+            raw = hashlib.blake2b(pixels, digest_size=8, person=str(pixels.shape).encode()[:16])
+            result[row] = int.from_bytes(raw.digest(), "little")
+    return result
 
 
 class Packed:
@@ -179,7 +222,9 @@ def pack(root, manifest, folder, size=None, channels=None, progress=lambda done,
             for stale in set(folder.glob(f"{what}-*")) - {store, log}:
                 stale.unlink()
             whole = whole_blocks(store, log, count)
-            for start, images in blocks(root, manifest, size, channels, np.flatnonzero(~whole) * BLOCK):
+            for start, images in blocks(
+                root, manifest, size, channels, np.flatnonzero(~whole) * BLOCK
+            ):
                 if not whole.any():
                     np.lib.format.open_memmap(store, "w+", np.uint8, (count, *images.shape[1:]))
                     np.lib.format.open_memmap(log, "w+", np.uint32, whole.shape)
@@ -188,8 +233,10 @@ def pack(root, manifest, folder, size=None, channels=None, progress=lambda done,
                 whole[start // BLOCK] = True
                 progress(min(start + BLOCK, count), count)
     except OSError as error:
-        raise DataError(f"{folder}: cannot keep the packed pixels there ({error}); free space or choose another "
-                        f"folder") from None
+        raise DataError(
+            f"{folder}: cannot keep the packed pixels there ({error}); free space or choose another "
+            f"folder"
+        ) from None
     return Packed(store)
 
 
@@ -204,7 +251,9 @@ def whole_blocks(store, log, count):
     """Which blocks of the store still have their checksums, a bool for each; none where a file is damaged."""
     starts = range(0, count, BLOCK)
     try:
-        sums = [zlib.crc32(np.load(store, mmap_mode="r")[start:start + BLOCK]) for start in starts]
+        sums = [
+            zlib.crc32(np.load(store, mmap_mode="r")[start : start + BLOCK]) for start in starts
+        ]
         return np.array(sums, np.uint32) == np.load(log).reshape(len(starts))
     except Exception:  # a damaged header can make numpy raise anything
         return np.zeros(len(starts), bool)

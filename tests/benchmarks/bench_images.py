@@ -29,11 +29,18 @@ from nla.data import make_faces, pack, read_folder
 from nla.data.images import Augmentation, augment, two_views
 
 RECIPE = Augmentation()
-PLAIN = v2.Compose([
-    v2.ToImage(), v2.ToDtype(torch.float32, scale=True),
-    v2.RandomApply([v2.GaussianNoise(0.0, math.sqrt(RECIPE.noise_variance) / 255)], RECIPE.noise_p),
-    v2.Normalize(RECIPE.mean, RECIPE.std), v2.RandomHorizontalFlip(RECIPE.flip_p),
-    v2.RandomErasing(RECIPE.erase_p, RECIPE.erase_area, RECIPE.erase_ratio)])
+PLAIN = v2.Compose(
+    [
+        v2.ToImage(),
+        v2.ToDtype(torch.float32, scale=True),
+        v2.RandomApply(
+            [v2.GaussianNoise(0.0, math.sqrt(RECIPE.noise_variance) / 255)], RECIPE.noise_p
+        ),
+        v2.Normalize(RECIPE.mean, RECIPE.std),
+        v2.RandomHorizontalFlip(RECIPE.flip_p),
+        v2.RandomErasing(RECIPE.erase_p, RECIPE.erase_area, RECIPE.erase_ratio),
+    ]
+)
 
 
 def plain(pictures):
@@ -63,22 +70,47 @@ def compare(calls, repetitions, images, **facts):
     """Time the ``calls`` in turn: images per second, and how many times slower than the first, with quartiles."""
     for call in calls.values():
         call()
-    times = pd.DataFrame([{(clock, name): value for name, call in calls.items()
-                           for clock, value in seconds(call).items()} for _ in range(repetitions)])
+    times = pd.DataFrame(
+        [
+            {
+                (clock, name): value
+                for name, call in calls.items()
+                for clock, value in seconds(call).items()
+            }
+            for _ in range(repetitions)
+        ]
+    )
     for clock, name in times:
-        speed, ratio = images / times[clock, name], times[clock, name] / times[clock, next(iter(calls))]
-        yield facts | {"what": name, "clock": clock, "images": images, "n": repetitions} | {
-            f"{label}{suffix}": values.quantile(q) for suffix, q in (("", .5), ("_q1", .25), ("_q3", .75))
-            for label, values in (("images_per_s", speed), ("times_slower", ratio))}
+        speed, ratio = (
+            images / times[clock, name],
+            times[clock, name] / times[clock, next(iter(calls))],
+        )
+        yield (
+            facts
+            | {"what": name, "clock": clock, "images": images, "n": repetitions}
+            | {
+                f"{label}{suffix}": values.quantile(q)
+                for suffix, q in (("", 0.5), ("_q1", 0.25), ("_q3", 0.75))
+                for label, values in (("images_per_s", speed), ("times_slower", ratio))
+            }
+        )
 
 
 def augmentation(size, batch, repetitions):
     images = make_faces(batch, 0, size)[0]
     pictures = [Image.fromarray(image.permute(1, 2, 0).numpy()) for image in images]
     files, generator = [jpeg(picture) for picture in pictures], torch.Generator().manual_seed(0)
-    yield from compare({"batched": lambda: two_views(augment(images, RECIPE, generator)),
-                        "plain, memory": lambda: plain(pictures), "plain, jpeg": lambda: plain(files)},
-                       repetitions, batch, part="augmentation", size=size)
+    yield from compare(
+        {
+            "batched": lambda: two_views(augment(images, RECIPE, generator)),
+            "plain, memory": lambda: plain(pictures),
+            "plain, jpeg": lambda: plain(files),
+        },
+        repetitions,
+        batch,
+        part="augmentation",
+        size=size,
+    )
 
 
 def packing(size, count, repetitions):
@@ -93,27 +125,48 @@ def packing(size, count, repetitions):
         def loop():
             whole = np.empty((count, 3, size, size), np.uint8)
             for i, path in enumerate(manifest["path"]):
-                whole[i] = np.asarray(Image.open(f"{folder}/faces/{path}").convert("RGB")).transpose(2, 0, 1)
+                whole[i] = np.asarray(
+                    Image.open(f"{folder}/faces/{path}").convert("RGB")
+                ).transpose(2, 0, 1)
 
-        yield from compare({"pack": lambda: pack(f"{folder}/faces", manifest, f"{folder}/{next(stores)}"),
-                            "plain loop": loop}, repetitions, count, part="packing", size=size)
+        yield from compare(
+            {
+                "pack": lambda: pack(f"{folder}/faces", manifest, f"{folder}/{next(stores)}"),
+                "plain loop": loop,
+            },
+            repetitions,
+            count,
+            part="packing",
+            size=size,
+        )
 
 
 def memory():
     """Resident memory in GB: of the process's own (anonymous), of mapped files, and the peak of both."""
     status = dict(line.split(":") for line in Path("/proc/self/status").read_text().splitlines())
-    now = {name: int(status[key].split()[0]) / 2**20 for name, key in (("anonymous", "RssAnon"), ("files", "RssFile"))}
+    now = {
+        name: int(status[key].split()[0]) / 2**20
+        for name, key in (("anonymous", "RssAnon"), ("files", "RssFile"))
+    }
     return now | {"peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20}
 
 
 def many(count, size, folder):
     """Write ``count`` different faces as JPEG files, pack them, and train an epoch on the store, record and all."""
     drawn = make_faces(2000, 0, size)[0].permute(0, 2, 3, 1).numpy()
-    for i in range(len(list(Path(folder).glob("faces/*/*/*"))), count):  # go on where an earlier call stopped
+    for i in range(
+        len(list(Path(folder).glob("faces/*/*/*"))), count
+    ):  # go on where an earlier call stopped
         face = drawn[i % 2000].copy()
-        face[:8, :8] = [i // 2000 >> 4 << 4, (i // 2000 & 15) << 4, 0]  # a corner that tells the repetitions apart
+        face[:8, :8] = [
+            i // 2000 >> 4 << 4,
+            (i // 2000 & 15) << 4,
+            0,
+        ]  # a corner that tells the repetitions apart
         split = "train" if i % 100 else "test"
-        path = Path(folder, "faces", split, ("happy", "angry", "sad")[i % 3], f"{i // 1000}_{i % 1000}.jpg")
+        path = Path(
+            folder, "faces", split, ("happy", "angry", "sad")[i % 3], f"{i // 1000}_{i % 1000}.jpg"
+        )
         if i < 300:
             path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(face).save(path, quality=95)
@@ -131,7 +184,9 @@ def many(count, size, folder):
     step("pack")
     pack(f"{folder}/faces", manifest, f"{folder}/packed")
     step("open again, checksums verified")
-    config = Config(data="folder", root=f"{folder}/faces", cache=f"{folder}/packed", epochs=1, batch_size=256)
+    config = Config(
+        data="folder", root=f"{folder}/faces", cache=f"{folder}/packed", epochs=1, batch_size=256
+    )
     run = fit(config, f"{folder}/run", progress=False)
     step("an epoch of training, NLA, both views")
     read_run(run.folder).samples(0)
@@ -140,21 +195,32 @@ def many(count, size, folder):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--out", type=Path, help="a csv for the table")
     parser.add_argument("--repetitions", type=int, default=21)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--faces", type=int, help="measure memory with so many faces instead")
-    parser.add_argument("--folder", type=Path, help="with --faces: where to write them, and leave them")
+    parser.add_argument(
+        "--folder", type=Path, help="with --faces: where to write them, and leave them"
+    )
     options = parser.parse_args()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", os.cpu_count())))
     if options.faces:
         with tempfile.TemporaryDirectory() as folder:
             table = many(options.faces, 48, options.folder or folder)
     else:
-        table = pd.DataFrame([row for size in (48, 224) for row in (
-            *augmentation(size, options.batch, options.repetitions),
-            *packing(size, 2000 if size == 48 else 300, max(3, options.repetitions // 3)))])
+        table = pd.DataFrame(
+            [
+                row
+                for size in (48, 224)
+                for row in (
+                    *augmentation(size, options.batch, options.repetitions),
+                    *packing(size, 2000 if size == 48 else 300, max(3, options.repetitions // 3)),
+                )
+            ]
+        )
     print(table.to_string(index=False, float_format="{:.3g}".format))
     if options.out:
         table.to_csv(options.out, index=False)

@@ -27,8 +27,8 @@ from roofline import Roofline, timed  # noqa: E402
 
 from nla import Config, NLALoss, models  # noqa: E402
 from nla.data import make_faces  # noqa: E402
-from nla.processes import join_world  # noqa: E402
-from nla.training import Task, prepare, shared, train_epoch  # noqa: E402
+from nla.training.loop import Task, prepare, shared, train_epoch  # noqa: E402
+from nla.training.processes import join_world  # noqa: E402
 
 ROWS = []
 
@@ -41,8 +41,15 @@ def compare(what, kit, other, device, n, calls=1):
             times[function].append(timed(function, device, calls))
     ratios = [b / a for a, b in zip(times[kit][1:], times[other][1:])]  # the first turn warms up
     low, _, high = statistics.quantiles(ratios, n=4)
-    note(what, n=n, kit_s=statistics.median(times[kit][1:]), other_s=statistics.median(times[other][1:]),
-         ratio=statistics.median(ratios), ratio_q1=low, ratio_q3=high)
+    note(
+        what,
+        n=n,
+        kit_s=statistics.median(times[kit][1:]),
+        other_s=statistics.median(times[other][1:]),
+        ratio=statistics.median(ratios),
+        ratio_q1=low,
+        ratio_q3=high,
+    )
 
 
 def note(what, **numbers):
@@ -54,12 +61,22 @@ def bench_loss(device, options):
     """(a) the loss, forward and backward, against two plain forms; compiled if ``--compile`` says so."""
     ours = NLALoss(checked=False, compile=options.compile != "no")
     for batch in (32, 256):
-        logits, flipped = (torch.randn(batch, 7, device=device, requires_grad=True) for _ in range(2))
+        logits, flipped = (
+            torch.randn(batch, 7, device=device, requires_grad=True) for _ in range(2)
+        )
         inputs = logits, flipped, torch.randint(0, 7, (batch,), device=device), 0.3
-        for name, weights in (("covariances inverted at each step", textbook.weights_by_inversion),
-                              ("one normal distribution a sample", textbook.weights_by_distribution)):
-            compare(f"loss, batch {batch}, against {name}", lambda i=inputs: ours(*i).total.backward(),
-                    lambda i=inputs, w=weights: textbook.loss(*i, w).backward(), device, 31, 200)
+        for name, weights in (
+            ("covariances inverted at each step", textbook.weights_by_inversion),
+            ("one normal distribution a sample", textbook.weights_by_distribution),
+        ):
+            compare(
+                f"loss, batch {batch}, against {name}",
+                lambda i=inputs: ours(*i).total.backward(),
+                lambda i=inputs, w=weights: textbook.loss(*i, w).backward(),
+                device,
+                31,
+                200,
+            )
 
 
 def encoded(images, kind="jpeg"):
@@ -73,7 +90,9 @@ def encoded(images, kind="jpeg"):
 
 def task_of(config, device, folder, count):
     """A task of ``count`` training images of the config's size: a few hundred faces, again and again."""
-    images, manifest = make_faces(min(count, 512), 0, size=min(config.size, 64), noisy=0.3, ambiguous=0.2)
+    images, manifest = make_faces(
+        min(count, 512), 0, size=min(config.size, 64), noisy=0.3, ambiguous=0.2
+    )
     images = torch.nn.functional.interpolate(images, size=(config.size, config.size))
     rows = torch.arange(count) % len(images)
     manifest = manifest.iloc[rows].reset_index(drop=True)
@@ -100,8 +119,14 @@ def epochs_of(task):
 
 def config_of(options):
     model = "small_resnet" if options.size < 100 else "resnet18"
-    return Config(size=options.size, model=model, epochs=1000, compile=options.compile, precision=options.precision,
-                  checkpoint_minutes=1e9)
+    return Config(
+        size=options.size,
+        model=model,
+        epochs=1000,
+        compile=options.compile,
+        precision=options.precision,
+        checkpoint_minutes=1e9,
+    )
 
 
 def bench_epoch(device, options, steps=None, n=5):
@@ -113,9 +138,16 @@ def bench_epoch(device, options, steps=None, n=5):
         model = getattr(models, task.config.model)().to(device)
         optimizer = torch.optim.Adam(model.parameters(), lr=task.config.lr, weight_decay=1e-4)
         for workers in options.workers:
-            plain = textbook.epoch(model, optimizer, textbook.loader(files, labels, 32, workers), device)
-            compare(f"epoch of {count} images at {options.size}, textbook with {workers} workers", epochs_of(task),
-                    plain, device, n)
+            plain = textbook.epoch(
+                model, optimizer, textbook.loader(files, labels, 32, workers), device
+            )
+            compare(
+                f"epoch of {count} images at {options.size}, textbook with {workers} workers",
+                epochs_of(task),
+                plain,
+                device,
+                n,
+            )
 
 
 def bench_step(device, options):
@@ -128,12 +160,28 @@ def bench_step(device, options):
         optimizer = torch.optim.Adam(model.parameters(), lr=bench.lr, weight_decay=1e-4)
         ready = torch.utils.data.default_collate([data[i] for i in range(32)])
         epoch = epochs_of(task)  # of one step
-        compare(f"step of 32 images at {options.size}, textbook's batch made in the step", epoch,
-                lambda: textbook.train_step(model, optimizer, torch.utils.data.default_collate(
-                    [data[i] for i in range(32)]), 0.3, device), device, 9, 3 if options.size < 100 else 1)
-        compare(f"step of 32 images at {options.size}, textbook's batch ready made", epoch,
-                lambda: textbook.train_step(model, optimizer, ready, 0.3, device), device, 9,
-                3 if options.size < 100 else 1)
+        compare(
+            f"step of 32 images at {options.size}, textbook's batch made in the step",
+            epoch,
+            lambda: textbook.train_step(
+                model,
+                optimizer,
+                torch.utils.data.default_collate([data[i] for i in range(32)]),
+                0.3,
+                device,
+            ),
+            device,
+            9,
+            3 if options.size < 100 else 1,
+        )
+        compare(
+            f"step of 32 images at {options.size}, textbook's batch ready made",
+            epoch,
+            lambda: textbook.train_step(model, optimizer, ready, 0.3, device),
+            device,
+            9,
+            3 if options.size < 100 else 1,
+        )
 
 
 def bench_floor(device, options):
@@ -149,15 +197,36 @@ def bench_floor(device, options):
         with torch.profiler.profile() as profile:
             epoch()
     if device.type == "cpu":  # on others the operations only queue their work
-        convolutions = sum(row.self_cpu_time_total for row in profile.key_averages() if "convolution" in row.key) / 1e6
-        note(f"epoch of {count} images at {options.size}, its convolutions alone", n=1, kit_s=statistics.median(taken),
-             other_s=convolutions, ratio=convolutions / statistics.median(taken))
+        convolutions = (
+            sum(
+                row.self_cpu_time_total
+                for row in profile.key_averages()
+                if "convolution" in row.key
+            )
+            / 1e6
+        )
+        note(
+            f"epoch of {count} images at {options.size}, its convolutions alone",
+            n=1,
+            kit_s=statistics.median(taken),
+            other_s=convolutions,
+            ratio=convolutions / statistics.median(taken),
+        )
     ratios = [least.seconds / seconds for seconds in taken]
     low, middle, high = statistics.quantiles(ratios, n=4)
-    note(f"epoch of {count} images at {options.size}, floor of its operations and bytes", n=len(taken),
-         kit_s=statistics.median(taken), other_s=least.seconds, ratio=middle, ratio_q1=low, ratio_q3=high,
-         GFLOP=least.flops / 1e9, GB=least.bytes / 1e9, GFLOP_per_s=max(least.rates.values()) / 1e9,
-         GB_per_s=least.copy_rate / 1e9)
+    note(
+        f"epoch of {count} images at {options.size}, floor of its operations and bytes",
+        n=len(taken),
+        kit_s=statistics.median(taken),
+        other_s=least.seconds,
+        ratio=middle,
+        ratio_q1=low,
+        ratio_q3=high,
+        GFLOP=least.flops / 1e9,
+        GB=least.bytes / 1e9,
+        GFLOP_per_s=max(least.rates.values()) / 1e9,
+        GB_per_s=least.copy_rate / 1e9,
+    )
 
 
 def bench_record(device, options):
@@ -166,8 +235,13 @@ def bench_record(device, options):
         count = 32 * options.steps
         on = task_of(config_of(options), device, Path(folder), count)
         off = dataclasses.replace(on, config=dataclasses.replace(on.config, record=False))
-        compare(f"epoch of {count} images at {options.size}, record off (kit) and on", epochs_of(off), epochs_of(on),
-                device, 11)
+        compare(
+            f"epoch of {count} images at {options.size}, record off (kit) and on",
+            epochs_of(off),
+            epochs_of(on),
+            device,
+            11,
+        )
 
 
 def bench_scale(device, options):
@@ -178,8 +252,14 @@ def bench_scale(device, options):
             task = task_of(bench, device, Path(folder), count)
             epoch, before = epochs_of(task), resident()
             seconds = timed(epoch, device)
-            note(f"epoch of {count} images at 24, batch 256", n=1, kit_s=seconds, us_per_image=1e6 * seconds / count,
-                 pixels_MB=task.images.nbytes / 1e6, memory_beside_pixels_MB=(resident() - before) / 1e6)
+            note(
+                f"epoch of {count} images at 24, batch 256",
+                n=1,
+                kit_s=seconds,
+                us_per_image=1e6 * seconds / count,
+                pixels_MB=task.images.nbytes / 1e6,
+                memory_beside_pixels_MB=(resident() - before) / 1e6,
+            )
 
 
 def resident():
@@ -188,29 +268,47 @@ def resident():
         return int(file.read().split()[1]) * 4096
 
 
-BENCHES = {"loss": bench_loss, "step": bench_step, "epoch": bench_epoch, "floor": bench_floor,
-           "record": bench_record, "scale": bench_scale}
+BENCHES = {
+    "loss": bench_loss,
+    "step": bench_step,
+    "epoch": bench_epoch,
+    "floor": bench_floor,
+    "record": bench_record,
+    "scale": bench_scale,
+}
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("benches", nargs="*", default=list(BENCHES), help=", ".join(BENCHES))
-    parser.add_argument("--size", type=int, default=48, help="pixels; from 100 on the network is ResNet-18")
+    parser.add_argument(
+        "--size", type=int, default=48, help="pixels; from 100 on the network is ResNet-18"
+    )
     parser.add_argument("--steps", type=int, default=40, help="of 32 images, in an epoch")
-    parser.add_argument("--workers", type=int, nargs="*", default=[0, 2], help="of the textbook's DataLoader")
+    parser.add_argument(
+        "--workers", type=int, nargs="*", default=[0, 2], help="of the textbook's DataLoader"
+    )
     parser.add_argument("--device", default="auto")
     parser.add_argument("--compile", default="no")
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     device = join_world(options.device).device
-    name = torch.get_device_module(device).get_device_name(device) if device.type != "cpu" else platform.processor()
+    name = (
+        torch.get_device_module(device).get_device_name(device)
+        if device.type != "cpu"
+        else platform.processor()
+    )
     machine = f"{name or platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
     print(machine)
     for bench in options.benches:
         BENCHES[bench](device, options)
     if options.out:
-        table = pd.DataFrame(ROWS).assign(machine=machine, compile=options.compile, precision=options.precision)
+        table = pd.DataFrame(ROWS).assign(
+            machine=machine, compile=options.compile, precision=options.precision
+        )
         if options.out.exists():
             table = pd.concat([pd.read_csv(options.out), table])
         options.out.parent.mkdir(parents=True, exist_ok=True)

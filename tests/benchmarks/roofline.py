@@ -41,7 +41,9 @@ def copy_rate(device):
     for size in (2**20, 2**22, 2**24, 2**26, 2**28):
         source = torch.ones(size // 4, device=device)
         target = torch.empty_like(source)
-        rates.append(2 * size / min(timed(lambda s=source, t=target: t.copy_(s), device) for _ in range(20)))
+        rates.append(
+            2 * size / min(timed(lambda s=source, t=target: t.copy_(s), device) for _ in range(20))
+        )
     return max(rates)
 
 
@@ -50,17 +52,30 @@ class Roofline(TorchDispatchMode):
 
     def __init__(self, device, dtypes=(torch.float32,)):
         super().__init__()
-        self.rates, self.copy_rate = {dtype: matmul_rate(device, dtype) for dtype in dtypes}, copy_rate(device)
+        self.rates, self.copy_rate = (
+            {dtype: matmul_rate(device, dtype) for dtype in dtypes},
+            copy_rate(device),
+        )
         self.flops = self.bytes = self.seconds = 0
 
     def __torch_dispatch__(self, function, types, arguments=(), options=None):
         options = options or {}
         result = function(*arguments, **options)
-        tensors = [leaf for leaf in tree_leaves((arguments, options, result)) if isinstance(leaf, torch.Tensor)]
+        tensors = [
+            leaf
+            for leaf in tree_leaves((arguments, options, result))
+            if isinstance(leaf, torch.Tensor)
+        ]
         if tensors and not function.is_view and function is not torch.ops.aten._unsafe_view.default:
             seconds = sum(tensor.nbytes for tensor in tensors) / self.copy_rate
             if count := flop_registry.get(function._overloadpacket):
                 flops = count(*arguments, **options, out_val=result)
-                self.flops, seconds = self.flops + flops, max(seconds, flops / self.rates[tensors[0].dtype])
-            self.bytes, self.seconds = self.bytes + sum(t.nbytes for t in tensors), self.seconds + seconds
+                self.flops, seconds = (
+                    self.flops + flops,
+                    max(seconds, flops / self.rates[tensors[0].dtype]),
+                )
+            self.bytes, self.seconds = (
+                self.bytes + sum(t.nbytes for t in tensors),
+                self.seconds + seconds,
+            )
         return result

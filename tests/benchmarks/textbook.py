@@ -27,7 +27,9 @@ def weights_by_inversion(p_gt, p_nn, progress, naw=PAPER):
         covariance = torch.tensor(covariance, device=p_gt.device)
         offset = points - torch.tensor(mu, device=p_gt.device)
         distance = torch.einsum("bi,ij,bj->b", offset, torch.linalg.inv(covariance), offset)
-        densities.append(torch.exp(-0.5 * distance) / (2 * math.pi * torch.linalg.det(covariance).sqrt()))
+        densities.append(
+            torch.exp(-0.5 * distance) / (2 * math.pi * torch.linalg.det(covariance).sqrt())
+        )
     return torch.where(p_gt >= p_nn, *densities)
 
 
@@ -36,7 +38,10 @@ def weights_by_distribution(p_gt, p_nn, progress, naw=PAPER):
     correct, (true, false) = p_gt >= p_nn, naw.covariances(progress)
     true, false = torch.tensor(true, device=p_gt.device), torch.tensor(false, device=p_gt.device)
     covariances = torch.where(correct[:, None, None], true, false)
-    means = torch.where(correct[:, None], *(torch.tensor(mu, device=p_gt.device) for mu in (naw.mu_true, naw.mu_false)))
+    means = torch.where(
+        correct[:, None],
+        *(torch.tensor(mu, device=p_gt.device) for mu in (naw.mu_true, naw.mu_false)),
+    )
     normal = torch.distributions.MultivariateNormal(means, covariances)
     return normal.log_prob(torch.stack([p_gt, p_nn], 1)).exp()
 
@@ -49,7 +54,9 @@ def loss(logits, flipped_logits, targets, progress, weights=weights_by_inversion
     weight = weights(p_gt, p_nn, progress).detach()
     cross_entropy = F.cross_entropy(logits, targets, reduction="none")
     log_m = (0.5 * (p + q)).log()
-    divergence = 0.5 * (F.kl_div(log_m, p, reduction="none") + F.kl_div(log_m, q, reduction="none")).sum(dim=1)
+    divergence = 0.5 * (
+        F.kl_div(log_m, p, reduction="none") + F.kl_div(log_m, q, reduction="none")
+    ).sum(dim=1)
     return (lam * (1 + weight) * cross_entropy + (1 - lam) * divergence).mean()
 
 
@@ -58,15 +65,22 @@ class Faces(Dataset):
 
     def __init__(self, files: list[bytes], labels: list[int]):
         self.files, self.labels = files, labels
-        self.transform = transforms.Compose([
-            transforms.ToTensor(), self.noise, transforms.Normalize(RECIPE.mean, RECIPE.std),
-            transforms.RandomHorizontalFlip(RECIPE.flip_p),
-            transforms.RandomErasing(RECIPE.erase_p, RECIPE.erase_area, RECIPE.erase_ratio)])
+        self.transform = transforms.Compose(
+            [
+                transforms.ToTensor(),
+                self.noise,
+                transforms.Normalize(RECIPE.mean, RECIPE.std),
+                transforms.RandomHorizontalFlip(RECIPE.flip_p),
+                transforms.RandomErasing(RECIPE.erase_p, RECIPE.erase_area, RECIPE.erase_ratio),
+            ]
+        )
 
     @staticmethod
     def noise(image):
         if torch.rand(()) < RECIPE.noise_p:
-            image = (image + torch.randn_like(image) * math.sqrt(RECIPE.noise_variance) / 255).clamp(0, 1)
+            image = (
+                image + torch.randn_like(image) * math.sqrt(RECIPE.noise_variance) / 255
+            ).clamp(0, 1)
         return image
 
     def __len__(self):
@@ -78,8 +92,14 @@ class Faces(Dataset):
 
 
 def loader(files, labels, batch_size, workers):
-    return DataLoader(Faces(files, labels), batch_size, shuffle=True, num_workers=workers,
-                      persistent_workers=workers > 0, pin_memory=torch.accelerator.is_available())
+    return DataLoader(
+        Faces(files, labels),
+        batch_size,
+        shuffle=True,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        pin_memory=torch.accelerator.is_available(),
+    )
 
 
 def train_step(model: nn.Module, optimizer, batch, progress: float, device) -> float:
@@ -94,7 +114,9 @@ def train_step(model: nn.Module, optimizer, batch, progress: float, device) -> f
 
 def epoch(model, optimizer, batches, device):
     """A function that goes once through the loader."""
+
     def run():
         for batch in batches:
             train_step(model, optimizer, batch, 0.3, device)
+
     return run

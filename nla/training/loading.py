@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from nla import data
-from nla.config import Config
 from nla.data.datasets import hold_out
 from nla.data.store import Packed
+from nla.training.config import Config
 
 TEST_SEED = 1_000_003  # the built-in test faces are the same for every run
 AHEAD = 4  # batches that are read before they are needed
@@ -29,10 +29,14 @@ def load_data(config: Config, progress: bool = False) -> tuple[Tensor | Packed, 
     if config.data == "faces":
         images, manifest = draw_faces(config, progress)
     else:
-        images, manifest = data.load(config.data, config.root, size=config.size, cache=config.cache or None)
+        images, manifest = data.load(
+            config.data, config.root, size=config.size, cache=config.cache or None
+        )
         missing = {"train", "test"} - set(manifest["split"])
         if missing:
-            raise data.DataError(f"{config.data} in {config.root} has no {' and no '.join(sorted(missing))} images")
+            raise data.DataError(
+                f"{config.data} in {config.root} has no {' and no '.join(sorted(missing))} images"
+            )
         if config.validation and "val" not in set(manifest["split"]):
             manifest = hold_out(manifest, "val", config.validation, config.seed)
         if config.noise:
@@ -47,11 +51,22 @@ def load_data(config: Config, progress: bool = False) -> tuple[Tensor | Packed, 
 def draw_faces(config: Config, progress: bool) -> tuple[Tensor, pd.DataFrame]:
     """The built-in faces of all splits; only the training labels get noise."""
     sizes = {"train": config.train_faces, "val": config.test_faces // 2, "test": config.test_faces}
-    parts = [data.make_faces(n, seed=config.seed if split == "train" else TEST_SEED + (split == "test"),
-                             size=config.size, ambiguous=config.ambiguous, split=split,
-                             noisy=config.noise if split == "train" else 0.0, progress=progress)
-             for split, n in sizes.items() if n]
-    return torch.cat([part[0] for part in parts]), pd.concat([part[1] for part in parts], ignore_index=True)
+    parts = [
+        data.make_faces(
+            n,
+            seed=config.seed if split == "train" else TEST_SEED + (split == "test"),
+            size=config.size,
+            ambiguous=config.ambiguous,
+            split=split,
+            noisy=config.noise if split == "train" else 0.0,
+            progress=progress,
+        )
+        for split, n in sizes.items()
+        if n
+    ]
+    return torch.cat([part[0] for part in parts]), pd.concat(
+        [part[1] for part in parts], ignore_index=True
+    )
 
 
 def placed(images: Tensor | Packed, device: torch.device, resident: bool) -> Tensor | Packed:
@@ -63,11 +78,13 @@ def placed(images: Tensor | Packed, device: torch.device, resident: bool) -> Ten
         return images
     result = torch.empty(images.shape, dtype=torch.uint8, device=device)
     for rows in torch.arange(len(images)).split(4096):
-        result[rows[0]:rows[-1] + 1] = images[rows]
+        result[rows[0] : rows[-1] + 1] = images[rows]
     return result
 
 
-def feed(images: Tensor | Packed, rows: Tensor, batch_size: int, device: torch.device) -> Iterator[Tensor]:
+def feed(
+    images: Tensor | Packed, rows: Tensor, batch_size: int, device: torch.device
+) -> Iterator[Tensor]:
     """The pixels (B, C, H, W), on the device, of ``rows`` (N,), batch by batch.
 
     Where the images live there, they are indexed in place; else one thread reads a few batches ahead.
@@ -97,5 +114,5 @@ def probe_rows(manifest: pd.DataFrame, count: int) -> np.ndarray:
     for split, rows in manifest.reset_index().groupby("split"):
         if split != "val":
             rank = rows.groupby("true_label").cumcount()
-            chosen.append(rows["index"].loc[rank.sort_values(kind="stable").index[:count // 2]])
+            chosen.append(rows["index"].loc[rank.sort_values(kind="stable").index[: count // 2]])
     return np.sort(np.concatenate(chosen))

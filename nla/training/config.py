@@ -12,6 +12,8 @@ from nla.data.images import Augmentation
 from nla.losses import VARIANTS
 from nla.naw import NAW
 
+LATER = {"later": True}  # metadata of fields that were added after keys had been written down
+
 
 @dataclass(frozen=True)
 class Config:
@@ -24,6 +26,10 @@ class Config:
 
     data: str = "faces"  # faces, rafdb, fer2013, ferplus, affectnet, folder, csv
     root: str = "data"  # folder that holds the data set
+    classes: tuple[str, ...] = field(default=(), metadata=LATER)  # names in the order in which the
+    # set numbers its labels (folder, csv); empty: the seven or eight expressions, or what is found
+    missing: Literal["refuse", "skip"] = field(default="refuse", metadata=LATER)  # what to do about
+    # images that are listed but not there, or cannot be decoded
     cache: str = "data/cache"  # folder for the decoded pixels of real data, mapped into memory; empty: decode anew
     size: int = 48  # pixels, height and width
     train_faces: int = 2000  # built-in faces only
@@ -48,16 +54,22 @@ class Config:
     augmentation: Augmentation = field(default_factory=Augmentation)  # of the training images
 
     device: str = "auto"  # cpu, cuda, mps; auto: the best there is
-    precision: Literal["auto", "float32", "bf16"] = "auto"  # of the forward pass; auto: bf16 on a GPU
+    precision: Literal["auto", "float32", "bf16"] = (
+        "auto"  # of the forward pass; auto: bf16 on a GPU
+    )
     resident: bool = True  # keep all pixels on the device where they fit; else read ahead
     channels_last: bool = True  # memory layout of images and network
     fused: bool = True  # one kernel for the optimiser's step
-    compile: Literal["no", "default", "reduce-overhead"] = "no"  # torch.compile's mode, for network and NLA loss
+    compile: Literal["no", "default", "reduce-overhead"] = (
+        "no"  # torch.compile's mode, for network and NLA loss
+    )
 
     record: bool = True  # of each training sample in each epoch
     probe: int = 600  # images in the fixed probe set
     snapshots: int = 8  # about so many latent snapshots
-    checkpoint_minutes: float = 5.0  # between checkpoints within an epoch; there is always one at its end
+    checkpoint_minutes: float = (
+        5.0  # between checkpoints within an epoch; there is always one at its end
+    )
     tensorboard: bool = False  # also log the epochs for TensorBoard (needs the extra of that name)
     seed: int = 0  # of everything that is random
 
@@ -65,12 +77,20 @@ class Config:
         for item in dataclasses.fields(self):
             choices, value = get_args(item.type), getattr(self, item.name)
             if get_origin(item.type) is Literal and value not in choices:
-                raise ValueError(f"unknown {item.name} {value!r}; expected one of {', '.join(choices)}")
-            if item.type in (int, float) and (isinstance(value, bool) or not isinstance(value, int | item.type)):
-                raise ValueError(f"{item.name} must be a number ({item.type.__name__}), got {value!r}")
-        for low, high, names in ((1, None, "epochs batch_size size train_faces test_faces probe imbalance"),
-                                 (0, 1, "ambiguous noise validation lam"),
-                                 (0, None, "lr weight_decay lr_decay snapshots checkpoint_minutes seed")):
+                raise ValueError(
+                    f"unknown {item.name} {value!r}; expected one of {', '.join(choices)}"
+                )
+            if item.type in (int, float) and (
+                isinstance(value, bool) or not isinstance(value, int | item.type)
+            ):
+                raise ValueError(
+                    f"{item.name} must be a number ({item.type.__name__}), got {value!r}"
+                )
+        for low, high, names in (
+            (1, None, "epochs batch_size size train_faces test_faces probe imbalance"),
+            (0, 1, "ambiguous noise validation lam"),
+            (0, None, "lr weight_decay lr_decay snapshots checkpoint_minutes seed"),
+        ):
             for name in names.split():
                 value = getattr(self, name)
                 if not (low <= value and (high is None or value <= high)):
@@ -78,9 +98,13 @@ class Config:
                     raise ValueError(f"{name} must be {limit}, got {value}")
         for name in ("lam", "variant"):
             if name not in TAKES[self.loss] and getattr(self, name) != getattr(Config, name):
-                raise ValueError(f"loss {self.loss!r} has no {name}: leave it at {getattr(Config, name)!r}")
+                raise ValueError(
+                    f"loss {self.loss!r} has no {name}: leave it at {getattr(Config, name)!r}"
+                )
         if self.data == "faces" and self.ambiguous + self.noise > 1:
-            raise ValueError(f"ambiguous {self.ambiguous} and noisy {self.noise} faces are together more than all")
+            raise ValueError(
+                f"ambiguous {self.ambiguous} and noisy {self.noise} faces are together more than all"
+            )
 
     @classmethod
     def parse(cls, content: dict[str, Any], base: "Config | None" = None) -> "Config":
@@ -89,8 +113,18 @@ class Config:
 
     @property
     def key(self) -> str:
-        """Eight hex digits of everything above; names the run folder."""
-        return hashlib.sha256(json.dumps(dataclasses.asdict(self), sort_keys=True).encode()).hexdigest()[:8]
+        """Eight hex digits of everything above; names the run folder.
+
+        A field that was added later enters only where it is not at its default, so that older
+        keys stay valid. Of ``root`` only whether it is empty enters: a moved folder is no other run.
+        """
+        values = dataclasses.asdict(self)
+        for item in dataclasses.fields(self):
+            if item.metadata == LATER and values[item.name] == item.default:
+                del values[item.name]
+        values["root"] = values["root"] and Config.root
+        text = json.dumps(values, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:8]
 
     @property
     def folder(self) -> Path:
@@ -101,13 +135,26 @@ def _replaced(base, content: dict[str, Any], prefix: str):
     """A copy of a (nested) dataclass with the fields of ``content``; ValueError names one that it has not."""
     if unknown := set(content) - {item.name for item in dataclasses.fields(base)}:
         raise ValueError(f"unknown field {prefix}{sorted(unknown)[0]}; see nla train --help")
-    values = {name: _replaced(getattr(base, name), value, f"{name}.") if isinstance(value, dict)
-              else tuple(value) if isinstance(value, list) else value for name, value in content.items()}
+    values = {
+        name: _replaced(getattr(base, name), value, f"{name}.")
+        if isinstance(value, dict)
+        else tuple(value)
+        if isinstance(value, list)
+        else value
+        for name, value in content.items()
+    }
     return dataclasses.replace(base, **values)
 
 
-PAPER = Config(data="rafdb", size=224, model="resnet18", weights="data/weights/resnet18_msceleb.pth",
-               epochs=60, batch_size=32, lr=1e-4)
+PAPER = Config(
+    data="rafdb",
+    size=224,
+    model="resnet18",
+    weights="data/weights/resnet18_msceleb.pth",
+    epochs=60,
+    batch_size=32,
+    lr=1e-4,
+)
 """The recipe of the paper; the MS-Celeb-1M weights have to be brought along."""
 
 DEMO = Config(name="NLA", noise=0.3)

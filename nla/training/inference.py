@@ -9,16 +9,22 @@ from torch import Tensor, nn
 
 from nla import models
 from nla.baselines import build
-from nla.config import Config
 from nla.data.images import mirror, normalize
 from nla.data.manifest import EXPRESSIONS, DataError
-from nla.dynamics import Run
 from nla.metrics import accuracies, quality
+from nla.training.config import Config
+from nla.training.record import Run
 
 
 @torch.inference_mode()
-def forward(model: nn.Module, images: Tensor, rows: np.ndarray, config: Config, flip: bool = False,
-            batch_size: int = 256) -> tuple[Tensor, Tensor]:
+def forward(
+    model: nn.Module,
+    images: Tensor,
+    rows: np.ndarray,
+    config: Config,
+    flip: bool = False,
+    batch_size: int = 256,
+) -> tuple[Tensor, Tensor]:
     """Logits (N, K) and latents (N, D), float32 on the CPU, of ``rows`` of ``images`` (uint8, (., C, H, W))."""
     model.eval()
     device, outputs = next(model.parameters()).device, []
@@ -30,20 +36,33 @@ def forward(model: nn.Module, images: Tensor, rows: np.ndarray, config: Config, 
     return tuple(torch.cat(part).float().cpu() for part in zip(*outputs, strict=True))
 
 
-def predict(model: nn.Module, images: Tensor, rows: np.ndarray, config: Config,
-            classes: tuple[str, ...]) -> pd.DataFrame:
+def predict(
+    model: nn.Module, images: Tensor, rows: np.ndarray, config: Config, classes: tuple[str, ...]
+) -> pd.DataFrame:
     """Prediction and probabilities of held-out rows, as a run records them."""
     probabilities = forward(model, images, rows, config)[0].softmax(1).numpy()
-    return pd.DataFrame({"index": rows, "prediction": probabilities.argmax(1),
-                         **{f"p_{name}": probabilities[:, k] for k, name in enumerate(classes)}})
+    return pd.DataFrame(
+        {
+            "index": rows,
+            "prediction": probabilities.argmax(1),
+            **{f"p_{name}": probabilities[:, k] for k, name in enumerate(classes)},
+        }
+    )
 
 
-def embed(model: nn.Module, images: Tensor, rows: np.ndarray, config: Config) -> dict[str, np.ndarray]:
+def embed(
+    model: nn.Module, images: Tensor, rows: np.ndarray, config: Config
+) -> dict[str, np.ndarray]:
     """A latent snapshot: logits and latents of the probe set and of its mirror images."""
     logits, latent = forward(model, images, rows, config)
     flipped_logits, flipped_latent = forward(model, images, rows, config, flip=True)
-    return {"index": rows, "logits": logits.numpy(), "latent": latent.numpy(),
-            "flipped_logits": flipped_logits.numpy(), "flipped_latent": flipped_latent.numpy()}
+    return {
+        "index": rows,
+        "logits": logits.numpy(),
+        "latent": latent.numpy(),
+        "flipped_logits": flipped_logits.numpy(),
+        "flipped_latent": flipped_latent.numpy(),
+    }
 
 
 def restore(run: Run, best: bool = False) -> tuple[nn.Module, Config]:
@@ -56,19 +75,25 @@ def restore(run: Run, best: bool = False) -> tuple[nn.Module, Config]:
     return model.eval(), config
 
 
-def evaluate(model: nn.Module, images: Tensor, manifest: pd.DataFrame, config: Config, split: str = "test") -> dict:
+def evaluate(
+    model: nn.Module, images: Tensor, manifest: pd.DataFrame, config: Config, split: str = "test"
+) -> dict:
     """Percentages on a split's true labels: n, :func:`nla.metrics.quality`, and each class's accuracy.
 
     The index of ``manifest`` says which of ``images`` a row is. Grey images are given to a model for colour in all
     three channels. DataError if the split is empty or has classes that the model does not know.
     """
-    part, classes = manifest[manifest["split"] == split], EXPRESSIONS[:model.fc.out_features]
+    part, classes = manifest[manifest["split"] == split], EXPRESSIONS[: model.fc.out_features]
     rows, labels = part.index.to_numpy(), part["true_label"].to_numpy()
     if not len(rows):
-        raise DataError(f"there are no {split} images; there are {', '.join(manifest['split'].unique())}")
+        raise DataError(
+            f"there are no {split} images; there are {', '.join(manifest['split'].unique())}"
+        )
     if labels.max() >= len(classes):
-        raise DataError(f"the images show {EXPRESSIONS[labels.max()]}, which a model of {len(classes)} classes does "
-                        f"not know: choose 7 classes")
+        raise DataError(
+            f"the images show {EXPRESSIONS[labels.max()]}, which a model of {len(classes)} classes does "
+            f"not know: choose 7 classes"
+        )
     if images.shape[1] > model.in_channels:
         raise DataError("the images are in colour, and the model is for grey ones")
     p = forward(model, images, rows, config)[0].softmax(1).numpy()
@@ -82,4 +107,6 @@ def autocast(config: Config, device: torch.device):
 
 
 def in_layout(images: Tensor, config: Config) -> Tensor:
-    return images.contiguous(memory_format=torch.channels_last if config.channels_last else torch.contiguous_format)
+    return images.contiguous(
+        memory_format=torch.channels_last if config.channels_last else torch.contiguous_format
+    )

@@ -13,7 +13,7 @@ import filelock
 import torch
 from torch import distributed
 
-from nla.dynamics import RunError
+from nla.training.record import RunError
 
 
 class World(NamedTuple):
@@ -40,7 +40,9 @@ class World(NamedTuple):
 def join_world(device: str) -> World:
     """One process; or one of those that ``torchrun`` or ``accelerate launch`` has started, told by the environment."""
     if device == "auto":
-        device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "cpu"
+        device = (
+            torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "cpu"
+        )
     size, chosen = int(os.environ.get("WORLD_SIZE", 1)), torch.device(device)
     if size == 1:
         return World(0, 1, chosen)
@@ -49,7 +51,9 @@ def join_world(device: str) -> World:
         torch.accelerator.set_device_index(chosen.index)
     if not distributed.is_initialized():
         distributed.init_process_group()
-        atexit.register(distributed.destroy_process_group)  # left to the interpreter's end, it can abort the process
+        atexit.register(
+            distributed.destroy_process_group
+        )  # left to the interpreter's end, it can abort the process
     return World(distributed.get_rank(), distributed.get_world_size(), chosen)
 
 
@@ -62,9 +66,13 @@ def claimed(folder: Path, world: World) -> Iterator[None]:
                 folder.mkdir(parents=True, exist_ok=True)
                 held.enter_context(filelock.FileLock(folder / ".lock", timeout=0))
         except filelock.Timeout:
-            raise RunError(f"{folder} is in use by another run: wait, stop it, or choose another folder") from None
+            raise RunError(
+                f"{folder} is in use by another run: wait, stop it, or choose another folder"
+            ) from None
         except OSError as error:
-            raise RunError(f"{folder} cannot be written ({error.strerror}); choose another folder") from None
+            raise RunError(
+                f"{folder} cannot be written ({error.strerror}); choose another folder"
+            ) from None
         yield
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from nla.data.manifest import EXPRESSIONS, KINDS
+from nla.data.manifest import EXPRESSIONS, KINDS, knows_truth
 from nla.metrics import accuracies, confusion
 
 FORMAT = 1  # of the run folder, in card.json; raised whenever a file's meaning changes
@@ -61,7 +61,12 @@ class Run:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        return EXPRESSIONS[:self.card["classes"]]
+        return tuple(self.card.get("class_names", EXPRESSIONS[: self.card["classes"]]))
+
+    @cached_property
+    def knows_truth(self) -> bool:
+        """Whether anything better than the labels it was trained on is known."""
+        return knows_truth(self.manifest)
 
     def samples(self, epoch: int = -1) -> pd.DataFrame:
         """One row per training sample as seen in that epoch's training pass (-1: the last epoch).
@@ -78,7 +83,9 @@ class Run:
     @cached_property
     def all_samples(self) -> pd.DataFrame:
         """:meth:`samples` of all epochs, one below the other, with a column ``epoch``."""
-        return pd.concat({e: self.samples(e) for e in self.epochs["epoch"]}, names=["epoch"]).reset_index("epoch")
+        return pd.concat(
+            {e: self.samples(e) for e in self.epochs["epoch"]}, names=["epoch"]
+        ).reset_index("epoch")
 
     @cached_property
     def latents(self) -> dict[int, dict[str, np.ndarray]]:
@@ -92,12 +99,16 @@ class Run:
             raise RunError(f"{self.folder} has no latent snapshots; train it anew to have them")
         return {int(file.stem[6:]): dict(np.load(file, allow_pickle=False)) for file in files}
 
-    def confusion(self, epoch: int = -1, split: str = "test", normalize: str | None = None) -> pd.DataFrame:
+    def confusion(
+        self, epoch: int = -1, split: str = "test", normalize: str | None = None
+    ) -> pd.DataFrame:
         """Confusion matrix (K, K) on a split, true classes in rows."""
         rows = self.predictions(epoch).query("split == @split")
         if rows.empty:
-            raise RunError(f"{self.folder} has no {split} samples to score; its splits are "
-                           f"{', '.join(self.manifest['split'].unique())}")
+            raise RunError(
+                f"{self.folder} has no {split} samples to score; its splits are "
+                f"{', '.join(self.manifest['split'].unique())}"
+            )
         return confusion(rows["true_label"], rows["prediction"], self.classes, normalize)
 
     @property
@@ -108,10 +119,15 @@ class Run:
     def summary(self) -> dict[str, float | str]:
         """Test accuracies (%) after the last epoch and the best on validation; mean w* of each kind of sample."""
         rows = self.predictions().query("split == 'test'")
-        table = {"method": self.name, **accuracies(rows["true_label"], rows["prediction"], self.classes)}
+        table = {
+            "method": self.name,
+            **accuracies(rows["true_label"], rows["prediction"], self.classes),
+        }
         if self.best_epoch is not None:
             best = self.epochs.loc[self.best_epoch]
-            table |= {f"best val: {name}": float(best[f"test_{name}"]) for name in ("overall", "mean")}
+            table |= {
+                f"best val: {name}": float(best[f"test_{name}"]) for name in ("overall", "mean")
+            }
         if "kind" in rows and rows["kind"].notna().all():
             for kind, part in rows.groupby("kind", observed=True):
                 table[f"on {kind}"] = 100 * (part["true_label"] == part["prediction"]).mean()
@@ -124,7 +140,9 @@ class Run:
         epoch = int(self.epochs["epoch"].iloc[epoch] if epoch < 0 else epoch)
         file = self.folder / part / f"epoch_{epoch:03d}.parquet"
         if not file.is_file():
-            raise RunError(f"{self.folder} has no {part} of epoch {epoch}; it has {len(self.epochs)} epochs")
+            raise RunError(
+                f"{self.folder} has no {part} of epoch {epoch}; it has {len(self.epochs)} epochs"
+            )
         return pd.read_parquet(file).join(self.manifest.filter(facts), on="index")
 
 
@@ -134,9 +152,13 @@ def read_run(folder: str | Path) -> Run:
     if not (folder / "config.json").is_file():
         raise RunError(f"{folder} is not a run folder: it has no config.json")
     if not (folder / "card.json").is_file():
-        raise RunError(f"the run in {folder} has not finished; nla train with the same options continues it")
+        raise RunError(
+            f"the run in {folder} has not finished; nla train with the same options continues it"
+        )
     run = Run(folder)
     if run.card.get("format") != FORMAT:
-        raise RunError(f"{folder} has run format {run.card.get('format')}, this version reads {FORMAT}; "
-                       "train it anew, or read it with the version of the kit named in its card.json")
+        raise RunError(
+            f"{folder} has run format {run.card.get('format')}, this version reads {FORMAT}; "
+            "train it anew, or read it with the version of the kit named in its card.json"
+        )
     return run

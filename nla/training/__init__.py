@@ -1,0 +1,19 @@
+"""From a Config to a run folder, and the run folder read back."""
+
+from nla.training.config import DEMO, DEMO_BASELINE, PAPER, Config
+from nla.training.loading import load_data
+from nla.training.loop import TrainingError, fit
+from nla.training.record import Run, RunError, read_run
+
+__all__ = [
+    "DEMO",
+    "DEMO_BASELINE",
+    "PAPER",
+    "Config",
+    "Run",
+    "RunError",
+    "TrainingError",
+    "fit",
+    "load_data",
+    "read_run",
+]
