@@ -1,21 +1,28 @@
-"""The command line. Each command is a function and each option a parameter of it; errors are one line."""
+"""The command line: each command is a function, each option a parameter of it, each error one line.
+
+``nla --help`` and ``python -m nla --help`` list the commands, ``nla COMMAND --help`` its options.
+"""
 
 import argparse
 import functools
 import json
+import os
+import subprocess
 import sys
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from io import TextIOWrapper
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import pandas as pd
 import tyro
 from tqdm import tqdm
 
 from nla.data import check, corruption, store
-from nla.data.datasets import READERS
-from nla.data.manifest import DataError
+from nla.data.datasets import reader
+from nla.data.manifest import DataError, class_names
 from nla.files import write
-from nla.models import model_from
 from nla.training import fit, inference
 from nla.training.config import DEMO, DEMO_BASELINE, PAPER, Config
 from nla.training.export import export
@@ -23,14 +30,24 @@ from nla.training.loading import load_data
 from nla.training.record import Run, read_run
 
 PRESETS = {"none": Config(), "demo": DEMO, "demo-baseline": DEMO_BASELINE, "paper": PAPER}
-Folders = Annotated[tuple[Path, ...], tyro.conf.Positional]
+NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
+
+Preset = Literal["none", "demo", "demo-baseline", "paper"]
+DataSet = Literal["rafdb", "fer2013", "ferplus", "affectnet", "folder", "csv"]
+OnDisk = Annotated[DataSet, tyro.conf.arg(name="data")]
+Split = Literal["train", "val", "test"]
+Classes = tuple[str, ...]
+Positional = tyro.conf.Positional
 Repeated = tyro.conf.UseAppendAction[tuple[Path, ...]]
-Set = Annotated[Literal[tuple(READERS)], tyro.conf.arg(name="data")]
+Triple = tuple[float, float, float]
+
+
+# Training, and what a run says
 
 
 def train(
     config: Annotated[Config, tyro.conf.arg(name="")],
-    preset: Literal[tuple(PRESETS)] = "none",
+    preset: Preset = "none",
     settings: Path | None = None,
     out: Path | None = None,
 ) -> None:
@@ -38,16 +55,21 @@ def train(
 
     Args:
         preset: start from these options.
-        settings: a json file of options, such as a run's config.json, that replaces the preset's.
-        out: run folder; by default data/runs/<data>-<name>-<key>.
+        settings: a json file of options, such as a run's config.json, replacing the preset's.
+        out: run folder; by default one below data/runs, named after options and data.
     """
-    run = fit(config, out)
-    print_table([run])
-    print(f"recorded in {run.folder}")
+    alone_or_first = os.environ.get("RANK", "0") == "0"
+    loaded = load_data(config, progress=alone_or_first)
+    if alone_or_first:
+        print_notes(loaded[1].attrs.get("notes", ()))
+    run = fit(config, out, loaded=loaded)
+    if alone_or_first:
+        print_table([run])
+        print(f"recorded in {run.folder}")
 
 
 def starting_point(arguments: list[str]) -> Config:
-    """What the options of ``nla train`` change: the preset's values, replaced by those of the settings file."""
+    """The preset's values, replaced by those of the settings file: what other options change."""
     peek = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     peek.add_argument("--preset", default="none")
     peek.add_argument("--settings")
@@ -56,12 +78,13 @@ def starting_point(arguments: list[str]) -> Config:
     if not known.settings:
         return base
     try:
-        return Config.parse(json.loads(Path(known.settings).read_text()), base)
+        content = json.loads(Path(known.settings).read_text(encoding="utf-8"))
+        return Config.parse(content, base)
     except (OSError, TypeError, ValueError) as error:
         raise ValueError(f"{known.settings} holds no settings: {error}") from None
 
 
-def show(folders: Folders = ()) -> None:
+def show(folders: Positional[tuple[Path, ...]] = ()) -> None:
     """Print the table of finished runs side by side; of the demo's two if none is named."""
     print_table(runs_of(folders))
 
@@ -71,15 +94,24 @@ def runs_of(folders: tuple[Path, ...]) -> list[Run]:
 
 
 def print_table(runs: list[Run]) -> None:
-    """One column a run: test accuracies in percent, and the mean w* of each kind of training sample."""
+    """One column a run: test accuracies in percent, and the mean w* of each kind of sample."""
     table = pd.DataFrame([run.summary() for run in runs]).set_index("method").T
     print(table.to_string(float_format="{:.2f}".format, na_rep=""))
 
 
+def print_notes(notes: Iterable[str]) -> None:
+    """What was assumed, left out or held out, a line each."""
+    for note in notes:
+        print(f"note: {note}")
+
+
 def figures(
-    run: Repeated = (), out: Path = Path("figures"), results: Path | None = None, html: bool = False
+    run: Repeated = (),
+    out: Path = Path("figures"),
+    results: Path | None = None,
+    html: bool = False,
 ) -> None:
-    """Draw every figure and table from run folders alone; the last run given is the one looked into.
+    """Draw every figure and table from run folders alone; the last run is the one looked into.
 
     Args:
         run: a run folder; repeat it to compare runs. By default the demo's two.
@@ -91,16 +123,14 @@ def figures(
 
     runs = runs_of(run)
     config = Config.parse(runs[-1].config)
-    images = (
-        load_data(config)[0] if config.data == "faces" else None
-    )  # real faces stay where they are
+    images = None
+    if config.data == "faces":  # real faces stay where they are
+        images, _ = load_data(config)
     print("figures:", *draw_all(runs, out, results, html, images), sep="\n  ")
 
 
-def audit(
-    run: Annotated[Path, tyro.conf.Positional], out: Path = Path("figures/audit.csv"), top: int = 10
-) -> None:
-    """Rank the training labels of a run, the most suspect first, and write the list.
+def audit(run: Positional[Path], out: Path = Path("figures/audit.csv"), top: int = 10) -> None:
+    """Rank the labels of a run, the most suspect first, and write the list.
 
     Args:
         out: the list, a csv.
@@ -111,57 +141,21 @@ def audit(
     table = ranked(read_run(run))
     write(out, table)
     print(table.head(top).to_string(index=False, float_format="{:.3f}".format))
+    if "seen" in table:
+        groups = table["seen"].value_counts()
+        print("; ".join(f"{count} labels {seen}" for seen, count in groups.items()))
     print(f"wrote {out}: {len(table)} labels, the most suspect first")
 
 
-def evaluate(
-    weights: Path,
-    data: Literal[("faces", *READERS)] = "faces",
-    root: Path = Path("data"),
-    size: int = 48,
-    split: Literal["train", "val", "test"] = "test",
-    classes: Literal[7, 8] = 7,
-) -> None:
-    """Score a model file, the kit's or another's, on a data set.
-
-    Args:
-        weights: safetensors or checkpoint with a classifier; a run's model.safetensors, for example.
-        size: pixels, height and width, that the model was trained with.
-        classes: of the data set; 8 with contempt.
-    """
-    model, report = model_from(weights)
-    config = Config(data=data, root=str(root), size=size, device="cpu")
-    images, manifest = load_data(config)
-    scores = inference.evaluate(
-        model, images, manifest[manifest["true_label"] < classes], config, split
-    )
-    print(
-        f"{weights}: {report.matched:.0%} of the backbone matched; {', '.join(report.adapted) or 'nothing adapted'}"
-    )
-    print(pd.Series(scores).to_string(float_format="{:.2f}".format))
-
-
-def export_model(run: Annotated[Path, tyro.conf.Positional], out: Path, best: bool = False) -> None:
-    """Export a run's model for use elsewhere: uint8 images in, logits and latents out; compared with the original.
-
-    Args:
-        out: name that ends in .onnx, .pt2 (torch.export) or .safetensors (weights alone).
-        best: the model that validation would choose, not the last.
-    """
-    model, config = inference.restore(read_run(run), best)
-    difference = export(model, out, config.size, config.augmentation)
-    print(f"wrote {out}: its outputs differ from the model's by at most {difference:.2g}")
-
-
 def study(
-    name: Annotated[str, tyro.conf.Positional],
+    name: Positional[str],
     seeds: int | None = None,
     resume: bool = False,
     jobs: int | None = None,
     out: Path = Path("figures"),
     methods: tuple[str, ...] = (),
 ) -> None:
-    """Carry out a study: demo, noise, imbalance, ablation or real; and bring the claims ledger up to date.
+    """Carry out a study (demo, noise, imbalance, ablation, real); bring the ledger up to date.
 
     Args:
         seeds: runs of each cell; by default the study's own number.
@@ -173,159 +167,331 @@ def study(
     from nla.study import run_study, write_ledger
 
     table = run_study(name, seeds, out, jobs, resume, methods)
-    print(
-        table.groupby(["method", "data", "noise", "imbalance"])[["overall", "mean"]].agg(
-            ["mean", "std", "count"]
-        )
-    )
+    cells = table.groupby(["method", "data", "noise", "imbalance"])
+    print(cells[["overall", "mean"]].agg(["mean", "std", "count"]))
     print(write_ledger(out)["verdict"].value_counts().to_string())
 
 
-class Bar(tqdm):  # told how many images are done, of how many
+def reproduce(quick: bool = False) -> None:
+    """Train the demo's two runs, execute every notebook, draw figures/, and print the table.
+
+    Args:
+        quick: notebooks on a smaller demo.
+    """
+    if not NOTEBOOKS.is_dir():
+        raise ValueError(
+            f"there are no notebooks at {NOTEBOOKS}: call this in a checkout of the kit that is "
+            "installed with pip install -e ."
+        )
+    for config in (DEMO_BASELINE, DEMO):
+        fit(config)
+    notebooks = sorted(NOTEBOOKS.glob("[0-9]*.ipynb"))
+    script = [sys.executable, str(NOTEBOOKS / "execute.py"), *map(str, notebooks)]
+    options = ["--into", "data/executed", *(["--quick"] if quick else [])]
+    if subprocess.run([*script, *options]).returncode:
+        raise ValueError("a notebook failed: its cell and error stand above")
+    figures()
+    show()
+
+
+# A model, the kit's or another's, on pictures
+
+
+def evaluate(
+    weights: Path,
+    data: Literal["faces"] | DataSet | None = None,
+    root: Path | None = None,
+    split: Split = "test",
+    size: int | None = None,
+    order: str = "",
+    mean: Triple | None = None,
+    std: Triple | None = None,
+    classes: Classes = (),
+) -> None:
+    """Score a model file, the kit's or another's, on a data set, and say what was assumed of it.
+
+    Args:
+        weights: safetensors or checkpoint with a classifier. Beside a run's config.json it is
+            that run's model: size, normalisation and classes are the run's.
+        data: by default what that run was trained on, else the built-in faces.
+        root: folder of the data set.
+        size: pixels, height and width, that the model was trained with.
+        order: of the model's outputs: rafdb, affectnet, ferplus, fer2013, alphabetical, or the
+            names themselves with commas between them.
+        mean: of the model's normalisation, three numbers from 0 to 1.
+        std: of the model's normalisation.
+        classes: the data set's own class names in the order of its labels (folder, csv).
+    """
+    opened = inference.open_model(weights, size, names_in(order), mean, std)
+    config = opened.config
+    if data is not None:
+        changed = replace(config, data=data, classes=classes, noise=0.0, imbalance=1.0)
+        config = replace(changed, root=Config.root)
+    if root is not None:
+        config = replace(config, root=str(root))
+    images, manifest = load_data(config)
+    print_notes([*opened.notes, *manifest.attrs.get("notes", ())])
+    scores = inference.evaluate(opened, images, manifest, split)
+    print(pd.Series(scores).to_string(float_format="{:.2f}".format))
+
+
+def predict(
+    images: Positional[tuple[str, ...]],
+    weights: Path,
+    out: Path | None = None,
+    size: int | None = None,
+    order: str = "",
+    mean: Triple | None = None,
+    std: Triple | None = None,
+) -> None:
+    """What does a model say of these pictures? The class and the probability of each, as a table.
+
+    Args:
+        images: picture files, folders of them, or - for a list on standard input, one a line.
+        weights: a run's model.safetensors or another's checkpoint, as in nla evaluate.
+        out: also write the table as csv.
+        size: pixels, height and width, that the model was trained with.
+        order: of the model's outputs: rafdb, affectnet, ferplus, fer2013, alphabetical, or the
+            names themselves with commas between them.
+        mean: of the model's normalisation, three numbers from 0 to 1.
+        std: of the model's normalisation.
+    """
+    opened = inference.open_model(weights, size, names_in(order), mean, std)
+    table = inference.predict_files(opened, pictures(images))
+    print_notes(opened.notes)
+    with pd.option_context("display.max_colwidth", 60):
+        print(table.to_string(index=False, float_format="{:.3f}".format, na_rep=""))
+    if out is not None:
+        write(out, table)
+        print(f"wrote {out}: {len(table)} pictures")
+
+
+def names_in(order: str) -> tuple[str, ...]:
+    """``affectnet`` -> that order's name; ``calm,tense`` -> two names; empty -> none."""
+    return tuple(name.strip() for name in order.split(",") if name.strip())
+
+
+def pictures(named: Iterable[str]) -> list[Path]:
+    """The files meant by names of files, of folders (all pictures below), and by ``-``."""
+    files: list[Path] = []
+    for name in named:
+        if name == "-":
+            files += [Path(line.strip()) for line in sys.stdin if line.strip()]
+        elif Path(name).is_dir():
+            files += store.pictures_in(Path(name))
+        else:
+            files.append(Path(name))
+    if not files:
+        raise DataError(f"there are no pictures in {', '.join(named) or 'an empty list'}")
+    return files
+
+
+def export_model(run: Positional[Path], out: Path, best: bool = False) -> None:
+    """Export a run's model for use elsewhere: uint8 images in, logits and latents out.
+
+    What is written is read again and compared with the original.
+
+    Args:
+        out: name that ends in .onnx, .pt2 (torch.export) or .safetensors (weights alone).
+        best: the model that validation would choose, not the last.
+    """
+    model, config = inference.restore(read_run(run), best)
+    difference = export(model, out, config.size, config.augmentation)
+    print(f"wrote {out}: its outputs differ from the model's by at most {difference:.2g}")
+
+
+# Data sets on disk
+
+
+class Bar(tqdm):  # type: ignore[type-arg]  # not generic at run time
+    """Told how many images are done, of how many."""
+
     def at(self, done: int, total: int) -> None:
         self.total = total
         self.update(done - self.n)
 
 
-def check_data(name: Set, root: Path) -> None:
-    """Compare a data set with the published counts, find damage and duplicates; exit status 1 if it differs."""
+def manifest_of(name: str, root: Path | None, classes: Classes) -> pd.DataFrame:
+    """A data set's manifest, its notes printed."""
+    options = {"classes": classes} if classes else {}
+    manifest = reader(name)(root, **options)
+    print_notes(manifest.attrs.get("notes", ()))
+    return manifest
+
+
+def check_data(
+    name: OnDisk, root: Path | None = None, out: Path | None = None, classes: Classes = ()
+) -> None:
+    """Compare a data set with the published counts, find damage, duplicates, contradictions.
+
+    The exit status is 1 if anything stands in the way of training, or differs from the counts.
+
+    Args:
+        root: its folder; by default found in data/ or where NLA_DATA_ROOT points.
+        out: also write every bad file and what is wrong with it, a csv.
+        classes: your own class names in the order of the labels (folder, csv).
+    """
+    options: dict[str, Any] = {"classes": classes} if classes else {}
     with Bar(desc="decoding", unit="image", leave=False) as bar:
-        report = check.check(name, root, bar.at)
+        report = check.check(name, root, bar.at, **options)
     print(report.table.to_string(index=False, na_rep="?"))
     for mark, lines in (("note", report.notes), ("problem", report.problems)):
         for line in lines:
             print(f"{mark}: {line}")
+    if out is not None:
+        write(out, report.files)
+        print(f"wrote {out}: {len(report.files)} bad files")
     sys.exit(bool(report.problems))
 
 
 def sheet(
-    name: Set,
-    root: Path,
+    name: OnDisk,
+    root: Path | None = None,
     out: Path = Path("figures/sheet"),
     split: str = "train",
     per_class: int = 12,
     seed: int = 0,
+    classes: Classes = (),
 ) -> None:
-    """Draw a contact sheet, one row for each label; where a label is not the true one, that stands below.
+    """Draw a contact sheet, one row a label; where a label is not the true one, that stands below.
 
     Args:
+        root: its folder; by default found in data/ or where NLA_DATA_ROOT points.
         out: without the ending .png.
+        classes: your own class names in the order of the labels (folder, csv).
     """
     from nla.analysis import figures as draw
 
-    manifest = READERS[name](root).query("split == @split")
-    if manifest.empty:
+    manifest = manifest_of(name, root, classes)
+    part = manifest[manifest["split"] == split]
+    if part.empty:
         raise DataError(f"there are no images in the split {split!r} of {name} in {root}")
-    manifest = (
-        manifest.sample(frac=1, random_state=seed)
-        .groupby("label")
-        .head(per_class)
-        .reset_index(drop=True)
-    )
-    figure = draw.face_sheet(
-        store.read_pixels(root, manifest, size=96), manifest, "label", per_class
-    )
+    mixed = part.sample(frac=1, random_state=seed)
+    shown = mixed.groupby("label").head(per_class).reset_index(drop=True)
+    shown.attrs = manifest.attrs
+    images = store.read_pixels(root, shown, size=96)
+    figure = draw.face_sheet(images, shown, "label", per_class)
     print(f"wrote {draw.save(figure, out, formats=['png'])[0]}")
 
 
-def pack(name: Set, root: Path, into: Path = Path("data/cache"), size: int | None = None) -> None:
+def pack(
+    name: OnDisk,
+    root: Path | None = None,
+    into: Path = Path("data/cache"),
+    size: int | None = None,
+    classes: Classes = (),
+) -> None:
     """Decode every image once into a packed store that training maps into memory.
 
     Args:
+        root: its folder; by default found in data/ or where NLA_DATA_ROOT points.
         size: pixels, height and width; by default as stored.
+        classes: your own class names in the order of the labels (folder, csv).
     """
-    manifest = READERS[name](root)
+    manifest = manifest_of(name, root, classes)
     with Bar(desc="packing", unit="image", leave=False) as bar:
         images = store.pack(root, manifest, into, size, progress=bar.at)
     print(f"{len(images)} images of {tuple(images.shape[1:])} in {into}")
 
 
 def corrupt(
-    name: Set,
-    root: Path,
+    name: OnDisk,
     out: Path,
+    root: Path | None = None,
     kind: Literal["symmetric", "pair", "matrix", "prediction"] = "symmetric",
     ratio: float = 0.3,
     matrix: Path | None = None,
     run: Path | None = None,
     seed: int = 0,
+    classes: Classes = (),
 ) -> None:
-    """Write a list of corrupted training labels in the literature's format, one 'name label' a line.
+    """Write corrupted training labels as the literature's lists are, one 'name label' a line.
 
     Args:
+        root: its folder; by default found in data/ or where NLA_DATA_ROOT points.
         ratio: share of the training labels that change.
         matrix: for kind matrix, a csv of K x K probabilities without a header.
         run: for kind prediction, a finished run on the same data.
+        classes: your own class names in the order of the labels (folder, csv).
     """
-    manifest = READERS[name](root)
-    if kind == "matrix" and not matrix:
-        raise DataError(
-            "kind matrix needs --matrix FILE, a csv of K x K probabilities without a header"
-        )
-    if kind == "prediction" and not run:
+    if kind == "matrix" and matrix is None:
+        raise DataError("kind matrix needs --matrix FILE, a csv of K x K probabilities, no header")
+    if kind == "prediction" and run is None:
         raise DataError("kind prediction needs --run FOLDER, a finished run on the same data")
+    manifest = manifest_of(name, root, classes)
     if kind == "symmetric":
-        manifest = corruption.flip_labels(manifest, ratio, seed)
-    elif kind == "prediction":
-        train, (model, config) = (
-            manifest[manifest["split"] == "train"],
-            inference.restore(read_run(run)),
-        )
-        images = store.read_pixels(root, train, config.size, model.in_channels)
-        probabilities = inference.forward(model, images, range(len(train)), config)[0].softmax(1)
-        manifest = corruption.flip_by_prediction(manifest, probabilities, ratio, seed)
+        changed = corruption.flip_labels(manifest, ratio, seed)
+    elif kind == "pair":
+        pairs = corruption.pair_matrix(ratio, len(class_names(manifest)))
+        changed = corruption.confuse_labels(manifest, pairs, seed)
+    elif matrix is not None:
+        given = pd.read_csv(matrix, header=None)
+        changed = corruption.confuse_labels(manifest, given, seed)
     else:
-        classes = 1 + manifest[["label", "true_label"]].to_numpy().max()
-        given = (
-            pd.read_csv(matrix, header=None)
-            if kind == "matrix"
-            else corruption.pair_matrix(ratio, classes)
-        )
-        manifest = corruption.confuse_labels(manifest, given, seed)
-    corruption.write_list(manifest, out)
-    changed = (manifest["label"] != manifest["true_label"]) & (manifest["split"] == "train")
-    print(
-        f"wrote {out}: {changed.sum()} of {(manifest['split'] == 'train').sum()} labels are not the true ones"
-    )
+        changed = confused_by_model(manifest, root, run, ratio, seed)
+    corruption.write_list(changed, out)
+    train = changed[changed["split"] == "train"]
+    wrong = (train["label"] != train["true_label"]).sum()
+    print(f"wrote {out}: {wrong} of {len(train)} labels are not the true ones")
+
+
+def confused_by_model(
+    manifest: pd.DataFrame, root: Path | None, folder: Path | None, ratio: float, seed: int
+) -> pd.DataFrame:
+    """The labels that a run's model finds doubtful, moved to what it takes them for."""
+    model, config = inference.restore(read_run(folder or ""))
+    train = manifest[manifest["split"] == "train"]
+    images = store.read_pixels(root, train, config.size, model.in_channels)
+    logits, _ = inference.forward(model, images, range(len(train)), config)
+    return corruption.flip_by_prediction(manifest, logits.softmax(1), ratio, seed)
 
 
 def data_help() -> None:
     """Check, look at, pack and corrupt a data set on disk: nla data --help."""
 
 
-COMMANDS = {
+COMMANDS: dict[str, Callable[..., None]] = {
     "train": train,
     "show": show,
+    "predict": predict,
     "evaluate": evaluate,
     "figures": figures,
     "audit": audit,
     "study": study,
     "export": export_model,
+    "reproduce": reproduce,
     "data": data_help,
 }
-DATA = {"check": check_data, "sheet": sheet, "pack": pack, "corrupt": corrupt}
+DATA: dict[str, Callable[..., None]] = {
+    "check": check_data,
+    "sheet": sheet,
+    "pack": pack,
+    "corrupt": corrupt,
+}
 
 
 def run_command(arguments: list[str]) -> None:
     """Find the command and its options in ``arguments``, and run it."""
     if arguments[:1] == ["data"]:
-        tyro.extras.subcommand_cli_from_dict(
-            DATA,
-            prog="nla data",
-            args=arguments[1:],
-            description="Check, look at, pack and corrupt a data set on disk.",
-        )
+        described = "Check, look at, pack and corrupt a data set on disk."
+        call(DATA, "nla data", arguments[1:], described)
         return
-    start = {"train": functools.partial(train, config=starting_point(arguments))}
-    tyro.extras.subcommand_cli_from_dict(
-        COMMANDS | start,
-        prog="nla",
-        args=arguments,
-        description="NLA research kit: prepare data, train, look, compare.",
-    )
+    commands = dict(COMMANDS)
+    commands["train"] = functools.partial(train, config=starting_point(arguments))
+    call(commands, "nla", arguments, "NLA research kit: prepare data, train, look, compare.")
+
+
+def call(
+    commands: dict[str, Callable[..., None]], name: str, arguments: list[str], described: str
+) -> None:
+    tyro.extras.subcommand_cli_from_dict(commands, prog=name, args=arguments, description=described)
 
 
 def main() -> None:
+    """What ``nla`` runs. A console that cannot show a letter shows a question mark in its place."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         run_command(sys.argv[1:])
     except KeyboardInterrupt as stop:

@@ -1,0 +1,5 @@
+"""``python -m nla`` is the command ``nla``."""
+
+from nla.cli import main
+
+main()
