@@ -15,21 +15,20 @@ help:  ## list the targets
 
 install: $(READY)  ## create .venv and install the kit with all it needs
 
-$(READY): pyproject.toml
+# The versions that the kit was tested with; `make install LATEST=1` takes the newest instead.
+CONSTRAINTS := $(if $(LATEST),,-c constraints.txt)
+
+$(READY): pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) not found; install Python 3.11 or newer, or call make PYTHON=/path/to/python"; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: $$($(PYTHON) --version) is too old; the kit needs Python 3.11 or newer (make PYTHON=python3.12)"; exit 1; }
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "error: $(PYTHON) has no venv module; on Debian and Ubuntu: apt install python3-venv"; exit 1; }
 	@[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV)
 	@echo "installing torch and the kit into $(VENV) (once; some minutes and about 6 GB, mostly torch)"
-	@$(BIN)/python -m pip install --disable-pip-version-check -e '.[test]'
+	@$(BIN)/python -m pip install --disable-pip-version-check $(CONSTRAINTS) -e '.[test]'
 	@touch $(READY)
 
 reproduce: $(READY)  ## train the demo, run every notebook, draw figures/ (about 4 minutes on two cores)
-	@$(BIN)/nla train --preset demo-baseline
-	@$(BIN)/nla train --preset demo
-	@$(BIN)/python notebooks/execute.py notebooks/0*.ipynb --into data/executed
-	@$(BIN)/nla figures
-	@$(BIN)/nla show
+	@$(BIN)/python -m nla reproduce
 
 test: $(READY)  ## the fast tests and the notebooks in a quick profile
 	@$(BIN)/python -m pytest -m 'not slow'
@@ -48,8 +47,10 @@ lab: $(READY)  ## JupyterLab on the notebooks
 notebooks: $(READY)  ## run every notebook in place, as committed
 	@$(BIN)/python notebooks/execute.py --in-place
 
-lint: $(READY)  ## ruff over everything, notebooks included
+lint: $(READY)  ## style, format and types
 	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check nla tests
+	@$(BIN)/mypy
 
 clean:  ## remove the runs, caches and executed notebooks, keep .venv and data sets
 	rm -rf data/runs data/cache data/executed .pytest_cache .ruff_cache
