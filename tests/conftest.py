@@ -43,10 +43,10 @@ def plant(
 ):
     """A run folder written by hand, so that every view of it has a known answer.
 
-    Of each class's training samples the first 60 % are clean (p_GT from .3 to .9), the next 20 % ambiguous
-    (always .45 against .40), the last 20 % noisy (.05 against .80), and of these every other one is memorised
-    (.70 against .20) in the last epoch. Test samples of class 0 are predicted as 1, all others right. The
-    latents of the classes part as training goes on.
+    Of each class's training samples the first 60 % are clean (p_GT from .3 to .9), the next 20 %
+    ambiguous (always .45 against .40), the last 20 % noisy (.05 against .80), and of these every
+    other one is memorised (.70 against .20) in the last epoch. Test samples of class 0 are
+    predicted as 1, all others right. The latents of the classes part as training goes on.
     """
     labels = np.repeat(list(classes), per_class)
     place = np.tile(np.arange(per_class), len(labels) // per_class) / per_class

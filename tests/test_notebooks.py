@@ -1,4 +1,6 @@
-"""The notebooks: the house style as committed, and that they run (marked ``notebooks``) in a quick profile."""
+"""The notebooks: the house style as committed, and that they run (marked ``notebooks``) in a quick
+profile.
+"""
 
 import importlib.util
 import os
@@ -157,7 +159,8 @@ def test_tidying_leaves_out_progress_bars_timestamps_and_widgets(tmp_path):
 
 @pytest.fixture(scope="module")
 def outcomes(request, tmp_path_factory):
-    """A future for each notebook that this session is to run: the first, which trains, then two at a time.
+    """A future for each notebook that this session is to run: the first, which trains, then two at
+    a time.
 
     They share a folder, so that its runs are trained once; the checkout's data/ stays out of it.
     """

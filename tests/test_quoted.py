@@ -58,7 +58,9 @@ def differences():
     return found
 
 
-@pytest.mark.parametrize("text", [README, FOUND, NOTEBOOK], ids=["README.md", "figures/README.md", "notebook 06"])
+@pytest.mark.parametrize(
+    "text", [README, FOUND, NOTEBOOK], ids=["README.md", "figures/README.md", "notebook 06"]
+)
 def test_differences_that_are_quoted_were_measured(text, differences):
     quoted = [
         tuple(map(float, match.groups())) for match in QUOTED.finditer(" ".join(text.split()))

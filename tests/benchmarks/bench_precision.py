@@ -2,8 +2,8 @@
 
     python tests/benchmarks/bench_precision.py [--seeds 10] [--jobs 2] [--out F.csv]
 
-Built-in faces with 30 % wrong labels, the size of ``nla study demo``. Prints bf16 minus float32 in points of accuracy,
-with its 95 % interval.
+Built-in faces with 30 % wrong labels, the size of ``nla study demo``. Prints bf16 minus float32 in
+points of accuracy, with its 95 % interval.
 """
 
 import argparse
@@ -38,8 +38,8 @@ def main():
         for measure in ("overall", "mean"):
             found = study.effect(wide[measure]["bf16"] - wide[measure]["float32"])
             print(
-                f"{name:14s} {measure:8s} {found['effect']:+.2f} ({found['low']:+.2f} to {found['high']:+.2f}), "
-                f"n = {found['n']}"
+                f"{name:14s} {measure:8s} {found['effect']:+.2f} "
+                f"({found['low']:+.2f} to {found['high']:+.2f}), n = {found['n']}"
             )
     if options.out:
         table[["method", "precision", "seed", "overall", "mean", "ece"]].to_csv(

@@ -1,10 +1,11 @@
-"""How fast the kit trains, as ratios to a textbook loop measured in the same run. `make bench` runs it.
+"""How fast the kit trains, as ratios to a textbook loop measured in the same run. `make bench` runs
+it.
 
-    python tests/benchmarks/bench_training.py [loss] [step] [epoch] [floor] [record] [scale] [--size 48] [--out F.csv]
-        [--precision bf16] [--compile default]
+    python tests/benchmarks/bench_training.py [loss] [step] [epoch] [floor] [record] [scale]
+        [--size 48] [--out F.csv] [--precision bf16] [--compile default]
 
-Every comparison takes turns: A, B, A, B, ..., and gives the median of the ratios B / A of neighbours, their quartiles
-and n. Times are wall-clock seconds.
+Every comparison takes turns: A, B, A, B, ..., and gives the median of the ratios B / A of
+neighbours, their quartiles and n. Times are wall-clock seconds.
 """
 
 import argparse
@@ -58,7 +59,9 @@ def note(what, **numbers):
 
 
 def bench_loss(device, options):
-    """(a) the loss, forward and backward, against two plain forms; compiled if ``--compile`` says so."""
+    """(a) the loss, forward and backward, against two plain forms; compiled if ``--compile`` says
+    so.
+    """
     ours = NLALoss(checked=False, compile=options.compile != "no")
     for batch in (32, 256):
         logits, flipped = (
@@ -89,7 +92,9 @@ def encoded(images, kind="jpeg"):
 
 
 def task_of(config, device, folder, count):
-    """A task of ``count`` training images of the config's size: a few hundred faces, again and again."""
+    """A task of ``count`` training images of the config's size: a few hundred faces, again and
+    again.
+    """
     images, manifest = make_faces(
         min(count, 512), 0, size=min(config.size, 64), noisy=0.3, ambiguous=0.2
     )
@@ -151,7 +156,9 @@ def bench_epoch(device, options, steps=None, n=5):
 
 
 def bench_step(device, options):
-    """(b) one training step, pixels to new weights, against the textbook's step on a batch that is ready."""
+    """(b) one training step, pixels to new weights, against the textbook's step on a batch that is
+    ready.
+    """
     bench = config_of(options)
     with tempfile.TemporaryDirectory() as folder:
         task = task_of(bench, device, Path(folder), 32)
@@ -185,8 +192,8 @@ def bench_step(device, options):
 
 
 def bench_floor(device, options):
-    """(b) an epoch of the kit, beside the least that it can take on this machine: by the rates of its operations and
-    bytes, and by the time that the library's convolutions take."""
+    """(b) an epoch of the kit, beside the least that it can take on this machine: by the rates of
+    its operations and bytes, and by the time that the library's convolutions take."""
     count = 32 * options.steps
     with tempfile.TemporaryDirectory() as folder:
         epoch = epochs_of(task_of(config_of(options), device, Path(folder), count))
@@ -245,7 +252,9 @@ def bench_record(device, options):
 
 
 def bench_scale(device, options):
-    """(d) what an epoch costs as the data set grows: seconds, and the memory of the process at its highest."""
+    """(d) what an epoch costs as the data set grows: seconds, and the memory of the process at its
+    highest.
+    """
     bench = dataclasses.replace(config_of(options), size=24, batch_size=256)
     for count in (5_000, 20_000, 80_000, 300_000):
         with tempfile.TemporaryDirectory() as folder:
@@ -301,7 +310,8 @@ def main():
         if device.type != "cpu"
         else platform.processor()
     )
-    machine = f"{name or platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+    threads = f"{torch.get_num_threads()} threads"
+    machine = f"{name or platform.machine()}, {threads}, torch {torch.__version__}"
     print(machine)
     for bench in options.benches:
         BENCHES[bench](device, options)

@@ -1,8 +1,10 @@
-"""The least a computation can take on this machine: the roofline (Williams et al., CACM 2009) of each operation.
+"""The least a computation can take on this machine: the roofline (Williams et al., CACM 2009) of
+each operation.
 
-An operation takes no less than its floating-point operations at the rate of a large matrix product, and no less than
-the bytes of its inputs and outputs at the rate of a copy; both rates are the best that were measured here. Operations
-are not merged with their neighbours, as they are not in eager PyTorch; views are free.
+An operation takes no less than its floating-point operations at the rate of a large matrix product,
+and no less than the bytes of its inputs and outputs at the rate of a copy; both rates are the best
+that were measured here. Operations are not merged with their neighbours, as they are not in eager
+PyTorch; views are free.
 """
 
 import time
@@ -36,7 +38,9 @@ def matmul_rate(device, dtype):
 
 
 def copy_rate(device):
-    """Bytes read and written a second, by the fastest copy of 1 to 256 MB: within a cache, if one is that large."""
+    """Bytes read and written a second, by the fastest copy of 1 to 256 MB: within a cache, if one
+    is that large.
+    """
     rates = []
     for size in (2**20, 2**22, 2**24, 2**26, 2**28):
         source = torch.ones(size // 4, device=device)
@@ -48,7 +52,9 @@ def copy_rate(device):
 
 
 class Roofline(TorchDispatchMode):
-    """Operations within it run as ever and are added up: ``flops``, ``bytes``, and ``seconds``, the least they take."""
+    """Operations within it run as ever and are added up: ``flops``, ``bytes``, and ``seconds``, the
+    least they take.
+    """
 
     def __init__(self, device, dtypes=(torch.float32,)):
         super().__init__()
