@@ -6,6 +6,7 @@ import tomllib
 from pathlib import Path
 
 import yaml
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parent.parent
 CONDA_NAMES = {
@@ -26,6 +27,17 @@ def test_conda_and_pip_install_the_same():
         "python>=3.11",
     }
     assert project["requires-python"] == ">=3.11" and "python>=3.11" in listed
+
+
+def test_the_tested_versions_are_those_that_are_asked_for():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    tested = dict(line.split("==") for line in lines if not line.startswith("#"))
+    wanted = [*project["dependencies"], *sum(project["optional-dependencies"].values(), [])]
+    asked = [Requirement(text) for text in wanted]
+    assert set(tested) == {requirement.name for requirement in asked}
+    for requirement in asked:
+        assert requirement.specifier.contains(tested[requirement.name]), requirement
 
 
 def modules():

@@ -1,0 +1,55 @@
+"""The examples of CONTRIBUTING.md do what the page says."""
+
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+import torch
+from PIL import Image
+
+from nla import baselines
+from nla.data import datasets, make_faces
+
+ROOT = Path(__file__).parent.parent
+PAGE = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+
+
+def example(heading, **given):
+    """What the code below ``heading`` defines, run as it stands there."""
+    section = PAGE.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    code = re.search(r"```python\n(.*?)```", section, re.DOTALL)[1]
+    names = {"__name__": "example", **given}
+    exec(compile(code, heading, "exec"), names)
+    return names
+
+
+def test_a_data_set(tmp_path, monkeypatch):
+    images, manifest = make_faces(14, 0, size=32)
+    for row, label in enumerate(manifest["label"]):
+        name = f"{'train' if row < 10 else 'test'}-{datasets.EXPRESSIONS[label]}-{row}.png"
+        Image.fromarray(images[row].permute(1, 2, 0).numpy()).save(tmp_path / name)
+    monkeypatch.setitem(datasets.READERS, "studio", None)
+    names = example("A data set", ROOT=tmp_path)
+    assert names["images"].shape == (14, 3, 48, 48)
+    assert "14 pictures, named by what they show" in names["manifest"].attrs["notes"]
+
+
+def test_a_loss(monkeypatch):
+    monkeypatch.setitem(baselines.LOSSES, "poly", None)
+    method = example("A loss")["Poly"]()
+    logits = torch.log(torch.tensor([[0.25, 0.75], [0.5, 0.5]]))
+    total = method(logits, None, torch.tensor([0, 1]), 0.5).total
+    by_hand = -torch.log(torch.tensor([0.25, 0.5])) + torch.tensor([0.75, 0.5])
+    assert total == pytest.approx(by_hand.mean().item())
+
+
+def test_a_figure(planted_run, tmp_path):
+    names = example("A figure", RUN=planted_run, OUT=tmp_path)
+    assert all(file.stat().st_size > 5000 for file in names["files"])
+
+
+def test_a_notebook(tmp_path):
+    example("A notebook", NOTEBOOKS=ROOT / "notebooks", OUT=tmp_path)
+    done = nbformat.read(tmp_path / "executed.ipynb", as_version=4)
+    assert "0.1.0" in done.cells[1].outputs[0].text
