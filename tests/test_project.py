@@ -52,11 +52,31 @@ def imports(path):
             yield from (alias.name for alias in node.names)
 
 
+def functions(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef):
+            yield node
+
+
+def test_parameters_and_returns_have_types():
+    for path in modules():
+        for function in functions(path):
+            given = [*function.args.args, *function.args.kwonlyargs]
+            untyped = [
+                a.arg for a in given if a.annotation is None and a.arg not in ("self", "cls")
+            ]
+            assert not untyped, f"{path.name}: {function.name} {untyped}"
+            assert function.returns is not None or function.name == "__init__", (
+                path,
+                function.name,
+            )
+
+
 def test_functions_fit_a_screen():
     for path in modules():
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.FunctionDef):
-                assert node.end_lineno - node.lineno < 60, f"{path.name}: {node.name}"
+        for function in functions(path):
+            length = function.end_lineno - function.lineno
+            assert length < 60, f"{path.name}: {function.name}"
 
 
 ROOMS = {  # room: the rooms of nla/ that it may import from; "method" is what stands at the top
@@ -80,6 +100,7 @@ FOLDERS_OF_DATA = ("nla.data.datasets", "nla.data.store", "nla.data.ferplus", "n
 def room_of(name):
     """The room that a module such as ``nla.data.images`` lies in."""
     part = name.split(".")[1] if "." in name else "method"
+    part = "cli" if part == "__main__" else part
     return part if part in (*ROOMS, "files") else "method"
 
 
