@@ -1,6 +1,10 @@
+import io
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pandas as pd
@@ -9,9 +13,10 @@ import torch
 from conftest import TINY
 from PIL import Image
 
-from nla import Config
+from nla import Config, cli
 from nla.cli import main, run_command
 from nla.data import EXPRESSIONS, DataError, make_faces
+from nla.data.datasets import READERS
 from nla.models import model_from
 from nla.training.inference import evaluate
 from nla.training.loading import load_data
@@ -162,3 +167,112 @@ def test_unknown_options_are_refused_with_what_was_meant(option, message, capsys
     with pytest.raises(SystemExit):
         call("train", *option)
     assert message in capsys.readouterr().err.lower()
+
+
+def colour_folder(root, classes=("happy", "sad", "angry"), splits=("train", "test"), each=4):
+    """Class folders of drawn faces; returns their files."""
+    images, _ = make_faces(len(classes) * len(splits) * each, 0, size=32)
+    files = []
+    for split in splits:
+        for name in classes:
+            for number in range(each):
+                path = root / split / name / f"{split}-{name}-{number}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(images[len(files)].permute(1, 2, 0).numpy()).save(path)
+                files.append(path)
+    return files
+
+
+def own(root, *more):
+    """Options of a quick run on a folder of one's own."""
+    quick = ("--epochs", 1, "--batch-size", 8, "--probe", 8, "--device", "cpu", "--size", 32)
+    return ("--data", "folder", "--root", root, *quick, *more)
+
+
+def test_the_commands_know_every_reader():
+    assert set(get_args(cli.DataSet)) == set(READERS)
+
+
+def test_a_run_on_classes_of_ones_own_says_so_and_goes_all_the_way(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    files = colour_folder(tmp_path / "set", ("calm", "tense", "tired"))
+    call("train", *own(tmp_path / "set", "--out", tmp_path / "run"))
+    said = capsys.readouterr().out
+    assert "note: " in said and "calm" in said and "surprise" not in said
+    call("audit", tmp_path / "run", "--out", tmp_path / "audit.csv")
+    audited = pd.read_csv(tmp_path / "audit.csv")
+    assert set(audited["label"]) == {"calm", "tense", "tired"}
+    assert not {"true_label", "kind"} & set(audited)
+    call("figures", "--run", tmp_path / "run", "--out", tmp_path / "figures", "--html")
+    assert (tmp_path / "figures/confusion.png").is_file()
+    weights = tmp_path / "run/model.safetensors"
+    call("predict", "--weights", weights, files[0], files[-1].parent, "--out", tmp_path / "p.csv")
+    table = pd.read_csv(tmp_path / "p.csv")
+    assert len(table) == 5 and list(table.columns[-3:]) == ["p_calm", "p_tense", "p_tired"]
+    probabilities = table[["p_calm", "p_tense", "p_tired"]]
+    assert np.allclose(probabilities.sum(axis=1), 1, atol=1e-3)
+    assert (probabilities.idxmax(axis=1) == "p_" + table["prediction"]).all()
+
+
+def test_predict_takes_a_list_and_goes_on_past_a_damaged_picture(tiny_run, tmp_path, capsys):
+    good = colour_folder(tmp_path / "set")[0]
+    (tmp_path / "bad.jpg").write_bytes(good.read_bytes()[:100])
+    listed = f"{good}\n\n{tmp_path / 'bad.jpg'}\n"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "stdin", io.StringIO(listed))
+        weights = tiny_run.folder / "model.safetensors"
+        call("predict", "--weights", weights, "-", "--out", tmp_path / "p.csv")
+    table = pd.read_csv(tmp_path / "p.csv")
+    assert table["prediction"].notna().tolist() == [True, False]
+    with pytest.raises(DataError, match="no pictures"):
+        (tmp_path / "empty").mkdir()
+        call("predict", "--weights", weights, tmp_path / "empty")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--size", 32),
+        ("--augmentation.mean", 0, 0, 0, "--augmentation.std", 1, 1, 1),
+        ("--loss", "ldam", "--imbalance", 10),
+    ],
+    ids=["size", "normalisation", "head"],
+)
+def test_a_run_s_model_is_scored_as_it_was_in_the_run(options, tmp_path, capsys):
+    call("train", *SMALL, "--test-faces", 300, *options, "--out", tmp_path / "run")
+    recorded = pd.read_csv(tmp_path / "run/epochs.csv")["test_overall"].iloc[-1]
+    capsys.readouterr()
+    call("evaluate", "--weights", tmp_path / "run/model.safetensors")
+    lines = capsys.readouterr().out.splitlines()
+    overall = next(line.split()[1] for line in lines if line.startswith("overall"))
+    assert float(overall) == pytest.approx(recorded, abs=0.01)
+
+
+def test_bad_files_are_all_listed_and_can_be_left_out(tmp_path, capsys):
+    files = colour_folder(tmp_path / "set")
+    for path in files[:3]:
+        path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(SystemExit) as done:
+        listed = ("--data", "folder", "--root", tmp_path / "set", "--out", tmp_path / "bad.csv")
+        call("data", "check", *listed)
+    assert done.value.code == 1
+    bad = (tmp_path / "bad.csv").read_text()
+    assert all(path.name in bad for path in files[:3])
+    with pytest.raises(DataError, match="--missing skip"):
+        call("train", *own(tmp_path / "set", "--out", tmp_path / "run"))
+    call("train", *own(tmp_path / "set", "--missing", "skip", "--out", tmp_path / "run"))
+    assert "note: 3 " in capsys.readouterr().out
+
+
+def test_a_console_without_greek_gets_its_table(tmp_path):
+    environment = os.environ | {"PYTHONUTF8": "0", "PYTHONIOENCODING": "cp1252"}
+    options = map(str, (*SMALL, "--name", "λ = .1", "--out", tmp_path / "run"))
+    command = [sys.executable, "-m", "nla", "train", *options]
+    done = subprocess.run(command, capture_output=True, env=environment)
+    assert done.returncode == 0 and b"overall" in done.stdout and b"? = .1" in done.stdout
+
+
+def test_a_name_cannot_leave_the_folder_of_runs():
+    for name in ("../../elsewhere", "/tmp/x", "C:\\x", "a/b", "..", "\n"):
+        folder = Config(name=name).folder
+        assert folder.parent == Path("data/runs") and ".." not in folder.name.split("-")[1:2]
