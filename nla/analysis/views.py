@@ -90,7 +90,11 @@ def weight_share(run: Run) -> pd.DataFrame:
     table = over_epochs(run)
     count, mean = table["n"], table["mean"]
     sums = pd.DataFrame(
-        {"samples": count, "weight": count * mean, "loss_weight": count * (1 + mean)}
+        {
+            "samples": count,
+            "weight": count * mean,
+            "loss_weight": count * (1 + mean),
+        }
     )
     shares = sums / sums.groupby(table["epoch"]).transform("sum")
     excess = shares["weight"] / shares["samples"]
@@ -103,9 +107,11 @@ def memorisation(run: Run) -> pd.Series:
     Empty if no training sample is known to be noisy.
     """
     if not run.knows_truth:
-        return pd.Series(dtype=float, index=pd.Index([], dtype=int, name="epoch"), name="correct")
+        none = pd.Index([], dtype=int, name="epoch")
+        return pd.Series(dtype=float, index=none, name="correct")
     table = over_epochs(run, "kind", "correct").set_index("epoch")
-    return table.loc[table["kind"] == "noisy", "mean"].rename("correct")
+    noisy = table["kind"] == "noisy"
+    return table.loc[noisy, "mean"].rename("correct")
 
 
 def separation(run: Run, positive: str = "ambiguous", negative: str = "noisy") -> pd.Series:
@@ -118,8 +124,9 @@ def separation(run: Run, positive: str = "ambiguous", negative: str = "noisy") -
         samples = run.samples(epoch)
         kind = kinds(samples, known=True)
         part = kind.isin([positive, negative])
-        if kind[part].nunique() == 2:
-            values[epoch] = roc_auc_score(kind[part] == positive, samples["weight"][part])
+        kind, weight = kind[part], samples["weight"][part]
+        if kind.nunique() == 2:
+            values[epoch] = roc_auc_score(kind == positive, weight)
     index = pd.Index(list(values), dtype=int, name="epoch")
     return pd.Series(list(values.values()), index, dtype=float, name="separation")
 
@@ -138,14 +145,23 @@ def reweighted(
     weight = naw.weights(Scores(p_gt, p_nn, correct), progress).numpy()
     divergence = samples["divergence"].fillna(0)
     loss = lam * (1 + weight) * samples["cross_entropy"] + (1 - lam) * divergence
-    columns = {"n": 1, "w* recorded": samples["weight"], "w* now": weight, "loss": loss}
-    table = (
-        pd.DataFrame(columns, samples.index)
-        .groupby(kinds(samples) if by is None else by, observed=True)
-        .agg({"n": "sum", "w* recorded": "mean", "w* now": "mean", "loss": "sum"})
+    table = pd.DataFrame(
+        {
+            "n": 1,
+            "w* recorded": samples["weight"],
+            "w* now": weight,
+            "share of the loss": loss / loss.sum(),
+        }
     )
-    share = table.pop("loss") / loss.sum()
-    return table.assign(**{"share of the loss": share})
+    grouped = table.groupby(kinds(samples) if by is None else by, observed=True)
+    return grouped.agg(
+        {
+            "n": "sum",
+            "w* recorded": "mean",
+            "w* now": "mean",
+            "share of the loss": "sum",
+        }
+    )
 
 
 def flow(run: Run, start: int, end: int, margin: float = 0.2) -> pd.DataFrame:
@@ -166,7 +182,11 @@ def learning(run: Run) -> pd.DataFrame:
     learned = np.where(correct.any(0), steps[correct.argmax(0)], np.nan)
     forgotten = (correct[:-1] & ~correct[1:]).sum(0)
     return pd.DataFrame(
-        {"index": run.samples()["index"], "learned": learned, "forgotten": forgotten}
+        {
+            "index": run.samples()["index"],
+            "learned": learned,
+            "forgotten": forgotten,
+        }
     )
 
 
@@ -184,11 +204,10 @@ def agreement(run: Run) -> pd.DataFrame:
             for name in ("logits", "flipped_logits", "latent", "flipped_latent")
         )
         same = first.argmax(1) == second.argmax(1)
-        row = {
-            "epoch": epoch,
-            "divergence": float(js_divergence(first, second).mean()),
-            "cosine": float(torch.cosine_similarity(latent, flipped).mean()),
-            "same answer": float(same.double().mean()),
+        means = {
+            "divergence": js_divergence(first, second).mean(),
+            "cosine": torch.cosine_similarity(latent, flipped).mean(),
+            "same answer": same.double().mean(),
         }
-        rows.append(row)
+        rows.append({"epoch": epoch} | {name: float(mean) for name, mean in means.items()})
     return pd.DataFrame(rows)
