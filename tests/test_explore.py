@@ -182,8 +182,13 @@ def test_without_truth_there_are_no_kinds_and_no_true_label(unjudged_run):
 
 
 def test_without_truth_the_twin_is_a_picture_by_class(unjudged_run):
-    for explorer in explore.naw_explorer, explore.confusion_explorer, explore.parameter_explorer:
-        data, _ = explorer(unjudged_run)._repr_mimebundle_()
+    for widget in (
+        explore.naw_explorer(unjudged_run),
+        explore.latent_explorer(unjudged_run, map_of(unjudged_run)),
+        explore.confusion_explorer(unjudged_run),
+        explore.parameter_explorer(unjudged_run),
+    ):
+        data, _ = widget._repr_mimebundle_()
         assert base64.b64decode(data["image/png"]).startswith(b"\x89PNG")
 
 

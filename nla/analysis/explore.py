@@ -252,7 +252,9 @@ def latent_explorer(run: Run, embedding: pd.DataFrame, images: Pictures | None =
         titles=[f"{run.name}, {f'after epoch {s}' if s else 'before training'}" for s in steps],
         guess=packed(probabilities.argmax(2)),
     )
-    twin = functools.partial(figures.latent_steps, embedding)
+    named = embedding.copy(deep=False)
+    named.attrs["classes"] = list(run.classes)
+    twin = functools.partial(figures.latent_steps, named)
     return Explorer(content, parts[0]["index"].to_numpy(), images, twin)
 
 
