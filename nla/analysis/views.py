@@ -150,11 +150,11 @@ def reweighted(
             "n": 1,
             "w* recorded": samples["weight"],
             "w* now": weight,
-            "share of the loss": loss / loss.sum(),
+            "share of the loss": loss,
         }
     )
     grouped = table.groupby(kinds(samples) if by is None else by, observed=True)
-    return grouped.agg(
+    weighed = grouped.agg(
         {
             "n": "sum",
             "w* recorded": "mean",
@@ -162,6 +162,8 @@ def reweighted(
             "share of the loss": "sum",
         }
     )
+    weighed["share of the loss"] /= weighed["share of the loss"].sum()
+    return weighed
 
 
 def flow(run: Run, start: int, end: int, margin: float = 0.2) -> pd.DataFrame:
