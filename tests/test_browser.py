@@ -1,6 +1,7 @@
-"""The explorers as people use them: in JupyterLab, in Notebook 7 and as a page of its own, in a real browser.
+"""The explorers as people use them: in JupyterLab, in Notebook 7 and as a page, in a real browser.
 
-Screenshots are kept in tests/output (or where NLA_SCREENSHOTS points). Skipped without chromium or playwright.
+Screenshots are kept in tests/output (or where NLA_SCREENSHOTS points). Skipped without chromium or
+playwright.
 """
 
 import os
@@ -18,6 +19,7 @@ import pytest
 import torch
 from conftest import plant
 from test_notebooks import NOTEBOOKS, execute
+from test_views import drawn_run
 
 from nla.analysis import explore
 
@@ -74,7 +76,8 @@ def tab(browser):
 
 @pytest.fixture(scope="module")
 def server(browser, tmp_path_factory):
-    """JupyterLab and Notebook 7 on a folder with a small lesson 04 and all explorers on a run of RAF-DB's size."""
+    """JupyterLab and Notebook 7 on a folder with a small lesson 04 and all explorers on a run of
+    RAF-DB's size."""
     folder = tmp_path_factory.mktemp("jupyter")
     plant(folder / "large", epochs=6, per_class=1753, test_per_class=438)
     large = f"""
@@ -84,7 +87,8 @@ from nla import read_run
 from nla.analysis import explore
 run = read_run("large")
 rows = run.manifest.loc[run.latents[0]["index"]].reset_index(names="index")
-images = torch.arange(256, dtype=torch.uint8).repeat(61)[:len(run.manifest), None, None, None].expand(-1, 1, 48, 48)
+grey = torch.arange(256, dtype=torch.uint8).repeat(61)[:len(run.manifest)]
+images = grey[:, None, None, None].expand(-1, 1, 48, 48)
 embedding = pd.concat([rows.assign(epoch=step, x=arrays["latent"][:, 0], y=arrays["latent"][:, 1])
                        for step, arrays in run.latents.items()], ignore_index=True)
 """
@@ -249,8 +253,8 @@ def test_explorers_at_the_size_of_rafdb(tab, server, place):
     )
     times = explorer.locator("canvas").evaluate(STEP)
     print(
-        f"\n{name}: {statistics.median(times):.0f} ms a step at 12,271 points (median of {len(times)}, "
-        f"worst {max(times):.0f})"
+        f"\n{name}: {statistics.median(times):.0f} ms a step at 12,271 points "
+        f"(median of {len(times)}, worst {max(times):.0f})"
     )
     assert statistics.median(times) < 150
     confusion = bring_up(tab, 2)
@@ -296,4 +300,33 @@ def test_the_page_needs_neither_kernel_nor_network(tab, tmp_path):
     tab.goto(page.as_uri())
     texts = walk_through(tab, tab.locator(".nla"), NOISY, "page")
     assert all("noisy" in text for text in texts)
+    assert tab.errors == []
+
+
+@pytest.mark.parametrize("truth", [False, True])
+def test_a_set_with_classes_of_its_own(tab, tmp_path, truth):
+    names = ("<b>cat</b>", "noisy", "clean", *"defghijkl")  # markup, kinds, more than eight
+    run = drawn_run(tmp_path / "run", names, 20, 3, truth)
+    images = torch.randint(0, 255, (len(run.manifest), 3, 48, 48), dtype=torch.uint8)
+    tab.goto(explore.naw_html(run, tmp_path / "naw.html", images).as_uri())
+    explorer = tab.locator(".nla")
+    loop(tab, explorer, [(0, 0), (1, 0), (1, 1), (0, 1)])
+    cards = explorer.locator(".nla-card")
+    assert cards.count() == explore.CARDS
+    assert f"{20 * len(names)} selected" in explorer.locator(".nla-faces").inner_text()
+    first = cards.first.inner_text()
+    assert names[0] in first and "set & more/" in first  # as text, not as markup
+    tab.screenshot(path=SHOTS / f"own_classes_{'truth' if truth else 'no_truth'}.png")
+    buttons = explorer.get_by_role("button")
+    offered = buttons.all_inner_texts()
+    by = ["colour by kind", "colour by class"] if truth else ["colour by class"]
+    kinds = ["clean", "noisy"] if truth else []
+    assert offered == ["play", *by, *kinds, *names]
+    shown = " ".join(cards.all_inner_texts())
+    assert ("true:" in shown) == ("(noisy)" in shown) == ("(clean)" in shown) == truth
+    before = explorer.locator("canvas").screenshot()
+    buttons.nth(len(offered) - len(names) + 1).click()  # the class "noisy", not the kind
+    loop(tab, explorer, [(0, 0), (1, 0), (1, 1), (0, 1)])
+    assert f"{20 * (len(names) - 1)} selected" in explorer.locator(".nla-faces").inner_text()
+    assert explorer.locator("canvas").screenshot() != before
     assert tab.errors == []

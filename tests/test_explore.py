@@ -1,4 +1,7 @@
-"""The explorers' Python side: what the browser is sent, what answers a pick, how fast. The browser: test_browser.py."""
+"""The explorers' Python side: what the browser is sent, what answers a pick, how fast.
+
+The browser: test_browser.py.
+"""
 
 import base64
 import io
@@ -9,8 +12,10 @@ import numpy as np
 import pytest
 from conftest import plant
 from PIL import Image
+from test_views import drawn_run
 
 from nla.analysis import explore, figures
+from nla.training.record import RunError
 
 
 @pytest.fixture(scope="module")
@@ -128,10 +133,96 @@ def test_parameter_explorer_reweighs_the_recorded_run(planted_run):
     assert "epoch 1 of 5" in plane.content["titles"][0]
 
 
-def test_static_twin_travels_with_the_widget(planted_run):
-    data, _ = explore.naw_explorer(planted_run)._repr_mimebundle_()
-    assert "application/vnd.jupyter.widget-view+json" in data
-    assert base64.b64decode(data["image/png"]).startswith(b"\x89PNG")
+def test_static_twin_travels_with_the_widget(planted_run, embedding):
+    for widget in (
+        explore.naw_explorer(planted_run),
+        explore.latent_explorer(planted_run, embedding),
+        explore.confusion_explorer(planted_run),
+        explore.parameter_explorer(planted_run),
+    ):
+        data, _ = widget._repr_mimebundle_()
+        assert "application/vnd.jupyter.widget-view+json" in data
+        assert base64.b64decode(data["image/png"]).startswith(b"\x89PNG")
+
+
+def map_of(run):
+    """A map as :func:`latents.umap_steps` gives it, with any places."""
+    steps = list(run.latents)
+    facts = run.manifest.loc[np.tile(run.latents[0]["index"], len(steps))]
+    table = facts.reset_index(names="index").assign(epoch=np.repeat(steps, len(run.manifest)))
+    table[["x", "y"]] = np.random.default_rng(0).normal(size=(len(table), 2))
+    return table
+
+
+@pytest.fixture(scope="module", params=[("cat", "dog", "noisy"), tuple("abcdefghijkl")])
+def unjudged_run(request, tmp_path_factory):
+    """Three or twelve classes of a set's own, and nobody knows which labels are wrong."""
+    return drawn_run(tmp_path_factory.mktemp("runs") / "unjudged", request.param, 3)
+
+
+def test_without_truth_there_are_no_kinds_and_no_true_label(unjudged_run):
+    run = unjudged_run
+    widgets = [
+        explore.naw_explorer(run),
+        explore.latent_explorer(run, map_of(run)),
+        explore.confusion_explorer(run),
+        explore.parameter_explorer(run).children[1],
+    ]
+    for widget in widgets:
+        content = widget.content
+        assert content["kinds"] == [] and content["kind"] is content["true"] is None
+        assert content["classes"] == list(run.classes) and list(content["looks"]) == ["class"]
+        colours, markers = content["looks"]["class"]
+        assert len(colours) == len(markers) == len(run.classes)
+    assert widgets[1].content["history"]["name"] == "p(label)"
+    assert widgets[2].content["labels"] == ["predicted class", "label"]
+    assert [text for _, text in widgets[2].content["xticks"]] == list(run.classes)
+    weighed = explore.parameter_explorer(run).children[0].result
+    assert list(weighed.index) == list(run.classes)
+
+
+def test_without_truth_the_twin_is_a_picture_by_class(unjudged_run):
+    for widget in (
+        explore.naw_explorer(unjudged_run),
+        explore.latent_explorer(unjudged_run, map_of(unjudged_run)),
+        explore.confusion_explorer(unjudged_run),
+        explore.parameter_explorer(unjudged_run),
+    ):
+        data, _ = widget._repr_mimebundle_()
+        assert base64.b64decode(data["image/png"]).startswith(b"\x89PNG")
+
+
+def test_cards_name_the_file_or_the_row(unjudged_run, planted_run, tiny_run):
+    widget = explore.naw_explorer(unjudged_run)
+    paths = unjudged_run.manifest.loc[widget.index, "path"]
+    assert widget.content["sources"] == list(paths)
+    rows = tiny_run.manifest.loc[explore.naw_explorer(tiny_run).index, "row"]
+    assert explore.naw_explorer(tiny_run).content["sources"] == [f"row {row}" for row in rows]
+    assert explore.naw_explorer(planted_run).content["sources"] == []  # it names neither
+
+
+def test_sliders_start_at_the_runs_own_values_wherever_they_are():
+    naw = explore.NAW(slope=-90.0, ratio_false=25.0, mu_true=(1.5, -0.5))
+    values = {name: slider.value for name, slider in explore.naw_sliders(naw).items()}
+    assert explore.naw_from(values) == naw
+
+
+def test_four_rows_in_one_epoch(tmp_path):
+    run = drawn_run(tmp_path, epochs=1)
+    widget = explore.naw_explorer(run)
+    assert places(widget).shape == (1, 4, 2)
+    assert explore.confusion_explorer(run).content["cells"] == 2
+    assert len(explore.latent_explorer(run, map_of(run)).content["titles"]) == 2
+    assert explore.parameter_explorer(run).children[0].result["n"].sum() == 4
+    assert explore.naw_html(run, tmp_path / "page.html").stat().st_size > 10_000
+
+
+def test_what_was_not_recorded_is_named(tmp_path):
+    run = drawn_run(tmp_path, record=False)
+    for explorer in explore.naw_explorer, explore.parameter_explorer:
+        with pytest.raises(RunError, match="no dynamics of epoch"):
+            explorer(run)
+    assert explore.confusion_explorer(run).content["cells"] == 2
 
 
 def test_answers_within_150_ms_at_the_size_of_rafdb(tmp_path):

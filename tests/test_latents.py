@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from scipy.stats import ortho_group
+from test_views import drawn_run
 
 from nla.analysis import latents
 from nla.training.record import RunError
@@ -92,3 +93,24 @@ def test_missing_snapshots_are_named(planted_run, tmp_path):
         latents.umap_steps(plant(tmp_path / "bare", epochs=1, latents=False))
     with pytest.raises(RunError, match="no snapshot at epoch 3; there are 0, 1, 2, 5"):
         latents.aligned_latents(planted_run, [0, 3])
+
+
+def test_fewer_images_than_neighbours_have_a_map(tmp_path):
+    pytest.importorskip("umap")
+    run = drawn_run(tmp_path, per_class=1)  # two classes, one image each in training and test
+    table = latents.umap_steps(run, cache=None)
+    assert len(table) == 8 and np.isfinite(table[["x", "y"]]).all(axis=None)
+    assert table.attrs["classes"] == ["cat", "dog"]
+    quality = latents.quality(run, table)
+    assert quality[["trustworthiness", "purity"]].stack().between(0, 1).all()
+
+
+def test_too_few_images_or_steps_for_a_map_are_refused(tmp_path):
+    run = drawn_run(tmp_path / "two", ("cat", "dog"), 1, present=[0])
+    with pytest.raises(RunError, match="2 images, too few for a map; .* probe at least 4"):
+        latents.umap_steps(run, cache=None)
+    run = drawn_run(tmp_path / "four", per_class=1)
+    with pytest.raises(RunError, match="use 'joint' for a single one"):
+        latents.umap_steps(run, "aligned", steps=[2], cache=None)
+    with pytest.raises(ValueError, match="must be 'joint' or 'aligned', got 'both'"):
+        latents.umap_steps(run, "both", cache=None)

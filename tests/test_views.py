@@ -1,17 +1,130 @@
 """Views of a run whose every answer is planted (see conftest.plant)."""
 
+import json
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from nla import NAW, Scores
+from nla import NAW, Config, Scores
 from nla.analysis import views
-from nla.training.record import RunError
+from nla.files import write
+from nla.naw import scores_of
+from nla.training.record import FORMAT, RunError, read_run
+
+
+def drawn_run(folder, names=("cat", "dog"), per_class=2, epochs=2, truth=False, **options):
+    """A run folder of a set with classes of its own, given by chance: ``per_class`` images a class
+    and split, of the classes in ``present`` (default: all), as files of a folder.
+
+    With ``truth`` every other label is known to be wrong. ``record`` False: no training rows.
+    """
+    rng, count = np.random.default_rng(0), len(names)
+    labels = np.repeat(options.get("present", range(count)), per_class)
+    rows = np.arange(2 * len(labels))
+    label = np.tile(labels, 2)
+    true = np.where(truth & (rows % 2 == 1), (label + 1) % count, label)
+    paths = [f"set & more/{names[k]}/{row}.jpg" for k, row in zip(label, rows)]
+    split = np.repeat(["train", "test"], len(labels))
+    manifest = pd.DataFrame({"path": paths, "label": label, "true_label": true, "split": split})
+    write(folder / "manifest.parquet", manifest)
+    config = Config(name="drawn", epochs=epochs, record=options.get("record", True))
+    write(folder / "config.json", json.loads(json.dumps(asdict(config))))
+    card = {"format": FORMAT, "key": "0", "seed": 0, "classes": count, "class_names": list(names)}
+    write(folder / "card.json", card)
+    write(folder / "epochs.csv", pd.DataFrame({"epoch": range(epochs), "test_overall": 50.0}))
+    for epoch in range(epochs):
+        p = rng.dirichlet(np.ones(count), len(rows)).astype(np.float32)
+        scores = scores_of(torch.tensor(p), torch.tensor(label))
+        columns = {name: part.numpy() for name, part in scores._asdict().items()}
+        other = np.where(np.arange(count) == label[:, None], -1, p).argmax(1)
+        table = pd.DataFrame({"index": rows, "label": label, **columns, "nearest": other})
+        table["weight"] = NAW().weights(scores, epoch / epochs).numpy()
+        table["cross_entropy"], table["divergence"] = -np.log(table["p_gt"]), 0.01
+        if config.record:
+            write(folder / f"dynamics/epoch_{epoch:03d}.parquet", table[: len(labels)])
+        table = pd.DataFrame(p, columns=[f"p_{name}" for name in names])
+        table.insert(0, "prediction", p.argmax(1))
+        table.insert(0, "index", rows)
+        write(folder / f"predictions/epoch_{epoch:03d}.parquet", table[len(labels) :])
+    for step in (0, epochs):
+        views_of = {}
+        for view in ("", "flipped_"):
+            views_of[f"{view}latent"] = rng.normal(size=(len(rows), 8)).astype(np.float32)
+            views_of[f"{view}logits"] = rng.normal(size=(len(rows), count)).astype(np.float32)
+        write(folder / f"latents/epoch_{step:03d}.npz", {"index": rows, **views_of})
+    return read_run(folder)
+
+
+@pytest.fixture(scope="module")
+def unjudged_run(tmp_path_factory):
+    return drawn_run(tmp_path_factory.mktemp("runs") / "unjudged", ("cat", "dog", "noisy"), 4)
+
+
+def test_what_nobody_knows_is_not_asserted(unjudged_run):
+    assert not unjudged_run.knows_truth
+    samples = unjudged_run.samples()
+    for ask in (
+        lambda: views.kinds(samples),
+        lambda: views.groups(unjudged_run, samples, "kind"),
+        lambda: views.over_epochs(unjudged_run, "kind"),
+        lambda: views.reweighted(samples, NAW(), 0.5, 0.5),
+    ):
+        with pytest.raises(RunError, match="nobody knows which labels of this run are wrong"):
+            ask()
+    assert views.memorisation(unjudged_run).empty and views.separation(unjudged_run).empty
+    by_class = views.groups(unjudged_run, samples, "class")
+    table = views.reweighted(samples, NAW(), 0.5, 0.5, by_class)
+    assert list(table.index) == list(unjudged_run.classes) == ["cat", "dog", "noisy"]
+    assert list(views.over_epochs(unjudged_run)["class"].unique()) == ["cat", "dog", "noisy"]
+
+
+def test_right_labels_of_a_set_whose_truth_is_known_are_clean(tmp_path):
+    run = drawn_run(tmp_path, per_class=1, truth=True)
+    right = run.samples().query("label == true_label")
+    assert run.knows_truth and list(views.groups(run, right, "kind")) == ["clean"] * len(right)
+    assert sorted(views.over_epochs(run, "kind")["kind"].unique()) == ["clean", "noisy"]
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    names=st.lists(
+        st.text("ab$<\"' ", min_size=1, max_size=4), min_size=2, max_size=12, unique=True
+    ),
+    per_class=st.integers(1, 3),
+    epochs=st.integers(1, 3),
+    truth=st.booleans(),
+    data=st.data(),
+)
+def test_any_set_has_views(names, per_class, epochs, truth, data):
+    present = data.draw(st.lists(st.sampled_from(range(len(names))), min_size=1, unique=True))
+    with tempfile.TemporaryDirectory() as folder:
+        run = drawn_run(Path(folder), names, per_class, epochs, truth, present=present)
+        for by in ("class", "kind") if run.knows_truth else ("class",):
+            table = views.over_epochs(run, by)
+            assert len(table) and not table.isna().any(axis=None)
+            assert (table.groupby("epoch")["n"].sum() == per_class * len(present)).all()
+        assert set(views.weight_share(run)["class"]) == {names[k] for k in present}
+        assert not views.memorisation(run).isna().any()
+        assert len(views.learning(run)) == per_class * len(present)
+        assert views.flow(run, 0, epochs - 1).to_numpy().sum() == per_class * len(present)
+
+
+def test_a_missing_epoch_file_is_named(tmp_path):
+    run = drawn_run(tmp_path, epochs=3)
+    (tmp_path / "dynamics/epoch_001.parquet").unlink()
+    for view in (views.over_epochs, views.weight_share, views.learning):
+        with pytest.raises(RunError, match="no dynamics of epoch 1"):
+            view(run)
 
 
 def test_mean_weight_of_each_kind_is_the_planted_one(planted_run):
-    import torch
-
     table = views.over_epochs(planted_run, "kind").set_index(["epoch", "kind"])
     ambiguous = Scores(torch.tensor([0.45]), torch.tensor([0.40]), torch.tensor([True]))
     for epoch in range(5):

@@ -11,7 +11,7 @@ const PAGE = `<style>
 .nla-main { display: flex; flex-wrap: wrap; gap: 12px }
 .nla-scatter { touch-action: none; cursor: crosshair }
 .nla-faces { flex: 1 1 280px; max-width: 560px; max-height: 510px; overflow: auto; font-size: 11px; line-height: 1.3 }
-.nla-card { display: inline-block; vertical-align: top; width: 128px; margin: 2px }
+.nla-card { display: inline-block; vertical-align: top; width: 128px; margin: 2px; overflow-wrap: anywhere }
 .nla-face { display: block; width: 72px; height: 72px; image-rendering: pixelated }
 </style><div class="nla">
 <div><button class="nla-play">play</button> <input class="nla-step" type="range" min="0" aria-label="step">
@@ -31,8 +31,14 @@ const SHAPES = { // by the names that matplotlib has for them
   D: polygon([[0, -1.3], [1.3, 0], [0, 1.3], [-1.3, 0]]),
   "^": polygon([[0, -1.2], [1.1, 0.9], [-1.1, 0.9]]),
   v: polygon([[0, 1.2], [1.1, -0.9], [-1.1, -0.9]]),
+  "<": polygon([[-1.2, 0], [0.9, 1.1], [0.9, -1.1]]),
+  ">": polygon([[1.2, 0], [-0.9, 1.1], [-0.9, -1.1]]),
+  d: polygon([[0, -1.3], [0.8, 0], [0, 1.3], [-0.8, 0]]),
+  p: polygon([...Array(5).keys()].map((k) => [1.2 * Math.sin(k * 1.257), -1.2 * Math.cos(k * 1.257)])),
+  h: polygon([...Array(6).keys()].map((k) => [1.2 * Math.sin(k * 1.047), -1.2 * Math.cos(k * 1.047)])),
   X: polygon(cross), P: polygon(cross.map(([a, b]) => [(a - b) * 0.71, (a + b) * 0.71])), "*": polygon(star),
 }
+const plain = (text) => text.replace(/[&<>"]/g, (sign) => `&#${sign.charCodeAt(0)};`) // a name or path, not markup
 const numbers = (view) => // a copy, since a view may start at any byte
   new Uint16Array(view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength))
 
@@ -44,14 +50,18 @@ export function explore(model, el) {
   Object.assign(canvas.style, { width: `${width}px`, height: `${height}px` })
   const layer = new OffscreenCanvas(canvas.width, canvas.height).getContext("2d", { willReadFrequently: true })
   const pixels = layer.createImageData(canvas.width, canvas.height)
-  let data, facts, points, past, codes, stamps, visible, images, n, steps, by = "kind", shown = 0, from = 0, started = -MOVE, loop = []
-  const off = new Set()
+  let data, facts, points, past, codes, stamps, visible, images, n, steps, by, shown = 0, from = 0, started = -MOVE, loop = []
+  const off = { kind: new Set(), class: new Set() } // the numbers of those hidden
 
   function read() { // what the kernel sent
     data = model.get("content")
     points = numbers(data.points)
     past = numbers(data.history.values)
-    facts = { kind: numbers(data.kind), class: numbers(data.label), truth: numbers(data.true), guess: data.guess && numbers(data.guess) }
+    facts = {}
+    for (const [fact, sent] of Object.entries({ kind: data.kind, class: data.label, truth: data.true, guess: data.guess })) {
+      facts[fact] = sent && numbers(sent)
+    }
+    by ??= facts.kind ? "kind" : "class"
     n = facts.class.length
     steps = data.titles.length
     images = data.backgrounds.map((url) => {
@@ -67,7 +77,7 @@ export function explore(model, el) {
     const [palette, markers] = look()
     codes = facts[by]
     stamps = palette.map((colour, group) => [stampOf(colour, markers[group], 2.5), stampOf(colour, markers[group], 4.2, "#111")])
-    visible = Array.from(codes, (_, i) => !off.has(data.kinds[facts.kind[i]]) && !off.has(data.classes[facts.class[i]]))
+    visible = Array.from(codes, (_, i) => !off.kind.has(facts.kind?.[i]) && !off.class.has(facts.class[i]))
     draw()
     cards()
   }
@@ -98,7 +108,8 @@ export function explore(model, el) {
     const half = Math.ceil(8 * ratio), s = new OffscreenCanvas(2 * half, 2 * half).getContext("2d")
     s.scale(ratio, ratio)
     Object.assign(s, { fillStyle: colour, strokeStyle: edge })
-    SHAPES[marker](s, half / ratio, half / ratio, radius)
+    const shape = SHAPES[marker] ?? SHAPES.o
+    shape(s, half / ratio, half / ratio, radius)
     s.fill()
     if (edge) s.stroke()
     const { data } = s.getImageData(0, 0, 2 * half, 2 * half)
@@ -143,9 +154,10 @@ export function explore(model, el) {
     c.fillText(data.labels[1], 0, 0)
     c.restore()
     c.font = "11px sans-serif"
-    for (const [at, text] of data.xticks) c.fillText(text, LEFT + at * SIZE, TOP + SIZE + 16)
+    const room = SIZE / (data.cells || 4) - 3 // long names are squeezed into theirs
+    for (const [at, text] of data.xticks) c.fillText(text, LEFT + at * SIZE, TOP + SIZE + 16, room)
     c.textAlign = "right"
-    for (const [at, text] of data.yticks) c.fillText(text, LEFT - 5, TOP + SIZE - at * SIZE + 4)
+    for (const [at, text] of data.yticks) c.fillText(text, LEFT - 5, TOP + SIZE - at * SIZE + 4, LEFT - 25)
   }
   function history(i) {
     const at = (s) => [3 + 104 * s / Math.max(steps - 1, 1), 30 - 28 * past[s * n + i] / 65535]
@@ -159,12 +171,16 @@ export function explore(model, el) {
     find("faces").innerHTML = !chosen.length ? "<p>Draw a loop around points, or click one, to see the faces.</p>" :
       `<p>${chosen.length} selected${chosen.length > CARDS ? `, the first ${CARDS} shown` : ""}: mean ${name} ${mean.toFixed(3)}</p>` +
       chosen.slice(0, CARDS).map((i) => {
-        const label = data.classes[facts.class[i]], truth = data.classes[facts.truth[i]], at = 2 * (shown * n + i)
+        const label = plain(data.classes[facts.class[i]]), at = 2 * (shown * n + i)
+        const kind = facts.kind ? ` (${data.kinds[facts.kind[i]]})` : ""
+        const lines = [`<b>${label}</b>${kind}`]
+        if (facts.truth && facts.truth[i] !== facts.class[i]) lines.push(`<i>true: ${plain(data.classes[facts.truth[i]])}</i>`)
+        if (facts.guess) lines.push(`predicted ${plain(data.classes[facts.guess[shown * n + i]])}`)
+        if (data.sources.length) lines.push(plain(data.sources[i]))
         const scores = data.scores ? `, p_GT ${(points[at] / 65535).toFixed(2)}, p_NN ${(points[at + 1] / 65535).toFixed(2)}` : ""
+        lines.push(`${name} ${value(i).toFixed(data.scores ? 3 : 2)}${scores}`)
         return `<div class="nla-card">${faces[i] ? `<img class="nla-face" src="${faces[i]}">` : sprite(i)}${history(i)}<br>` +
-          `<b>${label}</b> (${data.kinds[facts.kind[i]]})<br>${truth === label ? "" : `<i>true: ${truth}</i><br>`}` +
-          (facts.guess ? `predicted ${data.classes[facts.guess[shown * n + i]]}<br>` : "") +
-          `${name} ${value(i).toFixed(data.scores ? 3 : 2)}${scores}</div>`
+          `${lines.join("<br>")}</div>`
       }).join("")
   }
   const sprite = (i) => (data.columns ? `<div class="nla-face nla-sprite" style="background-position:` +
@@ -212,13 +228,6 @@ export function explore(model, el) {
     find(where).append(item)
     return item
   }
-  const choices = ["kind", "class"].map((fact) => button("by", `colour by ${fact}`, fact === by, (item) => {
-    choices.forEach((other) => other.classList.toggle("on", other === item))
-    by = fact
-  }))
-  for (const name of [...model.get("content").kinds, ...model.get("content").classes]) {
-    button("filters", name, true, (item) => (item.classList.toggle("on") ? off.delete(name) : off.add(name)))
-  }
   model.on("change:step", () => {
     [from, shown, started] = [shown, model.get("step"), performance.now()]
     find("step").value = shown
@@ -229,6 +238,16 @@ export function explore(model, el) {
   model.on("change:selected", () => { draw(); cards() })
   model.on("change:faces", cards)
   read()
+  const offered = Object.entries({ kind: data.kinds, class: data.classes }).filter(([, names]) => names.length)
+  const choices = offered.map(([fact]) => button("by", `colour by ${fact}`, fact === by, (item) => {
+    choices.forEach((other) => other.classList.toggle("on", other === item))
+    by = fact
+  }))
+  for (const [fact, names] of offered) {
+    names.forEach((name, code) => button("filters", name, true, (item) => {
+      item.classList.toggle("on") ? off[fact].delete(code) : off[fact].add(code)
+    }))
+  }
   return () => clearInterval(timer)
 }
 

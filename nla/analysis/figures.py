@@ -48,6 +48,18 @@ KIND_PALETTE = {
 }  # high-contrast scheme of Paul Tol
 KIND_MARKERS = {"clean": "o", "ambiguous": "D", "noisy": "X"}
 LOOKS = {"kind": (KIND_PALETTE, KIND_MARKERS), "class": (PALETTE, MARKERS)}
+OWN = ("#332288", "#44AA99", "#CC6677", "#DDCC77", "#117733", "#AA4499", "#88CCEE", "#882255")
+
+
+def look_of(by: str, classes: Sequence[str] = EXPRESSIONS) -> tuple[dict[str, str], dict[str, str]]:
+    """Colour and marker of each kind or class: names of a set's own cycle through others."""
+    if by == "kind":
+        return KIND_PALETTE, KIND_MARKERS
+    others = [name for name in classes if name not in PALETTE]
+    palette = PALETTE | dict(zip(others, itertools.cycle(OWN)))
+    return palette, MARKERS | dict(zip(others, itertools.cycle(MARKERS.values())))
+
+
 METHODS = [
     {"color": colour, "linestyle": line, "marker": marker, "markersize": 3.5}
     for colour, line, marker in zip(

@@ -1,10 +1,8 @@
 """Views of a run, each derived from its raw records in a few lines of pandas.
 
-A view is a tidy table by epoch (and group); figures and explorers draw these and nothing else. Epochs are read one
-after another, so that a run of any length fits in memory.
+A view is a tidy table by epoch (and group); figures and explorers draw these and nothing else.
+Epochs are read one after another, so that a run of any length fits in memory.
 """
-
-from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
@@ -14,60 +12,71 @@ from sklearn.metrics import roc_auc_score
 from nla.consistency import js_divergence
 from nla.data.manifest import KINDS
 from nla.naw import NAW, Scores
-from nla.training.record import Run
+from nla.training.record import Run, RunError
 
 
-def kinds(table: pd.DataFrame) -> pd.Series:
+def epochs(run: Run) -> list[int]:
+    """The epochs of a run, from 0."""
+    return [int(epoch) for epoch in run.epochs["epoch"]]
+
+
+def kinds(table: pd.DataFrame, known: bool = False) -> pd.Series:
     """The kind of each row, an ordered category of those that occur.
 
-    Where nobody knows it, a label that differs from the true one is noisy and every other is clean.
+    Without a column ``kind``, a label that differs from the true one is noisy and every other is
+    clean. Where no label differs, that is said only if ``known``: of rows of a set whose truth is
+    known (``run.knows_truth``). Else nobody can tell right labels from wrong ones: RunError.
     """
-    kind = (
-        table["kind"]
-        if "kind" in table
-        else np.where(table["label"] == table["true_label"], "clean", "noisy")
-    )
-    kind = pd.Series(pd.Categorical(kind, KINDS, ordered=True), table.index, name="kind")
-    return kind.cat.remove_unused_categories()
+    if "kind" in table:
+        kind = table["kind"]
+    else:
+        wrong = table["label"] != table["true_label"]
+        if not known and not wrong.any():
+            raise RunError(
+                "nobody knows which labels of this run are wrong: its manifest has no column kind, "
+                "and no true_label that differs from the label; group by class instead"
+            )
+        kind = wrong.map({False: "clean", True: "noisy"})
+    categories = pd.Categorical(kind, KINDS, ordered=True)
+    return pd.Series(categories, table.index, name="kind").cat.remove_unused_categories()
 
 
 def regions(table: pd.DataFrame, margin: float = 0.2) -> pd.Series:
-    """What each row looks like on the plane: clean where p_GT - p_NN > margin, noisy where it is < -margin."""
+    """What each row looks like on the plane.
+
+    Clean where p_GT - p_NN > margin, noisy where it is < -margin, ambiguous in between: a place,
+    which says nothing of whether the label is right.
+    """
     gap = table["p_gt"] - table["p_nn"]
-    return pd.Series(
-        pd.Categorical(
-            np.select([gap > margin, gap < -margin], ["clean", "noisy"], "ambiguous"), KINDS
-        ),
-        table.index,
-        name="region",
-    )
+    place = np.select([gap > margin, gap < -margin], ["clean", "noisy"], "ambiguous")
+    return pd.Series(pd.Categorical(place, KINDS), table.index, name="region")
 
 
 def groups(run: Run, table: pd.DataFrame, by: str) -> pd.Series:
-    """The group of each row: its ``kind``, or the name of its ``class`` (the label it is trained on)."""
+    """The group of each row: its ``kind``, or the name of its ``class`` (the label it is given).
+
+    RunError by kind where nobody knows it.
+    """
     if by not in ("kind", "class"):
         raise ValueError(f"by must be 'class' or 'kind', got {by!r}")
-    classes = pd.Categorical.from_codes(table["label"], run.classes)
-    return kinds(table) if by == "kind" else pd.Series(classes, table.index, name="class")
-
-
-def by_epoch(
-    run: Run, view: Callable[[pd.DataFrame], pd.DataFrame | pd.Series]
-) -> pd.DataFrame | pd.Series:
-    """What ``view`` makes of each epoch's samples, one below the other, with the epoch as outer index."""
-    return pd.concat(
-        {int(epoch): view(run.samples(epoch)) for epoch in run.epochs["epoch"]}, names=["epoch"]
-    )
+    if by == "kind":
+        return kinds(table, run.knows_truth)
+    classes = pd.Categorical.from_codes(table["label"].to_numpy(int), pd.Index(run.classes))
+    return pd.Series(classes, table.index, name="class")
 
 
 def over_epochs(run: Run, by: str = "class", column: str = "weight") -> pd.DataFrame:
-    """Mean of a per-sample ``column`` by class or kind, with its 95 % interval: epoch, <by>, mean, low, high, n."""
-    table = by_epoch(
-        run,
-        lambda samples: samples.groupby(groups(run, samples, by), observed=True)[column].agg(
-            mean="mean", half="sem", n="count"
-        ),
-    ).reset_index()
+    """Mean of a per-sample ``column`` by class or kind: epoch, <by>, mean, low, high, n.
+
+    ``low`` and ``high`` are the 95 % interval of the mean, both the mean itself where n is 1.
+    RunError by kind where nobody knows it.
+    """
+    tables = {}
+    for epoch in epochs(run):
+        samples = run.samples(epoch)
+        values = samples.groupby(groups(run, samples, by), observed=True)[column]
+        tables[epoch] = values.agg(mean="mean", half="sem", n="count")
+    table: pd.DataFrame = pd.concat(tables, names=["epoch"]).reset_index()
     half = 1.96 * table.pop("half").fillna(0)
     return table.assign(low=table["mean"] - half, high=table["mean"] + half)
 
@@ -75,16 +84,21 @@ def over_epochs(run: Run, by: str = "class", column: str = "weight") -> pd.DataF
 def weight_share(run: Run) -> pd.DataFrame:
     """Each class's share (0..1) of the samples, of w* and of the loss weight 1 + w*, by epoch.
 
-    Long: epoch, class, samples, weight, loss_weight, and excess = weight / samples (above 1: the class
-    gets more of w* than its number of samples).
+    Long: epoch, class, samples, weight, loss_weight, and excess = weight / samples (above 1: the
+    class gets more of w* than its number of samples).
     """
     table = over_epochs(run)
-    parts = {"samples": 1, "weight": table["mean"], "loss_weight": 1 + table["mean"]}
-    sums = pd.DataFrame({name: table["n"] * part for name, part in parts.items()})
-    shares = sums / sums.groupby(table["epoch"]).transform("sum")
-    return (
-        table[["epoch", "class"]].join(shares).assign(excess=shares["weight"] / shares["samples"])
+    count, mean = table["n"], table["mean"]
+    sums = pd.DataFrame(
+        {
+            "samples": count,
+            "weight": count * mean,
+            "loss_weight": count * (1 + mean),
+        }
     )
+    shares = sums / sums.groupby(table["epoch"]).transform("sum")
+    excess = shares["weight"] / shares["samples"]
+    return table[["epoch", "class"]].join(shares).assign(excess=excess)
 
 
 def memorisation(run: Run) -> pd.Series:
@@ -92,89 +106,110 @@ def memorisation(run: Run) -> pd.Series:
 
     Empty if no training sample is known to be noisy.
     """
+    if not run.knows_truth:
+        none = pd.Index([], dtype=int, name="epoch")
+        return pd.Series(dtype=float, index=none, name="correct")
     table = over_epochs(run, "kind", "correct").set_index("epoch")
-    return table.loc[table["kind"] == "noisy", "mean"].rename("correct")
+    noisy = table["kind"] == "noisy"
+    return table.loc[noisy, "mean"].rename("correct")
 
 
 def separation(run: Run, positive: str = "ambiguous", negative: str = "noisy") -> pd.Series:
-    """AUROC of w* by epoch: the chance that an ambiguous sample outweighs a noisy one. Empty without both."""
+    """AUROC of w* by epoch: the chance that an ambiguous sample outweighs a noisy one.
 
-    def auroc(samples):
-        kind = kinds(samples)
-        part = kind.isin([positive, negative])
-        both = kind[part].nunique() == 2
-        return pd.Series(
-            [roc_auc_score(kind[part] == positive, samples["weight"][part])] if both else [],
-            dtype=float,
-        )
-
-    return by_epoch(run, auroc).droplevel(1).rename("separation")
-
-
-def reweighted(samples: pd.DataFrame, naw: NAW, progress: float, lam: float) -> pd.DataFrame:
-    """By kind: n, w* as recorded, w* under other parameters, and the share (0..1) of the loss under these.
-
-    The divergence of a run that recorded none counts as 0.
+    Empty without both, or where nobody knows the kinds.
     """
-    scores = Scores(
-        *(torch.tensor(samples[name].to_numpy()) for name in ("p_gt", "p_nn", "correct"))
+    values: dict[int, float] = {}
+    for epoch in epochs(run) if run.knows_truth else ():
+        samples = run.samples(epoch)
+        kind = kinds(samples, known=True)
+        part = kind.isin([positive, negative])
+        kind, weight = kind[part], samples["weight"][part]
+        if kind.nunique() == 2:
+            values[epoch] = roc_auc_score(kind == positive, weight)
+    index = pd.Index(list(values), dtype=int, name="epoch")
+    return pd.Series(list(values.values()), index, dtype=float, name="separation")
+
+
+def reweighted(
+    samples: pd.DataFrame, naw: NAW, progress: float, lam: float, by: pd.Series | None = None
+) -> pd.DataFrame:
+    """What other parameters weigh: n, w* recorded, w* now, share of the loss (0..1), by group.
+
+    ``by`` (:func:`groups`) is the group of each sample, by default its kind. The divergence of a
+    run that recorded none counts as 0. RunError without ``by`` where nobody knows the kinds.
+    """
+    p_gt, p_nn, correct = (
+        torch.tensor(samples[name].to_numpy()) for name in ("p_gt", "p_nn", "correct")
     )
-    weight = naw.weights(scores, progress).numpy()
-    loss = lam * (1 + weight) * samples["cross_entropy"] + (1 - lam) * samples["divergence"].fillna(
-        0
+    weight = naw.weights(Scores(p_gt, p_nn, correct), progress).numpy()
+    divergence = samples["divergence"].fillna(0)
+    loss = lam * (1 + weight) * samples["cross_entropy"] + (1 - lam) * divergence
+    table = pd.DataFrame(
+        {
+            "n": 1,
+            "w* recorded": samples["weight"],
+            "w* now": weight,
+            "share of the loss": loss,
+        }
     )
-    table = (
-        samples.assign(n=1, now=weight, loss=loss)
-        .groupby(kinds(samples), observed=True)
-        .agg({"n": "sum", "weight": "mean", "now": "mean", "loss": "sum"})
+    grouped = table.groupby(kinds(samples) if by is None else by, observed=True)
+    weighed = grouped.agg(
+        {
+            "n": "sum",
+            "w* recorded": "mean",
+            "w* now": "mean",
+            "share of the loss": "sum",
+        }
     )
-    return table.assign(loss=table["loss"] / table["loss"].sum()).rename(
-        columns={"weight": "w* recorded", "now": "w* now", "loss": "share of the loss"}
-    )
+    weighed["share of the loss"] /= weighed["share of the loss"].sum()
+    return weighed
 
 
 def flow(run: Run, start: int, end: int, margin: float = 0.2) -> pd.DataFrame:
-    """How many samples went from one region of the plane (rows, at ``start``) to another (columns, at ``end``)."""
-    before, after = (regions(run.samples(epoch), margin) for epoch in (start, end))
-    return pd.crosstab(before.rename(f"epoch {start}"), after.rename(f"epoch {end}"), dropna=False)
+    """How many samples went from one region of the plane to another.
+
+    In rows the region at epoch ``start``, in columns that at ``end``.
+    """
+    before = regions(run.samples(start), margin).rename(f"epoch {start}")
+    after = regions(run.samples(end), margin).rename(f"epoch {end}")
+    return pd.crosstab(before, after, dropna=False)
 
 
 def learning(run: Run) -> pd.DataFrame:
-    """A row a training sample: index, learned (first epoch predicted as labelled, NaN: never), and forgotten: how
-    often it turned from predicted as labelled to not (Toneva et al. 2019)."""
-    epochs = run.epochs["epoch"].to_numpy()
-    correct = np.stack([run.samples(epoch)["correct"] for epoch in epochs])  # (E, n), a byte a cell
-    learned = np.where(correct.any(0), epochs[correct.argmax(0)], np.nan)
+    """A row a training sample: index, learned (first epoch predicted as labelled, NaN: never), and
+    forgotten: how often it turned from predicted as labelled to not (Toneva et al. 2019)."""
+    steps = np.array(epochs(run))
+    correct = np.stack([run.samples(epoch)["correct"] for epoch in steps])  # (E, n), a byte a cell
+    learned = np.where(correct.any(0), steps[correct.argmax(0)], np.nan)
     forgotten = (correct[:-1] & ~correct[1:]).sum(0)
     return pd.DataFrame(
-        {"index": run.samples()["index"], "learned": learned, "forgotten": forgotten}
+        {
+            "index": run.samples()["index"],
+            "learned": learned,
+            "forgotten": forgotten,
+        }
     )
 
 
 def agreement(run: Run) -> pd.DataFrame:
-    """How alike a face and its mirror image are to the model, by snapshot: epoch, divergence, cosine, same answer.
+    """How alike a face and its mirror image are to the model, by snapshot.
 
-    Means over the probe set: Jensen-Shannon divergence (nats) of the predictions, cosine of the latents, and the
-    share (0..1) for which both views name the same class.
+    epoch, and means over the probe set: divergence (Jensen-Shannon, nats) of the predictions,
+    cosine of the latents, and same answer: the share (0..1) for which both views name one class.
+    RunError without snapshots.
     """
     rows = []
     for epoch, arrays in run.latents.items():
-        parts = {
-            name: torch.tensor(array).double() for name, array in arrays.items() if name != "index"
-        }
-        first, second = parts["logits"], parts["flipped_logits"]
-        cosine = torch.cosine_similarity(parts["latent"], parts["flipped_latent"])
-        rows.append(
-            [
-                epoch,
-                *(
-                    float(part.double().mean())
-                    for part in (
-                        js_divergence(first, second),
-                        cosine,
-                        first.argmax(1) == second.argmax(1),
-                    )
-                ),
-            ]
+        first, second, latent, flipped = (
+            torch.tensor(arrays[name]).double()
+            for name in ("logits", "flipped_logits", "latent", "flipped_latent")
         )
-    return pd.DataFrame(rows, columns=["epoch", "divergence", "cosine", "same answer"])
+        same = first.argmax(1) == second.argmax(1)
+        means = {
+            "divergence": js_divergence(first, second).mean(),
+            "cosine": torch.cosine_similarity(latent, flipped).mean(),
+            "same answer": same.double().mean(),
+        }
+        rows.append({"epoch": epoch} | {name: float(mean) for name, mean in means.items()})
+    return pd.DataFrame(rows)
