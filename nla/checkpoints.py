@@ -1,8 +1,9 @@
 """A file of tensors, read without trusting it: no code that the file names is ever run.
 
-A pickle is looked through first, without being run: so it is known what it would call. What no weights need is refused
-by name. The rest is given to PyTorch's own guard, ``torch.load(weights_only=True)``, with a stand-in that does nothing
-for everything that lies beside the tensors: a recorder, numpy's numbers, the settings of a training.
+A pickle is looked through first, without being run: so it is known what it would call. What no
+weights need is refused by name. The rest is given to PyTorch's own guard,
+``torch.load(weights_only=True)``, with a stand-in that does nothing for everything that lies beside
+the tensors: a recorder, numpy's numbers, the settings of a training.
 """
 
 import hashlib
@@ -15,8 +16,9 @@ import sys
 import warnings
 import zipfile
 from collections import OrderedDict
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import safetensors.torch
 import torch
@@ -83,10 +85,10 @@ class Checkpoint(NamedTuple):
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
-    """The tensors of a safetensors file or of a PyTorch checkpoint, of today or from before PyTorch 1.6.
+    """The tensors of a safetensors file, or of a PyTorch checkpoint of today or from before 1.6.
 
-    Of a dict of dicts, such as ``{"state_dict": ..., "optimizer": ..., "epoch": 3}``, that one which holds a network's
-    tensors. WeightsError, which says what the file is instead and what helps, for everything else.
+    Of a dict of dicts, such as ``{"state_dict": ..., "optimizer": ..., "epoch": 3}``, that one which
+    holds a network's tensors. WeightsError for everything else: what it is instead, and what helps.
     """
     path = Path(path)
     if path.is_dir():
@@ -96,18 +98,20 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise WeightsError(f"{path} cannot be read ({error.strerror}): look at its rights") from error
+        raise WeightsError(
+            f"{path} cannot be read ({error.strerror}): look at its rights"
+        ) from error
     content = _content(path, data)
-    found = _networks(content, (), set())
+    found = _networks(content)
     if len(found) > 1:
         places = " and ".join(".".join(keys) or "the file itself" for keys in found)
         raise WeightsError(
-            f"{path} holds several networks, in {places}: save the one that is meant into a file of "
-            "its own"
+            f"{path} holds several networks, in {places}: save the one that is meant into a file "
+            "of its own"
         )
     if not found:
         raise WeightsError(_nothing_found(path, content))
-    keys, tensors = found.popitem()
+    [(keys, tensors)] = found.items()
     if sum(tensor.nbytes for tensor in tensors.values()) > 4 * len(data):
         raise WeightsError(f"{path} is damaged: its tensors are larger than the file; {AGAIN}")
     return Checkpoint(tensors, _aside(content, keys), hashlib.sha256(data).hexdigest())
@@ -121,8 +125,8 @@ def _content(path: Path, data: bytes) -> object:
         return _safetensors(path, data)
     if data.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
         raise WeightsError(
-            f"{path} is a web page, not weights: the download was stopped by a warning, a sign-in or "
-            "a quota; open the address in a browser, and download the file itself"
+            f"{path} is a web page, not weights: the download was stopped by a warning, a sign-in "
+            "or a quota; open the address in a browser, and download the file itself"
         )
     for start, what in OTHER_KINDS.items():
         if data.startswith(start):
@@ -133,11 +137,8 @@ def _content(path: Path, data: bytes) -> object:
         )
     if data[257:262] == b"ustar":
         raise WeightsError(f"{path} is a tar archive: unpack it, and name what was in it")
-    if data.startswith(b"PK"):
-        names = _names_in_zip(path, data)
-    else:
-        names = _names_before_zip(path, data)
-    return _load(path, data, names)
+    look_through = _in_zip if data.startswith(b"PK") else _before_zip
+    return _load(path, data, look_through(path, data))
 
 
 def _safetensors(path: Path, data: bytes) -> dict[str, Tensor]:
@@ -158,117 +159,123 @@ def _safetensors(path: Path, data: bytes) -> dict[str, Tensor]:
         raise WeightsError(f"{path} is damaged in its header: {AGAIN}") from error
 
 
-class Names(NamedTuple):
-    """What a pickle names, in its order, as ``module.name``."""
+@dataclass
+class _Pickles:
+    """What pickles name, as ``module.name`` and in their order, and the texts in them."""
 
-    all: list[str]
-    texts: set[str]
+    names: list[str] = field(default_factory=list)
+    texts: set[str] = field(default_factory=set)
+
+    def look_through(self, file: io.BytesIO) -> object:
+        """Take in the next pickle of ``file``, and return the last long number in it.
+
+        Raises whatever pickletools raises if it is none.
+        """
+        number, tuples = None, 0
+        for operation, argument, _ in pickletools.genops(file):
+            tuples += operation.name.startswith("TUPLE")
+            if operation.name in ("LONG", "LONG1"):
+                number = argument
+            elif operation.name in ("GLOBAL", "INST"):
+                module, name = str(argument).split(" ", 1)
+                self.names.append(f"{RENAMED.get(module, module)}.{name}")
+            elif isinstance(argument, str):
+                self.texts.add(re.sub("[^a-z0-9]", "", argument.lower()))
+        if tuples > MOST_TUPLES:
+            raise ValueError("tuples within tuples")
+        return number
 
     @property
-    def model(self) -> str:
-        """What a whole model of PyTorch's is known by, or nothing."""
-        return next((name for name in self.all if name.startswith("torch.nn.modules.")), "")
+    def module(self) -> bool:
+        """Whether there is a module of PyTorch's among them, as in a whole model."""
+        return any(name.startswith("torch.nn.modules.") for name in self.names)
 
     @property
     def refused(self) -> str:
         """The first name that weights have no need of, or nothing."""
-        for name in self.all:
+        for name in self.names:
             own = name.split(".")[0] in ("torch", *sys.stdlib_module_names)
             if own and not (TENSORS.fullmatch(name) or DATA.fullmatch(name)):
                 return name
-        if "_codecs.encode" in self.all and not GROWING.isdisjoint(self.texts):
-            return "_codecs.encode"  # into a text that grows with each call
-        return ""
+        grows = "_codecs.encode" in self.names and not GROWING.isdisjoint(self.texts)
+        return "_codecs.encode into ever longer text" if grows else ""
 
 
-def _look_through(file: io.BytesIO) -> tuple[Names, object]:
-    """What the next pickle of ``file`` names, and its last number; ValueError if it is no pickle."""
-    names, texts, number, tuples = [], set(), None, 0
-    for operation, argument, _ in pickletools.genops(file):
-        tuples += operation.name.startswith("TUPLE")
-        if operation.name in ("GLOBAL", "INST"):
-            module, name = argument.split(" ", 1)
-            names.append(f"{RENAMED.get(module, module)}.{name}")
-        elif isinstance(argument, str):
-            texts.add(re.sub("[^a-z0-9]", "", argument.lower()))
-        elif isinstance(argument, int) and operation.name.startswith("LONG"):
-            number = argument
-    if tuples > MOST_TUPLES:
-        raise ValueError("tuples within tuples")
-    return Names(names, texts), number
-
-
-def _names_in_zip(path: Path, data: bytes) -> Names:
-    """What the pickle of a checkpoint of today names; WeightsError if the zip is another's, or damaged."""
+def _in_zip(path: Path, data: bytes) -> _Pickles:
+    """Look through a checkpoint of today; WeightsError if the zip is another's, or damaged."""
     try:
-        archive = zipfile.ZipFile(io.BytesIO(data))
-        entries = archive.infolist()
-        names = [entry.filename for entry in entries]
-        pickles = [entry for entry in entries if entry.filename.endswith("/data.pkl")]
-        for pattern, what in OTHER_ARCHIVES.items():
-            if any(re.search(pattern, name) for name in names):
-                raise WeightsError(f"{path} {what}")
-        if not pickles:
-            raise WeightsError(
-                f"{path} is a zip archive, and no checkpoint of PyTorch's: it holds, for example, "
-                f"{', '.join(names[:3])}; unpack it, and name the weights"
-            )
-        packed = any(entry.compress_type for entry in entries)
-        larger = sum(entry.file_size for entry in entries) > len(data)
-        if packed or larger or len(set(names)) < len(names):
-            raise WeightsError(
-                f"{path} is packed, as PyTorch's own files never are: unpack it, and name the "
-                f"weights; or it was made by hand, and is refused"
-            )
-        broken = archive.testzip()
-        if broken:
-            raise WeightsError(f"{path} is damaged in {broken} (wrong checksum): {AGAIN}")
-        return _look_through(io.BytesIO(archive.read(pickles[0])))[0]
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            entries = archive.infolist()
+            names = [entry.filename for entry in entries]
+            _refuse_other_zip(path, names)
+            larger = sum(entry.file_size for entry in entries) > len(data)
+            packed = any(entry.compress_type for entry in entries)
+            if packed or larger or len(set(names)) < len(names):
+                raise WeightsError(
+                    f"{path} is packed, or holds a file twice, as PyTorch's never do: {ANEW}"
+                )
+            broken = archive.testzip()
+            if broken:
+                raise WeightsError(f"{path} is damaged in {broken} (wrong checksum): {AGAIN}")
+            pickles = _Pickles()
+            for name in names:
+                if name.endswith("/data.pkl"):
+                    pickles.look_through(io.BytesIO(archive.read(name)))
+            return pickles
     except WeightsError:
         raise
     except Exception as error:
+        raise WeightsError(f"{path} {_cut(data)}") from error
+
+
+def _refuse_other_zip(path: Path, names: list[str]) -> None:
+    for pattern, what in OTHER_ARCHIVES.items():
+        if any(re.search(pattern, name) for name in names):
+            raise WeightsError(f"{path} {what}")
+    if not any(name.endswith("/data.pkl") for name in names):
         raise WeightsError(
-            f"{path} is damaged or cut short, {len(data):,} bytes are there: {AGAIN}"
-        ) from error
+            f"{path} is a zip archive, and no checkpoint of PyTorch's: it holds, for example, "
+            f"{', '.join(names[:3])}; unpack it, and name the weights"
+        )
 
 
-def _names_before_zip(path: Path, data: bytes) -> Names:
-    """What a checkpoint from before PyTorch 1.6 names: pickles one behind another, then the numbers."""
-    file = io.BytesIO(data)
+def _before_zip(path: Path, data: bytes) -> _Pickles:
+    """Look through a checkpoint from before PyTorch 1.6: five pickles, then the numbers."""
+    file, pickles = io.BytesIO(data), _Pickles()
     try:
-        names, magic = _look_through(file)
+        magic = pickles.look_through(file)
     except Exception as error:
         raise WeightsError(
             f"{path} is neither safetensors nor a checkpoint of PyTorch's (it begins with "
             f"{data[:12]!r}), or it is damaged: {AGAIN}"
         ) from error
     if magic != TORCH_MAGIC:
-        raise WeightsError(f"{path} {_other_pickle(names)}")
+        raise WeightsError(f"{path} {_other_pickle(pickles)}")
     try:
-        found = [_look_through(file)[0] for _ in range(4)]  # protocol, system, content, keys
+        for _ in range(4):  # protocol, system, content, keys of the numbers that follow
+            pickles.look_through(file)
     except Exception as error:
-        raise WeightsError(
-            f"{path} is damaged or cut short, {len(data):,} bytes are there: {AGAIN}"
-        ) from error
-    return Names(
-        [name for part in found for name in part.all], set().union(*(part.texts for part in found))
-    )
+        raise WeightsError(f"{path} {_cut(data)}") from error
+    return pickles
 
 
-def _other_pickle(names: Names) -> str:
+def _cut(data: bytes) -> str:
+    return f"is damaged or cut short, {len(data):,} bytes are there: {AGAIN}"
+
+
+def _other_pickle(pickles: _Pickles) -> str:
     """What a pickle is that torch.save has not written, and what helps."""
-    if names.refused and not names.refused.startswith("torch."):
-        return f"is refused: to load it would call {names.refused}, and weights need no such thing"
-    if any(name.startswith("numpy.") for name in names.all):
+    if any(name.startswith("numpy.") for name in pickles.names):
         return (
             "is a pickle of numpy's arrays, which are not read (VGGFace2's, the ones in use, were "
             "withdrawn by their authors): take weights that torch.save or safetensors wrote"
         )
-    return f"is a pickle that torch.save has not written, or damaged; {ANEW}"
+    calls = f" (it would call {pickles.refused})" if pickles.refused else ""
+    return f"is a pickle that torch.save has not written{calls}, or it is damaged: {ANEW}"
 
 
 class _Nothing:
-    """Stands for an array or a number of numpy's: takes what it would be made from, and drops it."""
+    """Stands for an array or a number of numpy's: drops what it would be made from."""
 
     def __init__(self, *arguments: object) -> None: ...
 
@@ -276,16 +283,16 @@ class _Nothing:
 
 
 class _Dict:
-    """Stands for any other object: makes a dict, the one kind that the guard lets the file fill and build."""
+    """Stands for any other object: makes a dict, which the guard lets the file fill and build."""
 
-    def __new__(cls, *arguments: object) -> OrderedDict[object, object]:  # type: ignore[misc]  # meant
+    def __new__(cls, *arguments: object) -> Any:
         return OrderedDict()
 
 
 class _List:
     """Stands for a deque: makes a list."""
 
-    def __new__(cls, *arguments: object) -> list[object]:  # type: ignore[misc]  # meant
+    def __new__(cls, *arguments: object) -> Any:
         return []
 
 
@@ -295,69 +302,65 @@ def _stand_in(name: str) -> type:
     return _List if name == "collections.deque" else _Dict
 
 
-def _load(path: Path, data: bytes, names: Names) -> object:
-    """By PyTorch's guard: what it does not know itself is replaced by stand-ins, which win over nothing it knows."""
+def _load(path: Path, data: bytes, pickles: _Pickles) -> object:
+    """By PyTorch's guard, with stand-ins for the names that it does not know itself."""
     whole = (
-        f"{path} holds a whole model (torch.save(model)), which only its own code can load, and "
-        f"which may run code: {ANEW}"
+        "holds a whole model or a module (torch.save(model)), which only its own code can load, "
+        f"and which may run code: {ANEW}"
     )
-    if names.refused:
-        if names.model:
-            raise WeightsError(f"{whole}; it would call {names.refused}")
-        raise WeightsError(
-            f"{path} is refused: to load it would call {names.refused}, and weights need no such "
-            f"thing; {ANEW}"
-        )
-    stand_ins = [(_stand_in(name), name) for name in set(names.all)]
+    if pickles.refused:
+        what = whole if pickles.module else f"is refused, since weights need no such thing: {ANEW}"
+        raise WeightsError(f"{path} would call {pickles.refused}; it {what}")
+    stand_ins: list[Any] = [(_stand_in(name), name) for name in set(pickles.names)]
     try:
         with torch.serialization.safe_globals(stand_ins), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of pickle protocols, in PyTorch's words
             content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception as error:
-        if names.model:
-            raise WeightsError(whole) from error
-        raise WeightsError(
-            f"{path} is damaged or cut short ({len(data):,} bytes are there), or holds objects that "
-            f"cannot be left aside: {AGAIN}; or, {ANEW}"
-        ) from error
-    if names.model and not _networks(content, (), set()):
-        raise WeightsError(whole)
+        other = f"{_cut(data)}; or it holds objects that cannot be left aside: {ANEW}"
+        raise WeightsError(f"{path} {whole if pickles.module else other}") from error
+    if pickles.module and not _networks(content):
+        raise WeightsError(f"{path} {whole}")
     return content
 
 
+Networks = dict[tuple[str, ...], dict[str, Tensor]]
+
+
 def _networks(
-    content: object, keys: tuple[str, ...], seen: set[int]
-) -> dict[tuple[str, ...], dict[str, Tensor]]:
-    """The dicts, at most three deep, that hold a convolution (a tensor of four axes), by the keys that lead there."""
+    content: object, keys: tuple[str, ...] = (), seen: set[int] | None = None
+) -> Networks:
+    """The dicts that hold a convolution (a tensor of four axes), by the keys that lead to them."""
+    seen = set() if seen is None else seen
     if not isinstance(content, dict) or id(content) in seen or len(keys) > 3:
         return {}
     seen.add(id(content))
-    found, tensors = {}, {}
+    found: Networks = {}
+    tensors = {}
     for key, value in dict.items(content):
         if isinstance(key, str) and isinstance(value, Tensor):
             tensors[key] = value.detach()
-        elif isinstance(key, str) and "optim" not in key.lower():  # holds moments of each tensor
+        elif isinstance(key, str) and "optim" not in key.lower():  # which holds moments of each
             found |= _networks(value, (*keys, key), seen)
     if any(tensor.ndim == 4 for tensor in tensors.values()):
         found[keys] = tensors
     return found
 
 
-def _aside(content: object, keys: tuple[str, ...]) -> list[str]:
+def _aside(content: Any, keys: tuple[str, ...]) -> list[str]:
     """What lies in the file beside the network that ``keys`` lead to."""
     aside = []
     for key in keys:
         aside += [str(other) for other in content if other != key]
         content = content[key]
-    others = (name for name, value in dict.items(content) if not isinstance(value, Tensor))
-    return sorted([*aside, *map(str, others)])
+    aside += [str(key) for key, value in dict.items(content) if not isinstance(value, Tensor)]
+    return sorted(aside)
 
 
 def _nothing_found(path: Path, content: object) -> str:
+    holds = f"it is a {type(content).__name__}"
     if isinstance(content, dict) and content:
         holds = f"it holds {', '.join(list(map(str, content))[:3])}"
-    else:
-        holds = f"it is a {type(content).__name__}"
     return (
         f"{path} holds no network's tensors by name, as model.state_dict() gives them: {holds}; "
         "name a file of weights"

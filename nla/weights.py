@@ -1,6 +1,5 @@
-"""Outside weights into a model: whatever names they have, and with every number that does not fit said."""
+"""Outside weights into a model, whatever their names; what does not fit is said."""
 
-import hashlib
 import re
 from pathlib import Path
 from typing import NamedTuple
@@ -30,12 +29,12 @@ class Weights(NamedTuple):
 
 
 class Report(NamedTuple):
-    """What :func:`load_weights` did: names of tensors, and the matched share of the backbone's numbers."""
+    """What :func:`load_weights` did: names of tensors, and how much of the backbone they are."""
 
     loaded: list[str]
     skipped: list[str]  # in the file, not used
     new: list[str]  # in the model, left as initialised
-    matched: float
+    matched: float  # share of the backbone's numbers
     adapted: list[str]  # sentences: what was changed on the way
     aside: list[str] = []  # what else is in the file, not looked at
     digest: str = ""  # sha256 of the file
@@ -64,19 +63,20 @@ def _list(what: str, names: list[str]) -> str:
 def load_weights(model: nn.Module, path: str | Path) -> Report:
     """Load a backbone, and a classifier if it fits, into a :class:`nla.models.Classifier`.
 
-    ``path`` is a safetensors file, a PyTorch checkpoint, or the word ``imagenet`` for torchvision's IMAGENET1K_V1
-    (downloaded once). Understood are the kit's and torchvision's names, behind any prefix that is common to all, and
-    the released NLA code's ``features.<child>``. A first convolution for colour is summed for grey images, and one
-    for grey images spread over three colours. WeightsError, and the model as it was, if the file is unsafe or damaged,
-    holds NaN, fits under 90 % of the backbone's numbers, or has blocks that it lacks.
+    ``path`` is a safetensors file, a PyTorch checkpoint, or the word ``imagenet`` for torchvision's
+    IMAGENET1K_V1 (downloaded once). Understood are the kit's and torchvision's names, behind any
+    prefix that is common to all, and the released NLA code's ``features.<child>``. A first
+    convolution for colour is summed for grey images, and one for grey images shared among three
+    colours. WeightsError, and the model as it was, if the file is unsafe or damaged, holds NaN, has
+    under 90 % of the backbone's numbers, or has blocks that the backbone lacks.
     """
     return place(model, read(path, model))
 
 
 def place(model: nn.Module, weights: Weights) -> Report:
     """The part of :func:`load_weights` behind reading."""
-    own = model.state_dict()
-    tensors, adapted = _first_convolution(weights.tensors, own)
+    own, tensors = model.state_dict(), dict(weights.tensors)
+    adapted = _first_convolution(tensors, own)
     fitting = {name: t for name, t in tensors.items() if name in own and _fits(t, own[name])}
     for name, tensor in fitting.items():
         if not tensor.float().isfinite().all():
@@ -84,13 +84,11 @@ def place(model: nn.Module, weights: Weights) -> Report:
     matched = _matched(weights, fitting, own)
     model.load_state_dict(fitting, strict=False)
     skipped, new = sorted(set(tensors) - set(fitting)), sorted(set(own) - set(fitting))
-    return Report(
-        sorted(fitting), skipped, new, matched, adapted, weights.aside, weights.digest
-    )
+    return Report(sorted(fitting), skipped, new, matched, adapted, weights.aside, weights.digest)
 
 
 def read(path: str | Path, model: nn.Module | None = None) -> Weights:
-    """A file's tensors, or for ``imagenet`` the ones of ``model``'s architecture, named as in ``Classifier``."""
+    """A file's tensors, named as in ``Classifier``; ``imagenet`` is of ``model``'s architecture."""
     if str(path) == "imagenet":
         path = _imagenet(model)
     checkpoint = read_checkpoint(path)
@@ -116,36 +114,26 @@ def _imagenet(model: nn.Module | None) -> Path:
     return path
 
 
-def _first_convolution(
-    tensors: dict[str, Tensor], own: dict[str, Tensor]
-) -> tuple[dict[str, Tensor], list[str]]:
-    """The tensors, their first convolution made for the model's channels, and a sentence if it was."""
+def _first_convolution(tensors: dict[str, Tensor], own: dict[str, Tensor]) -> list[str]:
+    """Make the first convolution in ``tensors`` one for the model's channels; a sentence if so."""
     first = next(iter(own))
-    if first not in tensors or tensors[first].ndim != 4:
-        return tensors, []
-    weight = tensors[first]
-    there, wanted = weight.shape[1], own[first].shape[1]
-    if (there, wanted) == (3, 1):
-        changed = weight.sum(1, keepdim=True)
-        return tensors | {first: changed}, [
-            f"{first}: summed over its 3 colour channels, for grey images"
-        ]
-    if (there, wanted) == (1, 3):
-        changed = weight.expand(-1, 3, -1, -1) / 3
-        return tensors | {first: changed}, [
-            f"{first}: a third for each of 3 colours, as it was for grey images"
-        ]
-    return tensors, []
+    wanted = own[first].shape[1]
+    channels = tensors[first].shape[1:2] if first in tensors else ()
+    if channels == (3,) and wanted == 1:
+        tensors[first] = tensors[first].sum(1, keepdim=True)
+        return [f"{first}: summed over its 3 colour channels, for grey images"]
+    if channels == (1,) and wanted == 3:
+        tensors[first] = tensors[first].repeat_interleave(3, 1) / 3
+        return [f"{first}: a third for each of 3 colours, as it was for grey images"]
+    return []
 
 
 def _fits(tensor: Tensor, own: Tensor) -> bool:
-    return (
-        tensor.shape == own.shape and tensor.is_floating_point() == own.is_floating_point()
-    )
+    return tensor.shape == own.shape and tensor.is_floating_point() == own.is_floating_point()
 
 
 def _matched(weights: Weights, fitting: dict[str, Tensor], own: dict[str, Tensor]) -> float:
-    """The share of the backbone's numbers that the file has; WeightsError if that is too few, or it has more blocks."""
+    """The share of the backbone's numbers that fit; WeightsError if too few, or more blocks."""
     numbers = {
         name: tensor.numel()
         for name, tensor in own.items()
@@ -160,8 +148,8 @@ def _matched(weights: Weights, fitting: dict[str, Tensor], own: dict[str, Tensor
         return matched
     unused = foreign or [name for name in weights.tensors if name not in fitting]
     raise WeightsError(
-        f"{weights.path} is for another architecture, or a part of one: it has {matched:.0%} of the "
-        f"backbone's {sum(numbers.values()):,} numbers under the right name and shape, and "
+        f"{weights.path} is for another architecture, or a part of one: it has {matched:.0%} of "
+        f"the backbone's {sum(numbers.values()):,} numbers under the right name and shape, and "
         f"{len(foreign)} tensors of blocks that the model lacks; it holds, for example, "
         f"{', '.join((unused or list(weights.tensors))[:3])}; choose the model that the file is of"
     )
@@ -174,14 +162,15 @@ def _renamed(tensors: dict[str, Tensor], path: str | Path) -> dict[str, Tensor]:
     matches = map(FIRST_BLOCK.fullmatch, short.values())
     prefixes = sorted({match[1] for match in matches if match})
     if len(prefixes) > 1:
-        places = " and ".join(prefix or "no prefix" for prefix in prefixes)
+        places = " and ".join(map(repr, prefixes))
         raise WeightsError(
-            f"{path} holds several networks, behind {places}: save the one that is meant into a file "
-            "of its own"
+            f"{path} holds several networks, behind {places}: save the one that is meant into a "
+            "file of its own"
         )
+    prefix = prefixes[0] if prefixes else ""
     renamed: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
-        new = short[name].removeprefix(*prefixes or [""])
+        new = short[name].removeprefix(prefix)
         new = re.sub(r"^features\.([0-7])\.", lambda match: f"{CHILDREN[int(match[1])]}.", new)
         new = new if new.startswith("fc.") else f"backbone.{new}"
         if new in renamed:
@@ -193,7 +182,7 @@ def _renamed(tensors: dict[str, Tensor], path: str | Path) -> dict[str, Tensor]:
 
 
 def _common_prefix(names: list[str]) -> str:
-    """The words that all names begin with, such as ``module.encoder.``, up to the first of a network's own."""
+    """What all names begin with, such as ``module.encoder.``, before a network's own words."""
     prefix = ""
     for words in zip(*(name.split(".")[:-1] for name in names)):
         word = words[0]
