@@ -87,7 +87,7 @@ class Checkpoint(NamedTuple):
 def read_checkpoint(path: str | Path) -> Checkpoint:
     """The tensors of a safetensors file, or of a PyTorch checkpoint of today or from before 1.6.
 
-    Of a dict of dicts, such as ``{"state_dict": ..., "optimizer": ..., "epoch": 3}``, that one which
+    Of a dict of dicts, such as ``{"state_dict": ..., "optimizer": ..., "epoch": 3}``, the one that
     holds a network's tensors. WeightsError for everything else: what it is instead, and what helps.
     """
     path = Path(path)

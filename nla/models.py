@@ -107,7 +107,8 @@ def model_from(path: str | Path, num_classes: int | None = None) -> tuple[Classi
     classes, latent_dim = head
     if num_classes not in (None, classes):
         raise WeightsError(
-            f"{path} has a classifier of {classes} classes, and one of {num_classes} is needed: {start}"
+            f"{path} has a classifier of {classes} classes, and one of {num_classes} is needed: "
+            f"{start}"
         )
     model = _empty(shapes, classes, latent_dim)
     if model is None:

@@ -1,5 +1,6 @@
 """Outside weights into a model, whatever their names; what does not fit is said."""
 
+import os
 import re
 from pathlib import Path
 from typing import NamedTuple
@@ -15,7 +16,6 @@ __all__ = ["Report", "Weights", "WeightsError", "load_weights", "place", "read"]
 LEAST = 0.9  # share of the backbone's numbers that must be in the file
 CHILDREN = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4")
 """Of torchvision's ResNet, in the order in which the released NLA code numbers them."""
-WRAPPERS = r"((module|model|net|backbone|_orig_mod)\.)+"
 FIRST_BLOCK = re.compile(r"(.*?)(layer1\.0\.conv1|features\.4\.0\.conv1|3\.body\.0)\.weight")
 
 
@@ -77,14 +77,26 @@ def place(model: nn.Module, weights: Weights) -> Report:
     """The part of :func:`load_weights` behind reading."""
     own, tensors = model.state_dict(), dict(weights.tensors)
     adapted = _first_convolution(tensors, own)
-    fitting = {name: t for name, t in tensors.items() if name in own and _fits(t, own[name])}
+    fitting = {}
+    for name, tensor in tensors.items():
+        place = own.get(name, torch.empty(0))
+        same_kind = place.is_floating_point() == tensor.is_floating_point()
+        if name in own and place.shape == tensor.shape and same_kind:
+            fitting[name] = tensor
     for name, tensor in fitting.items():
         if not tensor.float().isfinite().all():
             raise WeightsError(f"{weights.path}: tensor {name!r} holds NaN or infinite values")
     matched = _matched(weights, fitting, own)
     model.load_state_dict(fitting, strict=False)
-    skipped, new = sorted(set(tensors) - set(fitting)), sorted(set(own) - set(fitting))
-    return Report(sorted(fitting), skipped, new, matched, adapted, weights.aside, weights.digest)
+    return Report(
+        loaded=sorted(fitting),
+        skipped=sorted(set(tensors) - set(fitting)),
+        new=sorted(set(own) - set(fitting)),
+        matched=matched,
+        adapted=adapted,
+        aside=weights.aside,
+        digest=weights.digest,
+    )
 
 
 def read(path: str | Path, model: nn.Module | None = None) -> Weights:
@@ -98,9 +110,10 @@ def read(path: str | Path, model: nn.Module | None = None) -> Weights:
 
 def _imagenet(model: nn.Module | None) -> Path:
     """The file of torchvision's weights, once it is downloaded."""
-    latent_dim = model.fc.in_features if model else 0
-    name = {512: "resnet18", 2048: "resnet50"}.get(latent_dim)
-    if not name:
+    name = None
+    if model is not None and isinstance(model.fc, nn.Linear):
+        name = {512: "resnet18", 2048: "resnet50"}.get(model.fc.in_features)
+    if name is None:
         raise WeightsError("there are ImageNet weights for the models resnet18 and resnet50 only")
     weights = torchvision.models.get_model_weights(name).IMAGENET1K_V1
     path = Path(torch.hub.get_dir(), "checkpoints", Path(weights.url).name)
@@ -128,49 +141,41 @@ def _first_convolution(tensors: dict[str, Tensor], own: dict[str, Tensor]) -> li
     return []
 
 
-def _fits(tensor: Tensor, own: Tensor) -> bool:
-    return tensor.shape == own.shape and tensor.is_floating_point() == own.is_floating_point()
-
-
 def _matched(weights: Weights, fitting: dict[str, Tensor], own: dict[str, Tensor]) -> float:
     """The share of the backbone's numbers that fit; WeightsError if too few, or more blocks."""
-    numbers = {
-        name: tensor.numel()
-        for name, tensor in own.items()
-        if name.startswith("backbone.") and not name.endswith("num_batches_tracked")
-    }
-    found = sum(number for name, number in numbers.items() if name in fitting)
-    matched = found / sum(numbers.values())
-    foreign = [
-        name for name in weights.tensors if re.match(r"backbone\.layer\d", name) and name not in own
-    ]
+    numbers = found = 0
+    for name, tensor in own.items():
+        if name.startswith("backbone.") and not name.endswith("num_batches_tracked"):
+            numbers += tensor.numel()
+            found += tensor.numel() if name in fitting else 0
+    matched = found / numbers
+    unused = [name for name in weights.tensors if name not in fitting]
+    foreign = [name for name in unused if re.match(r"backbone\.layer\d", name) and name not in own]
     if matched >= LEAST and not foreign:
         return matched
-    unused = foreign or [name for name in weights.tensors if name not in fitting]
+    examples = foreign or unused or list(weights.tensors)
     raise WeightsError(
         f"{weights.path} is for another architecture, or a part of one: it has {matched:.0%} of "
-        f"the backbone's {sum(numbers.values()):,} numbers under the right name and shape, and "
-        f"{len(foreign)} tensors of blocks that the model lacks; it holds, for example, "
-        f"{', '.join((unused or list(weights.tensors))[:3])}; choose the model that the file is of"
+        f"the backbone's {numbers:,} numbers under the right name and shape, and {len(foreign)} "
+        f"tensors of blocks that the model lacks; it holds, for example, "
+        f"{', '.join(examples[:3])}; choose the model that the file is of"
     )
 
 
 def _renamed(tensors: dict[str, Tensor], path: str | Path) -> dict[str, Tensor]:
-    """Under the names of ``Classifier``: ``backbone.`` and torchvision's, and ``fc.``."""
-    common = _common_prefix(list(tensors))
-    short = {name: re.sub(f"^{WRAPPERS}", "", name[len(common) :]) for name in tensors}
-    matches = map(FIRST_BLOCK.fullmatch, short.values())
+    """Under the names of ``Classifier``; what stands before the first block is not part of them."""
+    matches = map(FIRST_BLOCK.fullmatch, tensors)
     prefixes = sorted({match[1] for match in matches if match})
     if len(prefixes) > 1:
-        places = " and ".join(map(repr, prefixes))
         raise WeightsError(
-            f"{path} holds several networks, behind {places}: save the one that is meant into a "
-            "file of its own"
+            f"{path} holds several networks, behind {' and '.join(map(repr, prefixes))}: save the "
+            "one that is meant into a file of its own"
         )
-    prefix = prefixes[0] if prefixes else ""
+    prefix = prefixes[0] if prefixes else ""  # such as module.backbone., or only its first words
     renamed: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
-        new = short[name].removeprefix(prefix)
+        common = os.path.commonprefix([name, prefix])
+        new = name[common.rfind(".") + 1 :]
         new = re.sub(r"^features\.([0-7])\.", lambda match: f"{CHILDREN[int(match[1])]}.", new)
         new = new if new.startswith("fc.") else f"backbone.{new}"
         if new in renamed:
@@ -179,14 +184,3 @@ def _renamed(tensors: dict[str, Tensor], path: str | Path) -> dict[str, Tensor]:
             )
         renamed[new] = tensor
     return renamed
-
-
-def _common_prefix(names: list[str]) -> str:
-    """What all names begin with, such as ``module.encoder.``, before a network's own words."""
-    prefix = ""
-    for words in zip(*(name.split(".")[:-1] for name in names)):
-        word = words[0]
-        if set(words) != {word} or word.isdigit() or word in (*CHILDREN, "features", "fc"):
-            break
-        prefix += f"{word}."
-    return prefix

@@ -53,7 +53,7 @@ def export(
 
     By suffix: ``.onnx`` and ``.pt2`` (torch.export) map any number of ``size`` x ``size`` uint8
     images, RGB or grey, normalised inside as in training, to logits (B, K) and latents (B, D);
-    ``.safetensors`` holds the weights alone. The file also says ``size`` and, if they are given, the
+    ``.safetensors`` holds the weights alone. The file also says ``size`` and, if given, the
     ``classes`` in the order of the logits (ONNX metadata, torch.export's extra files, the header).
 
     Compared on random, black, white and striped images. ExportError, and no file, if the suffix is
