@@ -123,7 +123,7 @@ def _content(path: Path, data: bytes) -> object:
         raise WeightsError(f"{path} is empty: {AGAIN}")
     if data[SAFETENSORS:].startswith(b"{"):
         return _safetensors(path, data)
-    if data.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
+    if data[:512].lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
         raise WeightsError(
             f"{path} is a web page, not weights: the download was stopped by a warning, a sign-in "
             "or a quota; open the address in a browser, and download the file itself"

@@ -122,7 +122,7 @@ def test_a_head_of_the_methods_own_is_exported_whole_or_not_at_all(tmp_path, met
 
 @pytest.mark.parametrize("wrong", [1e-2, float("nan")])
 def test_a_wrong_export_is_refused_and_removed(tmp_path, monkeypatch, wrong):
-    def damaged(deployed, path, images):
+    def damaged(deployed, path, images, facts):
         path.write_text("a file")
         return lambda batch: [part + wrong * (len(batch) == 1) for part in deployed(batch)]
 
