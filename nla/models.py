@@ -4,8 +4,7 @@ Every model maps images (B, C, H, W) to ``Output(logits (B, K), latent (B, D))``
 pooled feature vector that the classifier sees.
 """
 
-import collections
-import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,7 +12,18 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from nla.weights import Report, WeightsError, load_weights, read
+from nla.weights import Report, WeightsError, load_weights, place, read
+
+__all__ = [
+    "Classifier",
+    "Output",
+    "WeightsError",
+    "load_weights",
+    "model_from",
+    "resnet18",
+    "resnet50",
+    "small_resnet",
+]
 
 
 class Output(NamedTuple):
@@ -70,7 +80,7 @@ class Block(nn.Module):
             nn.Conv2d(channels, channels, 3, 1, 1, bias=False),
             nn.BatchNorm2d(channels),
         )
-        self.project = nn.Identity()
+        self.project: nn.Module = nn.Identity()
         if stride != 1 or channels_in != channels:
             self.project = nn.Sequential(
                 nn.Conv2d(channels_in, channels, 1, stride, bias=False), nn.BatchNorm2d(channels)
@@ -81,43 +91,57 @@ class Block(nn.Module):
 
 
 def model_from(path: str | Path, num_classes: int | None = None) -> tuple[Classifier, Report]:
-    """The model of a weights file, in evaluation mode: its architecture, channels and classes are its tensors'.
+    """The model of a weights file, in evaluation mode: all that it is, its tensors say.
 
-    WeightsError if it holds none of the three architectures, no classifier, or not one of ``num_classes``.
+    WeightsError if it holds none of the three architectures, no classifier of two classes or more,
+    or not one of ``num_classes``.
     """
-    shapes = collections.defaultdict(
-        lambda: (0, 0), {n: (*t.shape, 0, 0) for n, t in read(path)[0].items()}
-    )
-    classes, latent_dim = shapes["fc.weight"][:2]
-    if not classes or num_classes not in (None, classes):
+    weights = read(path)
+    shapes = {name: tuple(tensor.shape) for name, tensor in weights.tensors.items()}
+    head = shapes.get("fc.weight", ())
+    start = "train one first, with this file as the start (nla train --weights FILE)"
+    if len(head) != 2 or head[0] < 2:
         raise WeightsError(
-            f"{path} has a classifier of {classes} classes (0: none), and one of "
-            f"{num_classes or 'some'} is needed; train first, with these weights as the start"
+            f"{path} has no classifier, fc.weight (classes, latent), of 2 classes or more: {start}"
         )
-    if shapes["backbone.5.body.3.weight"][:4] == (
-        latent_dim,
-        latent_dim,
-        3,
-        3,
-    ):  # so no larger than the file
-        first, build = "backbone.0.weight", functools.partial(small_resnet, width=latent_dim // 4)
-    else:
-        first, build = "backbone.conv1.weight", resnet50 if latent_dim == 2048 else resnet18
-    channels = shapes[first][1]
-    if channels not in (1, 3):
+    classes, latent_dim = head
+    if num_classes not in (None, classes):
         raise WeightsError(
-            f"{path} holds no small_resnet, resnet18 or resnet50 for grey or colour images"
+            f"{path} has a classifier of {classes} classes, and one of {num_classes} is needed: "
+            f"{start}"
         )
-    model = build(classes, channels)
-    report = load_weights(model, path)
-    if missing := [name for name in report.new if not name.endswith("num_batches_tracked")]:
+    model = _empty(shapes, classes, latent_dim)
+    if model is None:
         raise WeightsError(
-            f"{path} does not hold the whole model: it lacks {', '.join(missing[:3])}"
+            f"{path} holds no small_resnet, resnet18 or resnet50 for grey or colour images, but "
+            f"{', '.join(list(shapes)[:3])} and latents of {latent_dim} numbers: name another file"
+        )
+    report = place(model, weights)
+    missing = [name for name in report.new if not name.endswith("num_batches_tracked")]
+    if missing:
+        raise WeightsError(
+            f"{path} does not hold the whole model: it lacks {', '.join(missing[:3])}; {start}"
         )
     return model.eval(), report
 
 
-def _torchvision(build, num_classes: int, in_channels: int) -> Classifier:
+def _empty(shapes: dict[str, tuple[int, ...]], classes: int, latent_dim: int) -> Classifier | None:
+    """A model of the architecture that has tensors of these shapes, if it is one of the kit's."""
+    last = (latent_dim, latent_dim, 3, 3)  # convolution; its size is in the file, so there is room
+    stem = shapes.get("backbone.0.weight", shapes.get("backbone.conv1.weight", ()))
+    channels = stem[1] if len(stem) == 4 else 0
+    if channels not in (1, 3):
+        return None
+    if shapes.get("backbone.5.body.3.weight") == last:
+        return small_resnet(classes, channels, latent_dim // 4)
+    if latent_dim == 512:
+        return resnet18(classes, channels)
+    return resnet50(classes, channels) if latent_dim == 2048 else None
+
+
+def _torchvision(
+    build: Callable[..., torchvision.models.ResNet], num_classes: int, in_channels: int
+) -> Classifier:
     backbone = build(weights=None)
     latent_dim, backbone.fc = backbone.fc.in_features, nn.Identity()
     if in_channels != 3:

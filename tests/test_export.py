@@ -1,13 +1,16 @@
 """Exports compute what the model computes, on any number of uint8 images, without the kit."""
 
+import json
 import sys
 
 import numpy as np
 import pytest
+import safetensors
 import torch
 
+from nla.baselines import build
 from nla.data.images import Augmentation, normalize
-from nla.models import resnet18, small_resnet
+from nla.models import model_from, resnet18, small_resnet
 from nla.training import export as exporting
 from nla.training.export import Deployed, ExportError, export
 
@@ -34,7 +37,7 @@ def test_normalisation_inside_is_the_trainings(channels, augmentation):
 
 
 def reader(path):
-    """The export at ``path`` as a function from uint8 images to logits and latents, by nothing of the kit."""
+    """The export at ``path``: a function from uint8 images to logits and latents."""
     if path.suffix == ".pt2":
         return torch.export.load(path).module()
     onnx, onnxruntime = pytest.importorskip("onnx"), pytest.importorskip("onnxruntime")
@@ -58,7 +61,7 @@ def test_graphs_of_any_batch(tmp_path, suffix, build, channels):
     assert model.training and 0 <= difference < 1e-4
     assert [path.name for path in tmp_path.iterdir()] == [f"m{suffix}"]
     exported, model = reader(tmp_path / f"m{suffix}"), model.eval()
-    for batch in (1, 2, 7):
+    for batch in (1, 2, 7, 40):
         images = torch.randint(256, (batch, channels, 40, 40), dtype=torch.uint8)
         with torch.no_grad():
             wanted, found = model(normalize(images, OTHER)), exported(images)
@@ -69,15 +72,57 @@ def test_graphs_of_any_batch(tmp_path, suffix, build, channels):
 def test_safetensors_hold_the_weights(tmp_path):
     model = trained(small_resnet, 1)
     assert export(model, tmp_path / "m.safetensors", 40) == 0
-    from nla.models import model_from
-
     found, _ = model_from(tmp_path / "m.safetensors", 7)
     assert all(torch.equal(t, found.state_dict()[name]) for name, t in model.state_dict().items())
 
 
+NAMES = ("left eye", "right eye", "both", "neither", "ärgerlich", "F", "G")
+
+
+def facts(path):
+    """What a file says of itself, by nothing of the kit."""
+    if path.suffix == ".safetensors":
+        with safetensors.safe_open(path, "pt") as file:
+            return file.metadata()
+    if path.suffix == ".pt2":
+        extra = {"size": "", "classes": ""}
+        torch.export.load(path, extra_files=extra)
+        return extra
+    onnxruntime = pytest.importorskip("onnxruntime")
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    return session.get_modelmeta().custom_metadata_map
+
+
+@pytest.mark.parametrize("suffix", [".pt2", ".onnx", ".safetensors"])
+def test_an_export_says_its_size_and_classes(tmp_path, suffix):
+    if suffix == ".onnx":
+        pytest.importorskip("onnxscript")
+    path = tmp_path / f"m{suffix}"
+    export(small_resnet(7, 1, width=4), path, 40, classes=NAMES)
+    said = facts(path)
+    assert said["size"] == "40" and json.loads(said["classes"]) == list(NAMES)
+    with pytest.raises(ExportError, match="2 names of classes for a model of 7"):
+        export(small_resnet(7, 1, width=4), path, 40, classes=("a", "b"))
+
+
+@pytest.mark.parametrize("method", ["nla", "eac", "scn", "ldam"])
+def test_a_head_of_the_methods_own_is_exported_whole_or_not_at_all(tmp_path, method):
+    """LDAM's logits are made from angles: a graph can hold that, weights alone cannot."""
+    model = trained(small_resnet, 1)
+    build(method).attach(model, torch.arange(70) % 7)
+    assert export(model, tmp_path / "m.pt2", 40) < 1e-3
+    path = tmp_path / "m.safetensors"
+    if method != "ldam":
+        assert export(model, path, 40) == 0
+        return
+    with pytest.raises(ExportError, match=r"from angles.*export to \.onnx or \.pt2"):
+        export(model, path, 40)
+    assert not path.exists()
+
+
 @pytest.mark.parametrize("wrong", [1e-2, float("nan")])
 def test_a_wrong_export_is_refused_and_removed(tmp_path, monkeypatch, wrong):
-    def damaged(deployed, path, images):
+    def damaged(deployed, path, images, facts):
         path.write_text("a file")
         return lambda batch: [part + wrong * (len(batch) == 1) for part in deployed(batch)]
 
