@@ -30,8 +30,8 @@ def draw_all(
 
     The last run is the one looked into. ``results`` is a csv with a row a run, for accuracy against
     noise and imbalance and the ablation (its columns: :func:`figures.accuracy_against`). ``html``
-    adds the explorer as a page. ``images`` (row i of the last run's manifest is image i) adds faces.
-    What a run has no data for is left out, and the reason printed.
+    adds the explorer as a page. ``images`` (row i of the last run's manifest is image i) adds
+    faces. What a run has no data for is left out, and the reason printed.
     """
     run, folder = runs[-1], Path(folder)
     drawings = drawings_of(runs)

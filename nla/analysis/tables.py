@@ -19,8 +19,8 @@ def comparison(
     """Published accuracies (%) on a data set: a row a method, backbone and source.
 
     A column a protocol. What nobody measured, or nobody here has read, is empty: so is NLA's row.
-    ``own`` adds rows in the same columns as the file's (method, backbone, dataset, protocol, metric,
-    value, source). DataError naming a row whose number is there twice.
+    ``own`` adds rows in the same columns as the file's (method, backbone, dataset, protocol,
+    metric, value, source). DataError naming a row whose number is there twice.
     """
     rows = pd.read_csv(published)
     if own is not None:
