@@ -18,6 +18,7 @@ from nla.analysis.style import (
     method_looks,
     new_figure,
     plain,
+    wrapped,
 )
 from nla.training.record import Run
 
@@ -108,7 +109,7 @@ def confusion_matrices(runs: Run | Sequence[Run], split: str = "test") -> Figure
     any of the runs knows; those of the others are empty. RunError if there is nothing to score.
     """
     runs = listed(runs)
-    names = [plain(name) for name in display_names(runs)]
+    names = display_names(runs)
     classes = all_classes(runs)
     counts = [run.confusion(split=split).reindex(index=classes, columns=classes) for run in runs]
     rates = [100 * table.div(table.sum(axis=1).replace(0, np.nan), axis=0) for table in counts]
@@ -116,17 +117,18 @@ def confusion_matrices(runs: Run | Sequence[Run], split: str = "test") -> Figure
     if len(runs) == 1:
         parts.insert(0, (f"{names[0]}, images", counts[0]))
     if len(runs) == 2:
-        parts.append((f"{names[1]} $-$ {names[0]}, % points", rates[1] - rates[0]))
+        parts.append((f"{names[1]} − {names[0]}, % points", rates[1] - rates[0]))
     height = 2.75 if len(parts) > 2 else 3.7
     figure, axes = new_figure(TWO, height, 1, len(parts), "compressed", sharey=True)
     for k, (title, table) in enumerate(parts):
-        draw_matrix(axes[0, k], table, title, change=len(runs) == k == 2)
+        draw_matrix(axes[0, k], table, change=len(runs) == k == 2)
+        axes[0, k].set_title(wrapped(title, 90 // len(parts)))
     axes[0, 0].set_ylabel("true class (images)")
     axes[0, 0].set_yticklabels(numbered([table.sum(axis=1) for table in counts]), rotation=0)
     return figure
 
 
-def draw_matrix(ax: Axes, table: pd.DataFrame, title: str, change: bool = False) -> None:
+def draw_matrix(ax: Axes, table: pd.DataFrame, change: bool = False) -> None:
     """A table (K, K) as a heat map with its numbers; NaN is empty, a change has a sign."""
     top = max(1.0, float(table.abs().max().max()))
     text = table.map(("{:+.0f}" if change else "{:.0f}").format)
@@ -144,7 +146,7 @@ def draw_matrix(ax: Axes, table: pd.DataFrame, title: str, change: bool = False)
         vmin=-1.3 * top * change,
         vmax=1.3 * top,
     )
-    ax.set(title=title, xlabel="predicted class", ylabel="")
+    ax.set(xlabel="predicted class", ylabel="")
     names = [plain(name) for name in table.columns]
     ax.set_xticklabels(names, rotation=45, ha="right", rotation_mode="anchor")
     ax.tick_params(length=0)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from nla.analysis import views
@@ -16,6 +17,7 @@ from nla.analysis.style import (
     method_looks,
     panels,
     plain,
+    wrapped,
 )
 from nla.training.record import Run, RunError
 
@@ -54,7 +56,7 @@ def weights_over_epochs(run: Run, by: str = "class") -> Figure:
             markersize=3.5,
             zorder=4,
         )
-        ax.set_title(f"{plain(name)} (n = {part['n'].iloc[0]:,})")
+        ax.set_title(wrapped(f"{name} (n = {part['n'].iloc[0]:,})", 26))
         ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
     return figure
 
@@ -70,7 +72,7 @@ def compared(runs: Run | Sequence[Run], view: Callable[[Run], pd.DataFrame], xla
     if not columns:
         raise RunError(f"{runs[0].folder} has nothing to draw over the epochs")
     figure, axes = panels(len(columns), 2.0, xlabel, "", sharey=False)
-    lines = {}
+    lines: dict[int, Line2D] = {}
     for ax, column in zip(axes, columns, strict=True):
         for k, (table, look) in enumerate(zip(tables, method_looks(len(runs)), strict=True)):
             if column in table:
@@ -81,8 +83,8 @@ def compared(runs: Run | Sequence[Run], view: Callable[[Run], pd.DataFrame], xla
     names = display_names(runs)
     shown = sorted(lines)
     figure.legend(
-        [lines[k] for k in shown],
-        [plain(names[k]) for k in shown],
+        handles=[lines[k] for k in shown],
+        labels=[plain(names[k]) for k in shown],
         loc="outside upper center",
         ncols=4,
     )

@@ -38,7 +38,8 @@ def latent_steps(
         names = embedding["label" if assumed else by].map(dict(enumerate(classes)))
     steps = sorted(embedding["epoch"].unique())
     rows = -(-len(steps) // 4)
-    figure, axes = panels(len(steps), None, "UMAP 1 (a.u.)", "UMAP 2 (a.u.)", 0.6 + 0.26 * rows)
+    extra = 0.6 + 0.26 * rows + 0.3 * assumed
+    figure, axes = panels(len(steps), None, "UMAP 1 (a.u.)", "UMAP 2 (a.u.)", extra)
     for ax, step in zip(axes, steps, strict=True):
         part = embedding[embedding["epoch"] == step]
         draw_points(ax, part["x"], part["y"], names[part.index], look, 8)

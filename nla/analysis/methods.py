@@ -93,7 +93,7 @@ def at_one_setting(results: pd.DataFrame, x: str, metric: str) -> tuple[pd.DataF
     settings = results.groupby(held)[x].nunique()
     if settings.empty or settings.max() < 2:
         raise RunError(f"the results hold no two runs that differ in {x} alone")
-    setting = dict(zip(held, np.atleast_1d(settings.idxmax()), strict=True))
+    setting = dict(zip(held, np.atleast_1d(np.asarray(settings.idxmax())), strict=True))
     table = results[(results[held] == setting).all(axis=1)]
     table = table.assign(noise=100 * table["noise"], method=table["method"].map(plain))
     words = {"noise": "{:.4g} % noise", "imbalance": "imbalance {:g}"}

@@ -1,6 +1,7 @@
 """The (p_GT, p_NN) plane: the weight surface w*, and a run's samples over it."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +15,7 @@ from matplotlib.image import AxesImage
 from matplotlib.patches import Polygon
 
 from nla.analysis import views
-from nla.analysis.style import Look, figure_of, grouping, legend_above, panels, plain
+from nla.analysis.style import Look, figure_of, grouping, legend_above, panels, plain, wrapped
 from nla.naw import NAW, Scores
 from nla.training.record import Run, RunError
 
@@ -24,7 +25,7 @@ WEIGHT_TOP = 0.55  # of w* with the paper's parameters: the same scale in every 
 
 def naw_of(run: Run) -> NAW:
     """The weighting that a run was trained with."""
-    parameters = {
+    parameters: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value
         for name, value in run.config["naw"].items()
     }
@@ -132,8 +133,13 @@ def planes(
     named = f", {plain(run.name)}, epoch {last + 1}" if finished else ""
     figure.colorbar(image, ax=list(axes), label=f"weight w*{named}", pad=0.02)
     if not alone:
-        legend_above(figure, look, tables[last]["group"].unique().sort_values())
+        legend_above(figure, look, sorted_names(tables[last]["group"]))
     return figure
+
+
+def sorted_names(groups: pd.Series) -> list[str]:
+    """The groups that occur, in the order of their category."""
+    return list(groups.cat.remove_unused_categories().cat.categories)
 
 
 def chosen_epochs(run: Run, epochs: Sequence[int] | None) -> list[int]:
@@ -167,8 +173,8 @@ def by_group(epoch: int, table: pd.DataFrame) -> list[Panel]:
     """A panel a group that occurs in an epoch."""
     parts = []
     for name, part in table.groupby("group", observed=True):
-        title = f"{plain(str(name))}, n = {len(part):,}\nmean w* {part['weight'].mean():.3f}"
-        parts.append((epoch, title, part))
+        count = wrapped(f"{name}, n = {len(part):,}", 26)
+        parts.append((epoch, f"{count}\nmean w* {part['weight'].mean():.3f}", part))
     return parts
 
 

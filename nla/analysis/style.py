@@ -5,13 +5,13 @@ Sizes are those of a two-column page: ONE and TWO columns wide, in inches.
 
 import functools
 import itertools
+import textwrap
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, ParamSpec
+from typing import Any, Literal, ParamSpec
 
 import matplotlib as mpl
-import numpy as np
 import numpy.typing as npt
 from matplotlib.backend_bases import RendererBase
 from matplotlib.figure import Figure
@@ -25,7 +25,8 @@ from nla.training.record import Run, RunError
 P = ParamSpec("P")
 Look = tuple[dict[str, str], dict[str, str]]
 """Colour by name and marker by name."""
-AxesGrid = npt.NDArray[np.object_]
+Layout = Literal["constrained", "compressed"]
+AxesGrid = npt.NDArray[Any]
 
 ONE, TWO = 3.35, 7.0
 COLOURS = (
@@ -131,6 +132,11 @@ def plain(text: str) -> str:
     return r"$\_$" + text[1:] if text.startswith("_") else text
 
 
+def wrapped(text: str, width: int) -> str:
+    """``text`` in lines of at most ``width`` letters, each shown letter by letter."""
+    return "\n".join(plain(line) for line in textwrap.wrap(text, width))
+
+
 def listed(runs: Run | Sequence[Run]) -> list[Run]:
     """A list of runs, of one too."""
     return [runs] if isinstance(runs, Run) else list(runs)
@@ -197,7 +203,7 @@ def new_figure(
     height: float,
     rows: int = 1,
     columns: int = 1,
-    layout: str = "constrained",
+    layout: Layout = "constrained",
     **options: Any,
 ) -> tuple[Figure, AxesGrid]:
     """A figure of width x height inches, unknown to pyplot, and its axes (rows, columns)."""
@@ -220,7 +226,7 @@ def panels(
     columns = min(count, 4)
     rows = -(-count // columns)
     width = TWO if count > 1 else ONE
-    layout = "constrained" if panel else "compressed"
+    layout: Layout = "constrained" if panel else "compressed"
     height = panel or (width - 1.1) / columns + 0.3
     figure, axes = new_figure(
         width, rows * height + extra, rows, columns, layout, sharex=True, sharey=sharey
@@ -240,8 +246,9 @@ def legend_above(
     palette, markers = look
     handles = []
     for name in names:
-        style = {"color": palette[name], "marker": markers[name], "linestyle": ""}
-        handles.append(Line2D([], [], markersize=5, label=plain(name), **style))
+        handle = Line2D([], [], color=palette[name], marker=markers[name], linestyle="")
+        handle.set(markersize=5, label=plain(name))
+        handles.append(handle)
     lengths = [len(name) + 4 for name in names]  # with the marker and the space between
     across = 8 if sum(lengths[:8]) <= LEGEND else max(1, LEGEND // max(lengths))
     figure.legend(

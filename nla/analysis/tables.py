@@ -49,7 +49,7 @@ def write_comparison(table: pd.DataFrame, path: str | Path) -> list[Path]:
     return list(files)
 
 
-def shown(value: object) -> str:
+def shown(value: str | float | None) -> str:
     """A cell as text: numbers with two places, nothing for what is not there."""
     if pd.isna(value):
         return ""
