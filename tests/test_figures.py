@@ -494,7 +494,8 @@ def test_what_nobody_knows_is_not_shown(unknown, planted_images):
         assert not [word for word in unsaid if word in words(figure)], name
     assert "surprise" in words(shown["planes"]) and "surprise" in words(shown["plane"])
     figure = figures.latent_steps(embedding, quality=quality)
-    assert flaws(figure) == [] and figure.legends[0].get_title().get_text().startswith("label")
+    assert flaws(figure) == [] and figure.legends[0].get_title().get_text() == "label"
+    assert "true" not in words(figure)
     for draw in (
         lambda: figures.planes(unknown, by="kind"),
         lambda: figures.weights_over_epochs(unknown, "kind"),
@@ -580,6 +581,12 @@ def test_characters_without_a_font_warn_once(suffix, tmp_path):
             figures.save(figure, tmp_path / "figure", run, [suffix])
     glyphs = [str(warning.message) for warning in heard if "font" in str(warning.message)]
     assert len(glyphs) == 1 and "boxes stand for them; install one of" in glyphs[0]
+
+
+def test_an_installed_font_stands_in_for_missing_characters(monkeypatch):
+    assert style.style_here()["font.family"][0] == "sans-serif"
+    monkeypatch.setattr(style, "CHINESE", ("STIXGeneral", "not installed"))  # one beside matplotlib
+    assert style.style_here()["font.family"] == ["sans-serif", "STIXGeneral"]
 
 
 def test_methods_with_signs_keep_them(results):

@@ -120,11 +120,13 @@ def confusion_matrices(runs: Run | Sequence[Run], split: str = "test") -> Figure
         parts.append((f"{names[1]} − {names[0]}, % points", rates[1] - rates[0]))
     height = 2.75 if len(parts) > 2 else 3.7
     figure, axes = new_figure(TWO, height, 1, len(parts), "compressed", sharey=True)
+    rows = numbered([table.sum(axis=1) for table in counts])
+    room = (98 - max(map(len, rows))) // len(parts)  # letters
     for k, (title, table) in enumerate(parts):
         draw_matrix(axes[0, k], table, change=len(runs) == k == 2)
-        axes[0, k].set_title(wrapped(title, 90 // len(parts)))
+        axes[0, k].set_title(wrapped(title, room))
     axes[0, 0].set_ylabel("true class (images)")
-    axes[0, 0].set_yticklabels(numbered([table.sum(axis=1) for table in counts]), rotation=0)
+    axes[0, 0].set_yticklabels(rows, rotation=0)
     return figure
 
 

@@ -49,7 +49,5 @@ def latent_steps(
             title = "\n".join([title, *(f"{name} {value:.2f}" for name, value in row.items())])
         ax.set(title=title, xticks=[], yticks=[], box_aspect=1)
     occurring = [name for name in look[0] if (names == name).any()]
-    legend_above(
-        figure, look, occurring, "label (nobody knows the true class)" if assumed else None
-    )
+    legend_above(figure, look, occurring, "label" if assumed else None)
     return figure
