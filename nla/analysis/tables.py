@@ -25,11 +25,11 @@ def comparison(
     rows = pd.read_csv(published)
     if own is not None:
         rows = pd.concat([rows, own], ignore_index=True)
-    rows = rows[(rows["dataset"] == dataset) & (rows["metric"] == metric)]
-    rows = rows.fillna(dict.fromkeys(KEY, ""))
-    twice = rows.duplicated([*KEY, "protocol"])
-    if twice.any():
-        row = rows[twice].iloc[0]
+    asked = (rows["dataset"] == dataset) & (rows["metric"] == metric)
+    rows = rows[asked].fillna(dict.fromkeys(KEY, ""))
+    twice = rows[rows.duplicated([*KEY, "protocol"])]
+    if len(twice):
+        row = twice.iloc[0]
         raise DataError(
             f"{published} has {row['method']} ({row['source']}) on {dataset}, {row['protocol']}, "
             "twice: keep one of the two numbers"
@@ -42,11 +42,17 @@ def comparison(
 def write_comparison(table: pd.DataFrame, path: str | Path) -> list[Path]:
     """Write a table as ``path``.csv, .md and .tex; empty cells stay empty, signs stay signs."""
     cells = table.map(shown)
-    texts = {"csv": table.to_csv(index=False), "md": markdown(cells), "tex": latex(cells)}
-    files = {Path(f"{path}.{suffix}"): text for suffix, text in texts.items()}
-    for file, text in files.items():
+    texts = {
+        "csv": table.to_csv(index=False),
+        "md": markdown(cells),
+        "tex": latex(cells),
+    }
+    files = []
+    for suffix, text in texts.items():
+        file = Path(f"{path}.{suffix}")
         write(file, text)
-    return list(files)
+        files.append(file)
+    return files
 
 
 def shown(value: str | float | None) -> str:
@@ -60,10 +66,14 @@ def markdown(cells: pd.DataFrame) -> str:
     """A table of texts in Markdown, where no sign of theirs means anything."""
     lines = []
     for row in [list(cells.columns), *cells.to_numpy().tolist()]:
-        texts = [SIGNS.sub(r"\\\g<0>", " ".join(text.split())) for text in row]
+        texts = []
+        for text in row:
+            line = " ".join(text.split())
+            texts.append(SIGNS.sub(r"\\\g<0>", line))
         lines.append(f"| {' | '.join(texts)} |\n")
-    rule = "| " + " | ".join(["---"] * cells.shape[1]) + " |\n"
-    return "".join([lines[0], rule, *lines[1:]])
+    rule = "| " + "--- | " * cells.shape[1]
+    lines.insert(1, rule.rstrip() + "\n")
+    return "".join(lines)
 
 
 def latex(cells: pd.DataFrame) -> str:
