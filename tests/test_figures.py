@@ -1,18 +1,28 @@
 """Every figure: it draws, nothing is clipped or overlaps, and it says what it should."""
 
 import itertools
+import warnings
 
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
 from conftest import plant
+from hypothesis import given
+from hypothesis import strategies as st
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.text import Text
 from PIL import Image
 
-from nla import NAW
-from nla.analysis import figures, gallery
+from nla import NAW, read_run
+from nla.analysis import figures, gallery, latents, style
+from nla.data import EXPRESSIONS
+from nla.files import write
 from nla.training.record import RunError
+
+OWN = dict(enumerate(figures.OWN_COLOURS))
+MOODS = ("calm", "tense", "tired")
+SIGNS = ("CE_30% & more", "cost $5 and $6", "_hidden", "</b><i>x^2 {y} \\\\ #1 ~", "100 %")
 
 CVD = {  # Machado, Oliveira, Fernandes 2009, severity 1: linear RGB
     "protanopia": [
@@ -48,7 +58,7 @@ def lab(rgb):
     return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
 
 
-@pytest.mark.parametrize("palette", [figures.PALETTE, figures.KIND_PALETTE])
+@pytest.mark.parametrize("palette", [figures.PALETTE, figures.KIND_PALETTE, OWN])
 @pytest.mark.parametrize("vision", ["usual", *CVD])
 def test_colours_differ_for_every_kind_of_vision(palette, vision):
     matrix = np.array(CVD.get(vision, np.eye(3)))
@@ -57,10 +67,83 @@ def test_colours_differ_for_every_kind_of_vision(palette, vision):
         assert np.linalg.norm(seen[a] - seen[b]) > 20, (a, b)
 
 
-@pytest.mark.parametrize("palette", [figures.PALETTE, figures.KIND_PALETTE])
+@pytest.mark.parametrize("palette", [figures.PALETTE, figures.KIND_PALETTE, OWN])
 def test_colours_differ_in_grey(palette):
     lightness = sorted(lab(linear(colour))[0] for colour in palette.values())
     assert np.diff(lightness).min() > 4
+
+
+@given(st.lists(st.sampled_from(EXPRESSIONS) | st.text(min_size=1), unique=True, max_size=40))
+def test_every_class_has_a_look_and_expressions_keep_theirs(classes):
+    palette, markers = figures.look_of("class", classes)
+    assert list(palette) == list(markers) == classes
+    assert len({(palette[name], markers[name]) for name in classes}) == len(classes)
+    own = [name for name in classes if name not in EXPRESSIONS]
+    for name in set(classes) - set(own):
+        assert (palette[name], markers[name]) == (figures.PALETTE[name], figures.MARKERS[name])
+    assert not {palette[name] for name in own} & set(figures.PALETTE.values())
+    assert len({palette[name] for name in own}) == min(len(own), 8)
+
+
+def planted_set(folder, names, known=True, name="planted", test_per_class=10, **options):
+    """The run of ``plant`` with these classes of its own; ``known``: whether the truth is.
+
+    The seven planted classes become these; of eight expressions neutral is absent.
+    """
+    run = plant(folder, test_per_class=test_per_class, **options)
+    new = np.array({3: [0, 1, 2, 0, 1, 2, 1], 8: [0, 1, 2, 3, 4, 5, 7]}.get(len(names), range(7)))
+    manifest = run.manifest.assign(
+        label=new[run.manifest["label"]], true_label=new[run.manifest["true_label"]]
+    )
+    if not known:
+        manifest = manifest.assign(true_label=manifest["label"]).drop(columns="kind")
+    manifest.attrs["classes"] = list(names)
+    for file in [*folder.glob("dynamics/*"), *folder.glob("predictions/*")]:
+        table = pd.read_parquet(file)
+        codes = table.columns.intersection(["label", "prediction"])
+        table[codes] = table[codes].map(lambda code: new[code])
+        write(file, table.drop(columns=table.filter(regex="^p_(?!gt|nn)").columns))
+    for file in folder.glob("latents/*"):
+        arrays = dict(np.load(file))
+        for key in ("logits", "flipped_logits"):
+            arrays[key] = np.pad(arrays[key], ((0, 0), (0, 1)))[:, : len(names)]
+        write(file, arrays)
+    write(folder / "manifest.parquet", manifest)
+    write(folder / "card.json", run.card | {"classes": len(names), "class_names": list(names)})
+    write(folder / "config.json", run.config | {"name": name})
+    return read_run(folder)
+
+
+@pytest.fixture(scope="module")
+def moods(tmp_path_factory):
+    return planted_set(tmp_path_factory.mktemp("moods") / "run", MOODS)
+
+
+@pytest.fixture(scope="module")
+def eight(tmp_path_factory):
+    """Seven of eight expressions occur, neutral does not; of the same name as the planted run."""
+    return planted_set(tmp_path_factory.mktemp("eight") / "run", EXPRESSIONS)
+
+
+@pytest.fixture(scope="module")
+def unknown(tmp_path_factory):
+    return planted_set(tmp_path_factory.mktemp("unknown") / "run", EXPRESSIONS[:7], known=False)
+
+
+def embedded(run):
+    """A map of the run's snapshots without UMAP, and the numbers beside it."""
+    rows = run.latents[0]["index"]
+    steps = list(run.latents)
+    table = run.manifest.loc[np.tile(rows, len(steps))].reset_index(names="index")
+    places = np.random.default_rng(0).normal(size=(len(table), 2))
+    embedding = table.assign(epoch=np.repeat(steps, len(rows)), x=places[:, 0], y=places[:, 1])
+    return embedding, latents.quality(run, embedding)
+
+
+def words(figure):
+    """Everything that a figure says, as it is shown."""
+    FigureCanvasAgg(figure).draw()
+    return "\n".join(text.get_text() for text in figure.findobj(Text) if text.get_visible())
 
 
 def drawings(run, other=None):
@@ -195,8 +278,6 @@ def test_saved_files_name_their_run(planted_run, tmp_path):
 
 
 def test_latent_steps_share_axes_and_palette(planted_run):
-    from nla.analysis import latents
-
     table = np.random.default_rng(0).normal(size=(4 * 140, 2))
     rows = np.tile(planted_run.latents[0]["index"], 4)
     embedding = (
@@ -330,3 +411,193 @@ def test_draw_all_leaves_out_what_a_run_has_no_data_for(tmp_path, capsys):
     said = capsys.readouterr().out
     for name in ("latents", "agreement", "confusion", "confusion_counts", "per_class_accuracy"):
         assert name not in names and f"no {name}: {run.folder} has no" in said
+
+
+@pytest.mark.parametrize("name", [name for name, _ in drawings(None)])
+def test_own_classes_stand_in_every_figure(moods, name):
+    figure = dict(drawings(moods))[name]()
+    assert flaws(figure) == []
+    said = words(figure)
+    assert not any(expression in said for expression in EXPRESSIONS)
+    if name in ("planes by class", "weights by class", "per class", "confusion", "one confusion"):
+        assert all(mood in said for mood in MOODS)
+
+
+def test_own_classes_stand_in_maps_and_sheets(moods, planted_images):
+    embedding, quality = embedded(moods)
+    sheet = figures.face_sheet(planted_images, moods.manifest, columns=4)
+    map_of = figures.latent_steps(embedding, quality=quality, classes=moods.classes)
+    assert flaws(sheet) == flaws(map_of) == []
+    for said in (words(sheet), words(map_of)):
+        assert all(mood in said for mood in MOODS) and "surprise" not in said
+    bare = moods.manifest.copy()
+    bare.attrs = {}
+    assert "calm" in words(figures.face_sheet(planted_images, bare, classes=moods.classes))
+
+
+def written(ax):
+    """The texts in the cells (8, 8) of a confusion matrix."""
+    cells = np.full((8, 8), "", dtype=object)
+    for text in ax.texts:
+        column, row = np.floor(text.get_position()).astype(int)
+        cells[row, column] = text.get_text()
+    return cells
+
+
+def test_sets_of_seven_and_eight_classes_stand_side_by_side(planted_run, eight):
+    figure = figures.per_class_accuracy([planted_run, eight])
+    rows = [t.get_text() for t in figure.axes[0].get_yticklabels()]
+    assert rows == [f"{name} (10)" for name in EXPRESSIONS]
+    seven, other = (line.get_xdata() for line in figure.axes[0].lines if len(line.get_xdata()) == 8)
+    assert np.array_equal(seven, [0, 100, 100, 100, 100, 100, 100, np.nan], equal_nan=True)
+    assert np.array_equal(other, [0, 100, 100, 100, 100, 100, np.nan, 100], equal_nan=True)
+    said = words(figure)
+    assert "planted (7 classes)" in said and "planted (8 classes)" in said
+    figure = figures.confusion_matrices([planted_run, eight])
+    cells = [written(ax) for ax in figure.axes]
+    assert set(cells[0][7]) == set(cells[0][:, 7]) == {""}  # contempt, which it does not know
+    assert set(cells[1][6]) == {""} and cells[1][7, 7] == "100"  # neutral, which does not occur
+    assert set(cells[2][6:].flat) == set(cells[2][:, 7]) == {""} and cells[2][1, 1] == "0"
+    for name, draw in drawings(planted_run, eight):
+        assert flaws(draw()) == [], name
+
+
+def test_runs_of_one_name_are_pooled_only_with_the_same_classes(planted_run, moods):
+    assert "planted (" not in words(figures.per_class_accuracy([planted_run, planted_run]))
+    figure = figures.per_class_accuracy([moods, planted_run])
+    rows = [t.get_text() for t in figure.axes[0].get_yticklabels()]
+    assert rows[0] == "calm (20)" and rows[3] == "surprise (10)" and len(rows) == 10
+    assert flaws(figures.confusion_matrices([moods, planted_run])) == []
+
+
+def test_other_numbers_of_images_are_told(planted_run, tmp_path):
+    more = plant(tmp_path / "more", test_per_class=20)
+    write(tmp_path / "more/config.json", more.config | {"name": "more"})
+    runs = [planted_run, read_run(tmp_path / "more")]
+    assert "fear (10/20)" in words(figures.per_class_accuracy(runs))
+    assert "fear (10/20)" in words(figures.confusion_matrices(runs))
+
+
+def test_what_nobody_knows_is_not_shown(unknown, planted_images):
+    assert not unknown.knows_truth
+    unsaid = ("clean", "ambiguous", "noisy", "true")
+    embedding, quality = embedded(unknown)
+    shown = {
+        "planes": figures.planes(unknown),
+        "plane": figures.planes(unknown, [-1]),
+        "curves": figures.training_curves(unknown),
+        "sheet": figures.face_sheet(planted_images, unknown.manifest, "label"),
+        "map by label": figures.latent_steps(embedding, "label"),
+    }
+    for name, figure in shown.items():
+        assert flaws(figure) == []
+        assert not [word for word in unsaid if word in words(figure)], name
+    assert "surprise" in words(shown["planes"]) and "surprise" in words(shown["plane"])
+    figure = figures.latent_steps(embedding, quality=quality)
+    assert flaws(figure) == [] and figure.legends[0].get_title().get_text() == "label"
+    assert "true" not in words(figure)
+    for draw in (
+        lambda: figures.planes(unknown, by="kind"),
+        lambda: figures.weights_over_epochs(unknown, "kind"),
+        lambda: figures.latent_steps(embedding, "kind"),
+        lambda: figures.face_sheet(planted_images, unknown.manifest, "kind"),
+    ):
+        with pytest.raises(RunError, match="nobody knows which labels are wrong"):
+            draw()
+
+
+def test_known_truth_needs_no_word_in_the_map(planted_run):
+    assert figures.latent_steps(embedded(planted_run)[0]).legends[0].get_title().get_text() == ""
+
+
+def test_draw_all_of_a_run_that_knows_no_truth(unknown, planted_images, tmp_path, capsys):
+    run = unknown
+    drawings = {
+        name: draw for name, draw in gallery.drawings_of([run]).items() if name != "latents"
+    }
+    names = {file.stem for file in gallery.draw(drawings, tmp_path, [run])}
+    said = capsys.readouterr().out
+    assert set(drawings) - names == {"weights_by_kind"}
+    assert f"no weights_by_kind: {run.folder}: nobody knows which labels are wrong" in said
+
+
+def test_a_run_without_test_images_and_truth_has_no_curves(tmp_path):
+    run = planted_set(tmp_path / "run", MOODS, known=False, test_per_class=0)
+    write(run.folder / "epochs.csv", run.epochs.drop(columns=["test_overall", "test_mean"]))
+    with pytest.raises(RunError, match="nothing to draw"):
+        figures.training_curves(read_run(run.folder))
+
+
+def test_an_epoch_that_is_not_there_is_refused(planted_run):
+    for epoch in (5, -6):
+        with pytest.raises(RunError, match="has no epoch .*; it has 0 to 4"):
+            figures.planes(planted_run, [epoch])
+
+
+@given(st.text())
+def test_names_are_shown_letter_by_letter(name):
+    shown, formula = Text(0, 0)._preprocess_math(figures.plain(name))
+    if name.startswith("_"):  # matplotlib hides such labels: the first letter becomes a formula
+        assert figures.plain(name).startswith(r"$\_$")
+    else:
+        assert (shown, bool(formula)) == (name, False)
+
+
+@pytest.mark.parametrize("name", [name for name, _ in drawings(None)])
+def test_names_with_signs_draw(name, signed):
+    figure = dict(drawings(*signed))[name]()
+    assert flaws(figure) == []
+    if name in ("curves", "agreement", "per class"):
+        legend = [*figure.legends, figure.axes[0].get_legend()][0]
+        assert [text.get_text() for text in legend.get_texts()] == [
+            figures.plain(run.name) for run in signed
+        ]
+
+
+@pytest.fixture(scope="module")
+def signed(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("signed % & $x$ 基线")
+    first = planted_set(folder / "first", SIGNS[:3], name=SIGNS[1])
+    return first, planted_set(folder / "second", SIGNS[:3], name=SIGNS[2])
+
+
+def test_files_of_runs_with_signs_name_them(signed, planted_images, tmp_path):
+    files = figures.save(figures.training_curves(signed), tmp_path / "100% $a$ & 基线", signed)
+    assert [file.name for file in files] == ["100% $a$ & 基线.pdf", "100% $a$ & 基线.png"]
+    assert "cost $5 and $6: config" in Image.open(files[1]).text["Description"]
+    captions = ["cost $5 and $6", "_hidden", "100 %", None]
+    figure = figures.faces(planted_images[:4], captions, columns=2, names=["$a$", "_b"])
+    assert flaws(figure) == []
+
+
+@pytest.mark.parametrize("suffix", ["png", "pdf", "svg"])
+def test_characters_without_a_font_warn_once(suffix, tmp_path):
+    rare = "\U0001f9ff\U000130b8基线"
+    run = planted_set(tmp_path / "run", (rare, "b", "c"), name=rare)
+    style.say_missing.cache_clear()
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        for figure in (figures.per_class_accuracy(run), figures.planes(run, [-1], by="class")):
+            figures.save(figure, tmp_path / "figure", run, [suffix])
+    glyphs = [str(warning.message) for warning in heard if "font" in str(warning.message)]
+    assert len(glyphs) == 1 and "boxes stand for them; install one of" in glyphs[0]
+
+
+def test_an_installed_font_stands_in_for_missing_characters(monkeypatch):
+    assert style.style_here()["font.family"][0] == "sans-serif"
+    monkeypatch.setattr(style, "CHINESE", ("STIXGeneral", "not installed"))  # one beside matplotlib
+    assert style.style_here()["font.family"] == ["sans-serif", "STIXGeneral"]
+
+
+def test_methods_with_signs_keep_them(results):
+    results = results.replace({"method": {"CE": "_CE $a$ 30% & 基线"}})
+    for x in ("noise", "method"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            figure = figures.accuracy_against(results, x)
+            assert figures.plain("_CE $a$ 30% & 基线") in words(figure)
+
+
+def test_results_without_a_column_are_named(results):
+    with pytest.raises(RunError, match="no column 'imbalance'; they have method, noise"):
+        figures.accuracy_against(results.drop(columns="imbalance"), "noise")

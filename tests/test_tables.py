@@ -1,4 +1,4 @@
-"""Comparison tables: what was published is there with its source, what nobody measured stays empty."""
+"""Comparison tables: what was published has its source, what nobody measured stays empty."""
 
 from pathlib import Path
 
@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from nla.analysis import tables
+from nla.data import DataError
 
 PUBLISHED = Path(__file__).parent.parent / "data/published_results.csv"
 
@@ -64,3 +65,40 @@ def test_own_rows_join_their_protocol():
     table = tables.comparison(PUBLISHED, "RAF-DB", own=own).set_index("method")
     assert table.loc["NLA (this kit, n = 3)", "noise 30%"] == 12.5
     assert pd.isna(table.loc["NLA (this kit, n = 3)", "clean"])
+
+
+def published(tmp_path, **columns):
+    row = {
+        "method": "A",
+        "backbone": "R18",
+        "dataset": "RAF-DB",
+        "protocol": "clean",
+        "metric": "overall",
+        "value": 80.0,
+        "source": "paper",
+    }
+    pd.DataFrame(row | columns).to_csv(tmp_path / "published.csv", index=False)
+    return tmp_path / "published.csv"
+
+
+def test_signs_in_names_mean_nothing_in_markdown_and_latex(tmp_path):
+    file = published(tmp_path, method=["a|b_c *d* $e$ <i> & 30% `f` 基线"], protocol="p_1|2")
+    path = tmp_path / "100% $a$ & 基线"
+    files = tables.write_comparison(tables.comparison(file, "RAF-DB"), path)
+    csv, markdown, latex = (file.read_text(encoding="utf-8") for file in files)
+    assert pd.read_csv(files[0])["method"][0] == "a|b_c *d* $e$ <i> & 30% `f` 基线"
+    first = markdown.splitlines()[2]
+    assert first.startswith(r"| a\|b\_c \*d\* \$e\$ \<i\> \& 30% \`f\` 基线 | R18 |")
+    assert r"a|b\_c *d* \$e\$ \textless{}i\textgreater{} \& 30\% `f` 基线 & R18" in latex
+    assert r"p\_1\|2" in markdown and r"p\_1|2" in latex
+
+
+def test_a_number_that_is_there_twice_is_refused(tmp_path):
+    file = published(tmp_path, value=[80.0, 90.0])
+    with pytest.raises(DataError, match=r"has A \(paper\) on RAF-DB, clean, twice"):
+        tables.comparison(file, "RAF-DB")
+
+
+def test_a_number_without_a_source_is_kept(tmp_path):
+    file = published(tmp_path, method=["A", "B"], source=["paper", None])
+    assert tables.comparison(file, "RAF-DB")["method"].tolist() == ["A", "B", "NLA"]

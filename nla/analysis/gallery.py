@@ -1,9 +1,12 @@
 """Everything the kit shows, drawn from run folders at once: what ``nla figures`` writes."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
+from matplotlib.figure import Figure
 from tqdm import tqdm
 
 from nla.analysis import explore, figures, latents, tables
@@ -11,6 +14,8 @@ from nla.training.record import Run, RunError
 
 PUBLISHED = Path("data/published_results.csv")
 DATASETS = ("RAF-DB", "FERPlus", "AffectNet-7", "AffectNet-8")
+Drawings = dict[str, Callable[[], Figure]]
+"""What draws each figure, by the name of its file."""
 
 
 def draw_all(
@@ -18,51 +23,73 @@ def draw_all(
     folder: str | Path,
     results: str | Path | None = None,
     html: bool = False,
-    images=None,
+    images: Any = None,
     published: str | Path = PUBLISHED,
 ) -> list[Path]:
-    """Write every figure and table to ``folder`` and return the files; the last run is the one looked into.
+    """Write every figure and table to ``folder`` and return the files.
 
-    ``results`` is a csv with a row a run, for accuracy against noise and imbalance and the ablation (its columns:
-    :func:`figures.accuracy_against`). ``html`` adds the explorer as a page. ``images`` (row i of the last run's
-    manifest is image i) adds faces. What a run has no data for is left out, and the reason printed.
+    The last run is the one looked into. ``results`` is a csv with a row a run, for accuracy against
+    noise and imbalance and the ablation (its columns: :func:`figures.accuracy_against`). ``html``
+    adds the explorer as a page. ``images`` (row i of the last run's manifest is image i) adds
+    faces. What a run has no data for is left out, and the reason printed.
     """
     run, folder = runs[-1], Path(folder)
-    drawings = {
-        "framework": lambda: figures.framework(figures.naw_of(run)),
-        "weight_surfaces": lambda: figures.weight_surfaces(figures.naw_of(run)),
-        "plane": lambda: figures.planes(run, [-1]),
-        "planes": lambda: figures.planes(run),
-        "weights_by_class": lambda: figures.weights_over_epochs(run, "class"),
-        "weights_by_kind": lambda: figures.weights_over_epochs(run, "kind"),
-        "training_curves": lambda: figures.training_curves(runs),
-        "agreement": lambda: figures.agreement(runs),
-        "per_class_accuracy": lambda: figures.per_class_accuracy(runs),
-        "confusion_counts": lambda: figures.confusion_matrices(run),
-        "confusion": lambda: figures.confusion_matrices(runs[-2:]),
-        "latents": lambda: figures.latent_steps(
-            embedding := latents.umap_steps(run), quality=latents.quality(run, embedding)
-        ),
-    }
+    drawings = drawings_of(runs)
     if results is not None:
-        measured = pd.read_csv(results)
-        drawings |= {
-            name: lambda x=x: figures.accuracy_against(measured, x)
-            for name, x in (("noise", "noise"), ("imbalance", "imbalance"), ("ablation", "method"))
-        }
+        drawings |= drawings_of_results(pd.read_csv(results))
     if images is not None:
-        drawings["faces"] = lambda: figures.face_sheet(images, run.manifest)
-    files = []
-    for name, draw in (bar := tqdm(drawings.items(), unit="figure", leave=False)):
-        bar.set_postfix_str(name)
-        try:
-            files += figures.save(draw(), folder / name, runs)
-        except RunError as error:
-            bar.write(f"no {name}: {error}")
-    for dataset in DATASETS if Path(published).is_file() else ():
-        table = tables.comparison(published, dataset)
-        files += tables.write_comparison(table, folder / f"comparison_{dataset.lower()}")
-    return [
-        *files,
-        *([explore.naw_html(run, folder / "naw_explorer.html", images)] if html else []),
-    ]
+        drawings["faces"] = partial(figures.face_sheet, images, run.manifest, classes=run.classes)
+    files = draw(drawings, folder, runs)
+    if Path(published).is_file():
+        for dataset in DATASETS:
+            table = tables.comparison(published, dataset)
+            files += tables.write_comparison(table, folder / f"comparison_{dataset.lower()}")
+    if html:
+        files.append(explore.naw_html(run, folder / "naw_explorer.html", images))
+    return files
+
+
+def draw(drawings: Drawings, folder: Path, runs: Sequence[Run]) -> list[Path]:
+    """Draw and save; a figure that there is no data for is left out, and the reason printed."""
+    files: list[Path] = []
+    with tqdm(drawings.items(), unit="figure", leave=False) as bar:
+        for name, drawing in bar:
+            bar.set_postfix_str(name)
+            try:
+                files += figures.save(drawing(), folder / name, runs)
+            except RunError as error:
+                bar.write(f"no {name}: {error}")
+    return files
+
+
+def drawings_of(runs: Sequence[Run]) -> Drawings:
+    """The figures that runs alone give; those of one run are of the last."""
+    run = runs[-1]
+    naw = figures.naw_of(run)
+    return {
+        "framework": partial(figures.framework, naw),
+        "weight_surfaces": partial(figures.weight_surfaces, naw),
+        "plane": partial(figures.planes, run, [-1]),
+        "planes": partial(figures.planes, run),
+        "weights_by_class": partial(figures.weights_over_epochs, run, "class"),
+        "weights_by_kind": partial(figures.weights_over_epochs, run, "kind"),
+        "training_curves": partial(figures.training_curves, runs),
+        "agreement": partial(figures.agreement, runs),
+        "per_class_accuracy": partial(figures.per_class_accuracy, runs),
+        "confusion_counts": partial(figures.confusion_matrices, run),
+        "confusion": partial(figures.confusion_matrices, runs[-2:]),
+        "latents": partial(draw_latents, run),
+    }
+
+
+def draw_latents(run: Run) -> Figure:
+    """The latent map of a run with its numbers."""
+    embedding = latents.umap_steps(run)
+    quality = latents.quality(run, embedding)
+    return figures.latent_steps(embedding, quality=quality, classes=run.classes)
+
+
+def drawings_of_results(results: pd.DataFrame) -> Drawings:
+    """The figures of a study's table."""
+    axes = {"noise": "noise", "imbalance": "imbalance", "ablation": "method"}
+    return {name: partial(figures.accuracy_against, results, x) for name, x in axes.items()}

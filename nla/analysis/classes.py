@@ -1,0 +1,154 @@
+"""Accuracy class by class: with its interval, and what each class is taken for."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from scipy.stats import binomtest
+
+from nla.analysis.style import (
+    ONE,
+    TWO,
+    display_names,
+    figure_of,
+    listed,
+    method_looks,
+    new_figure,
+    plain,
+    wrapped,
+)
+from nla.training.record import Run
+
+
+@figure_of
+def per_class_accuracy(runs: Run | Sequence[Run], split: str = "test") -> Figure:
+    """Accuracy by true class with 95 % intervals (Wilson 1927), runs of one name pooled.
+
+    n counts images; where runs differ in it, each has its own, in their order. A class that a run
+    does not know, or that does not occur, is empty. RunError if there is nothing to score.
+    """
+    table = scored_by_name(listed(runs), split)
+    methods = list(table["method"].unique())
+    looks = method_looks(len(methods))
+    figure, axes = new_figure(ONE, 2.9)
+    ax = sns.pointplot(
+        table,
+        x="hit",
+        y="class",
+        hue="method",
+        dodge=0.4 if len(methods) > 1 else False,
+        linestyle="none",
+        errorbar=wilson,
+        markersize=4,
+        err_kws={"linewidth": 1},
+        ax=axes[0, 0],
+        palette=[look["color"] for look in looks],
+        markers=[look["marker"] for look in looks],
+    )
+    counts = [
+        rows["class"].value_counts(sort=False) for _, rows in table.groupby("method", sort=False)
+    ]
+    ax.set_yticks(range(len(counts[0])), numbered(counts))
+    ax.set(xlabel=f"accuracy on the {split} set (%)", ylabel="", xlim=(-2, 102))
+    ax.tick_params(axis="y", length=0)
+    ax.grid(axis="x", color="#E5E5E5", linewidth=0.5)
+    sns.move_legend(ax, "lower right", bbox_to_anchor=(1, 1), title=None, ncols=3)
+    return figure
+
+
+def scored(run: Run, split: str, epoch: int = -1) -> pd.DataFrame:
+    """Predictions after an epoch on a split, with the run's name; RunError if there are none."""
+    run.confusion(epoch, split)  # says so
+    return run.predictions(epoch).query("split == @split").assign(method=run.name)
+
+
+def scored_by_name(runs: Sequence[Run], split: str) -> pd.DataFrame:
+    """A row a scored image of each run: method, class by name (of all runs' classes), hit (%)."""
+    parts = []
+    for run, name in zip(runs, display_names(runs), strict=True):
+        table = scored(run, split)
+        hit = 100.0 * (table["true_label"] == table["prediction"])
+        names = np.array(run.classes, dtype=object)[table["true_label"]]
+        parts.append(pd.DataFrame({"method": plain(name), "class": names, "hit": hit}))
+    table = pd.concat(parts)
+    return table.assign(**{"class": pd.Categorical(table["class"], all_classes(runs))})
+
+
+def all_classes(runs: Sequence[Run]) -> list[str]:
+    """The classes that any of the runs knows, in the order of the first that does."""
+    return list(dict.fromkeys(name for run in runs for name in run.classes))
+
+
+def numbered(counts: Sequence[pd.Series]) -> list[str]:
+    """``class (n)`` for each class of the counts' index; runs with other numbers n give n/n.
+
+    Runs without the class (0 or NaN) do not count, if one has it.
+    """
+    labels = []
+    for name in counts[0].index:
+        numbers = [int(n) for n in (table[name] for table in counts) if n > 0] or [0]
+        text = "/".join(f"{n:,}" for n in dict.fromkeys(numbers))
+        labels.append(f"{plain(name)} ({text})")
+    return labels
+
+
+def wilson(hits: pd.Series) -> tuple[float, float]:
+    """The 95 % interval of a rate, in percent, from zeros and hundreds."""
+    low, high = binomtest(int((hits > 0).sum()), len(hits)).proportion_ci(method="wilson")
+    return 100 * low, 100 * high
+
+
+@figure_of
+def confusion_matrices(runs: Run | Sequence[Run], split: str = "test") -> Figure:
+    """Of one run the counts and the percentages of each row (true class); of several the latter.
+
+    Of two also the difference, second minus first, in percentage points. All have the classes that
+    any of the runs knows; those of the others are empty. RunError if there is nothing to score.
+    """
+    runs = listed(runs)
+    names = display_names(runs)
+    classes = all_classes(runs)
+    counts = [run.confusion(split=split).reindex(index=classes, columns=classes) for run in runs]
+    rates = [100 * table.div(table.sum(axis=1).replace(0, np.nan), axis=0) for table in counts]
+    parts = [(f"{name}, % of row", rate) for name, rate in zip(names, rates, strict=True)]
+    if len(runs) == 1:
+        parts.insert(0, (f"{names[0]}, images", counts[0]))
+    if len(runs) == 2:
+        parts.append((f"{names[1]} − {names[0]}, % points", rates[1] - rates[0]))
+    height = 2.75 if len(parts) > 2 else 3.7
+    figure, axes = new_figure(TWO, height, 1, len(parts), "compressed", sharey=True)
+    rows = numbered([table.sum(axis=1) for table in counts])
+    room = (98 - max(map(len, rows))) // len(parts)  # letters
+    for k, (title, table) in enumerate(parts):
+        draw_matrix(axes[0, k], table, change=len(runs) == k == 2)
+        axes[0, k].set_title(wrapped(title, room))
+    axes[0, 0].set_ylabel("true class (images)")
+    axes[0, 0].set_yticklabels(rows, rotation=0)
+    return figure
+
+
+def draw_matrix(ax: Axes, table: pd.DataFrame, change: bool = False) -> None:
+    """A table (K, K) as a heat map with its numbers; NaN is empty, a change has a sign."""
+    top = max(1.0, float(table.abs().max().max()))
+    text = table.map(("{:+.0f}" if change else "{:.0f}").format)
+    text = text.replace({"nan": "", "+nan": "", "+0": "0", "-0": "0"})
+    sns.heatmap(
+        table,
+        ax=ax,
+        annot=text,
+        fmt="",
+        annot_kws={"fontsize": 6},
+        square=True,
+        cbar=False,
+        linewidths=0.5,
+        cmap="RdBu" if change else "Greys",
+        vmin=-1.3 * top * change,
+        vmax=1.3 * top,
+    )
+    ax.set(xlabel="predicted class", ylabel="")
+    names = [plain(name) for name in table.columns]
+    ax.set_xticklabels(names, rotation=45, ha="right", rotation_mode="anchor")
+    ax.tick_params(length=0)

@@ -1,0 +1,129 @@
+"""Curves over the epochs: weights by group, accuracy and memorisation, agreement of two views."""
+
+from collections.abc import Callable, Sequence
+
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from nla.analysis import views
+from nla.analysis.style import (
+    display_names,
+    figure_of,
+    grouping,
+    listed,
+    method_looks,
+    panels,
+    plain,
+    wrapped,
+)
+from nla.training.record import Run, RunError
+
+
+@figure_of
+def weights_over_epochs(run: Run, by: str = "class") -> Figure:
+    """Mean w* by class or kind over the epochs, with the 95 % interval of the mean.
+
+    A panel for each group, the others in grey behind it, so that no colour has to be told apart.
+    RunError for kinds that nobody knows.
+    """
+    by, (palette, markers) = grouping(run, by)
+    table = views.over_epochs(run, by)
+    table["epoch"] += 1
+    names = list(table[by].unique())
+    figure, axes = panels(len(names), 1.35, "epoch", "mean w*")
+    for ax, name in zip(axes, names, strict=True):
+        sns.lineplot(
+            x=table["epoch"].to_numpy(),
+            y=table["mean"].to_numpy(),
+            units=table[by].to_numpy(),
+            estimator=None,
+            color="#CCCCCC",
+            linewidth=0.6,
+            ax=ax,
+        )
+        part, colour = table[table[by] == name], palette[name]
+        ax.fill_between(
+            part["epoch"], part["low"], part["high"], color=colour, alpha=0.25, linewidth=0
+        )
+        ax.plot(
+            part["epoch"],
+            part["mean"],
+            marker=markers[name],
+            color=colour,
+            markersize=3.5,
+            zorder=4,
+        )
+        ax.set_title(wrapped(f"{name} (n = {part['n'].iloc[0]:,})", 26))
+        ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+    return figure
+
+
+def compared(runs: Run | Sequence[Run], view: Callable[[Run], pd.DataFrame], xlabel: str) -> Figure:
+    """A panel for each column of a view that holds a number, a line for each run.
+
+    RunError if there is no number in any.
+    """
+    runs = listed(runs)
+    tables = [view(run).dropna(axis="columns", how="all") for run in runs]
+    columns = list(dict.fromkeys(column for table in tables for column in table))
+    if not columns:
+        raise RunError(f"{runs[0].folder} has nothing to draw over the epochs")
+    figure, axes = panels(len(columns), 2.0, xlabel, "", sharey=False)
+    lines: dict[int, Line2D] = {}
+    for ax, column in zip(axes, columns, strict=True):
+        for k, (table, look) in enumerate(zip(tables, method_looks(len(runs)), strict=True)):
+            if column in table:
+                (line,) = ax.plot(table.index, table[column], **look)
+                lines.setdefault(k, line)
+        ax.set_title(column)
+        ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    names = display_names(runs)
+    shown = sorted(lines)
+    figure.legend(
+        handles=[lines[k] for k in shown],
+        labels=[plain(names[k]) for k in shown],
+        loc="outside upper center",
+        ncols=4,
+    )
+    return figure
+
+
+@figure_of
+def training_curves(runs: Run | Sequence[Run]) -> Figure:
+    """Test accuracy and, where labels are known to be noisy, the share of these learned by heart.
+
+    RunError if the runs have neither.
+    """
+    return compared(runs, learning_of, "epoch")
+
+
+def learning_of(run: Run) -> pd.DataFrame:
+    """What :func:`training_curves` shows of a run, by epoch from 1; what it has not is left out."""
+    table = pd.DataFrame(index=pd.Index(run.epochs["epoch"], name="epoch"))
+    if "test_overall" in run.epochs:
+        table["correct on the test set (%)"] = run.epochs["test_overall"].to_numpy()
+    if run.knows_truth:
+        table["noisy labels predicted in training (%)"] = 100 * views.memorisation(run)
+    return table.set_axis(table.index + 1)
+
+
+@figure_of
+def agreement(runs: Run | Sequence[Run]) -> Figure:
+    """What consistency does: how alike faces and their mirror images are to the model.
+
+    Over the snapshots; RunError for a run without any.
+    """
+    return compared(runs, agreement_of, "after epoch")
+
+
+def agreement_of(run: Run) -> pd.DataFrame:
+    """:func:`views.agreement` under the titles of its panels."""
+    titles = {
+        "divergence": "divergence of predictions (nats)",
+        "cosine": "cosine of latents",
+        "same answer": "share with the same answer",
+    }
+    return views.agreement(run).set_index("epoch").rename(columns=titles)

@@ -1,0 +1,122 @@
+"""Accuracy of methods with its interval: against noise, imbalance, and one another."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from scipy.stats import t as student
+
+from nla.analysis.style import METHODS, ONE, figure_of, new_figure, plain
+from nla.training.record import RunError
+
+
+def mean_interval(values: pd.Series) -> tuple[float, float]:
+    """The 95 % interval of a mean (t distribution); NaN for a single value."""
+    low, high = student.interval(0.95, len(values) - 1, values.mean(), values.sem())
+    return low, high
+
+
+@figure_of
+def accuracy_against(results: pd.DataFrame, x: str = "noise", metric: str = "overall") -> Figure:
+    """Accuracy of each method against ``x``: noise, imbalance, or method (the ablation).
+
+    ``results`` has a row a run: method, noise (0..1), imbalance (n_max / n_min), seed, overall and
+    mean (%). What is not on the axis is held at the one setting that has most values of ``x``, and
+    named. Means with 95 % intervals (t) over seeds. Of many methods cross-entropy, NLA and the best
+    of those run most are named. RunError if there is nothing to compare.
+    """
+    table, setting = at_one_setting(results, x, metric)
+    cells = table.groupby([x, "method"])[metric]
+    # the best of those with most values of x: last
+    ranked = cells.mean().groupby(level=1).sum().sort_values()
+    best_first = dict.fromkeys(["cross-entropy", "NLA", *ranked.index[::-1]])
+    methods = [name for name in best_first if name in ranked]
+    ablation = x == "method"
+    shown = methods if ablation else methods[:2] + sorted(methods[2:5])
+    figure, axes = new_figure(ONE, 3.2 if ablation else 2.8)
+    ax = axes[0, 0]
+    draw_others(ax, table[~table["method"].isin(shown)], methods, x, metric)
+    options = axis_of_methods(ranked) if ablation else axis_of_numbers(x)
+    looks = [METHODS[name == "NLA" if ablation else k] for k, name in enumerate(shown)]
+    sns.pointplot(
+        table[table["method"].isin(shown)],
+        x=x,
+        y=metric,
+        hue="method",
+        hue_order=shown,
+        errorbar=mean_interval,
+        ax=ax,
+        palette=[look["color"] for look in looks],
+        markers=[look["marker"] for look in looks],
+        linestyles=[look["linestyle"] for look in looks],
+        markersize=4,
+        err_kws={"linewidth": 1},
+        linewidth=1.2,
+        **options,
+    )
+    held = f"{', '.join(setting)}, n ≥ {cells.size().min()}"
+    ax.set(xlabel=AXES[x], ylabel=f"{metric} accuracy (%)", title=held)
+    if ablation:
+        ax.tick_params("x", labelrotation=90)
+    else:
+        figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=2)
+        ax.get_legend().remove()
+    if x == "imbalance":
+        factors = sorted(table[x].unique())
+        ax.set_xticks(factors, [f"{factor:g}" for factor in factors])
+        ax.minorticks_off()
+    return figure
+
+
+AXES = {
+    "noise": "label noise (%)",
+    "imbalance": "imbalance factor (largest / smallest class)",
+    "method": "",
+}
+
+
+def at_one_setting(results: pd.DataFrame, x: str, metric: str) -> tuple[pd.DataFrame, list[str]]:
+    """The rows where what is not ``x`` is as in most of them, noise in percent; and its name.
+
+    RunError if a column is missing or if no two of these rows differ in ``x``.
+    """
+    needed = ["method", "noise", "imbalance", metric]
+    if missing := [column for column in needed if column not in results]:
+        raise RunError(
+            f"the results have no column {missing[0]!r}; they have {', '.join(map(str, results))}"
+        )
+    held = [name for name in ("noise", "imbalance") if name != x]
+    settings = results.groupby(held)[x].nunique()
+    if settings.empty or settings.max() < 2:
+        raise RunError(f"the results hold no two runs that differ in {x} alone")
+    setting = dict(zip(held, np.atleast_1d(np.asarray(settings.idxmax())), strict=True))
+    table = results[(results[held] == setting).all(axis=1)]
+    table = table.assign(noise=100 * table["noise"], method=table["method"].map(plain))
+    words = {"noise": "{:.4g} % noise", "imbalance": "imbalance {:g}"}
+    scale = {"noise": 100, "imbalance": 1}
+    return table, [words[name].format(scale[name] * value) for name, value in setting.items()]
+
+
+def draw_others(ax: Axes, table: pd.DataFrame, methods: Sequence[str], x: str, metric: str) -> None:
+    """Methods that are not named, as grey lines, the best first."""
+    label = "others"
+    for name in methods:
+        part = table[table["method"] == name]
+        if len(part):
+            means = part.groupby(x)[metric].mean()
+            ax.plot(means.index, means, color="#CCCCCC", linewidth=0.8, label=label)
+            label = "_"  # one entry of the legend for all
+
+
+def axis_of_methods(ranked: pd.Series) -> dict[str, Any]:
+    """How the ablation's axis is drawn: a place for each method, the best last."""
+    return {"order": ranked.index, "legend": False}
+
+
+def axis_of_numbers(x: str) -> dict[str, Any]:
+    """How an axis of noise or imbalance is drawn; factors stand on a logarithmic one."""
+    return {"native_scale": True, "legend": "auto", "log_scale": (x == "imbalance", False)}
