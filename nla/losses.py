@@ -17,17 +17,18 @@ released_v1    coupled over the batch,         Bhattacharyya distance, sum over 
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nla.consistency import check_views, js_divergence, released_divergence
-from nla.models import Output
+from nla.models import Classifier, Output
 from nla.naw import NAW, Scores, check, density, density_constants, in_float32, scores_of
 
 VARIANTS = ("paper", "released", "released_v1")
+View = TypeVar("View")
 
 
 class LossTerms(NamedTuple):
@@ -70,12 +71,13 @@ class Method(nn.Module):
     """
 
     views = 1
+    __call__: Callable[..., LossTerms]
 
     def __init__(self, naw: NAW | None = None, checked: bool = True) -> None:
         super().__init__()
         self.naw, self.checked = naw or NAW(), checked
 
-    def attach(self, model: nn.Module, labels: Tensor) -> None:
+    def attach(self, model: Classifier, labels: Tensor) -> None:
         """Called once before training, with the labels (N,) of the training set.
 
         Makes what depends on them and on the model.
@@ -89,8 +91,7 @@ class Method(nn.Module):
         ``second`` is None with one view.
         """
         flipped_logits = None if second is None else second.logits
-        terms: LossTerms = self(first.logits, flipped_logits, targets, progress)
-        return terms
+        return self(first.logits, flipped_logits, targets, progress)
 
     def verify(self, logits: Tensor, flipped_logits: Tensor | None, targets: Tensor) -> None:
         """ValueError for wrong input, if ``checked``, and for views of different shapes always."""
@@ -123,6 +124,13 @@ class Method(nn.Module):
         return LossTerms(cross_entropy.mean(), weight, cross_entropy, divergence, scores)
 
 
+def needed(second: View | None) -> View:
+    """The second view, or a ValueError where there is none."""
+    if second is None:
+        raise ValueError("this method compares two views: give what the model says of both")
+    return second
+
+
 class NLALoss(Method):
     """lambda (1 + w*) CE + (1 - lambda) L_reg over a batch; see the table above for the variants.
 
@@ -146,12 +154,13 @@ class NLALoss(Method):
             self.terms = torch.compile(paper_terms, options={"cpp.threads": 1})
 
     def forward(
-        self, logits: Tensor, flipped_logits: Tensor, targets: Tensor, progress: float
+        self, logits: Tensor, flipped_logits: Tensor | None, targets: Tensor, progress: float
     ) -> LossTerms:
         """Logits of both views (B, K), targets (B,) integers, progress = epoch / epochs in [0, 1].
 
         ValueError as ``Method.verify``.
         """
+        flipped_logits = needed(flipped_logits)
         if self.variant == "paper":
             return self.paper(logits, flipped_logits, targets, progress)
         coupled = self.variant == "released_v1"
@@ -164,7 +173,7 @@ class NLALoss(Method):
     def paper(
         self, logits: Tensor, flipped_logits: Tensor, targets: Tensor, progress: float
     ) -> LossTerms:
-        """The paper's variant, its gradient in closed form: half the time of the same by autograd."""
+        """The paper's variant, its gradient in closed form and not by autograd."""
         self.verify(logits, flipped_logits, targets)
         logits, flipped_logits = in_float32(logits), in_float32(flipped_logits)
         constants = density_constants(self.naw, progress, logits.dtype, logits.device)
@@ -225,30 +234,25 @@ class KnownGradient(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(
-        ctx: Any, of_total: Tensor | None, *of_terms: Tensor | None
+        ctx: Any, of_total: Tensor | None, of_weight: None, *of_others: Tensor | None
     ) -> tuple[Tensor | None, ...]:
-        gradient, targets, *views = ctx.saved_tensors
+        gradient, targets, logits, flipped_logits = ctx.saved_tensors
         flows = gradient * (0 if of_total is None else of_total)
-        if any(upstream is not None for upstream in of_terms):
-            flows = flows + flow_by_autograd(*views, targets, of_terms)
+        of_terms = of_others[:-1]  # without that of ``correct``, which has none
+        if any(flow is not None for flow in of_terms):
+            flows = flows + flow_by_autograd(logits, flipped_logits, targets, of_terms)
         return None, None, None, None, *flows
 
 
 def flow_by_autograd(
     logits: Tensor, flipped_logits: Tensor, targets: Tensor, upstream: tuple[Tensor | None, ...]
 ) -> Tensor:
-    """What flows back (2, B, K) from the terms (weight, cross-entropy, divergence and scores)."""
+    """What flows back (2, B, K) where ``upstream`` (B,) each flows into CE, JSD, p_GT and p_NN."""
     views = logits.detach().requires_grad_(), flipped_logits.detach().requires_grad_()
     with torch.enable_grad():
         scores = scores_of(views[0].softmax(1), targets)
         cross_entropy = F.cross_entropy(views[0], targets.long(), reduction="none")
-        terms = None, cross_entropy, js_divergence(*views), *scores
-    used = [i for i, flow in enumerate(upstream) if flow is not None]
-    return torch.stack(
-        torch.autograd.grad(
-            [terms[i] for i in used],
-            views,
-            [upstream[i] for i in used],
-            materialize_grads=True,
-        )
-    )
+        terms = cross_entropy, js_divergence(*views), scores.p_gt, scores.p_nn
+        used = [term @ flow for term, flow in zip(terms, upstream) if flow is not None]
+        total = torch.stack(used).sum()
+    return torch.stack(torch.autograd.grad(total, views, materialize_grads=True))

@@ -80,8 +80,8 @@ class NAW:
     def covariances(self, progress: float) -> tuple[Covariance, Covariance]:
         """Sigma_T(epsilon) and Sigma_F, 2 x 2 nested lists, with a = s^2 + (s / r)^2 of each.
 
-            Sigma_T = [[a, epsilon b], [epsilon b, a]],   b = (s / r)^2 - s^2
-            Sigma_F = [[a, b], [b, a]],                   b = s^2 - (s / r)^2
+        Sigma_T = [[a, epsilon b], [epsilon b, a]],   b = (s / r)^2 - s^2
+        Sigma_F = [[a, b], [b, a]],                   b = s^2 - (s / r)^2
         """
         long_t, short_t = self.std_true**2, (self.std_true / self.ratio_true) ** 2
         long_f, short_f = self.std_false**2, (self.std_false / self.ratio_false) ** 2
