@@ -301,7 +301,8 @@ class Parts(Method):
 def l1_distance(logits: Tensor, flipped_logits: Tensor) -> Tensor:
     """|p - q|_1 (B,) of both views' predictions."""
     difference = logits.softmax(1) - flipped_logits.softmax(1)
-    return difference.abs().sum(1)
+    distance: Tensor = difference.norm(1, 1)
+    return distance
 
 
 LOSSES: dict[str, Callable[..., Method]] = {

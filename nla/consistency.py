@@ -47,7 +47,9 @@ def released_divergence(logits: Tensor, flipped_logits: Tensor) -> Tensor:
 def log_probabilities(logits: Tensor, flipped_logits: Tensor) -> tuple[Tensor, Tensor]:
     """log P and log Q (B, K) of both views, in float32 at least. ValueError as check_views."""
     check_views(logits, flipped_logits)
-    return in_float32(logits).log_softmax(1), in_float32(flipped_logits).log_softmax(1)
+    log_p = in_float32(logits).log_softmax(1)
+    log_q = in_float32(flipped_logits).log_softmax(1)
+    return log_p, log_q
 
 
 def check_views(logits: Tensor, flipped_logits: Tensor) -> None:

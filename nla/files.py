@@ -23,7 +23,7 @@ class WriteError(ValueError):
 
 @contextlib.contextmanager
 def atomic(path: str | Path) -> Iterator[Path]:
-    """A temporary name beside ``path``, which replaces it once the block has ended without an error.
+    """A temporary name beside ``path``, which replaces it once the block has ended without error.
 
     Else WriteError. Of several writers of one file each has a name of its own; the last to end
     stays. What writers that were killed have left is removed after an hour.

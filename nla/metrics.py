@@ -1,14 +1,11 @@
 """Accuracy in the field's terms: overall, mean over the classes, per class; F1, calibration."""
 
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from sklearn.metrics import confusion_matrix, f1_score
-
-Normalize = Literal["true", "pred", "all"]
 
 
 def confusion(
@@ -19,8 +16,8 @@ def confusion(
 ) -> pd.DataFrame:
     """Counts, or rates (normalize="true"), (K, K): true classes in rows.
 
-    ``labels`` and ``predictions`` are integers (N,) in 0..K-1, else ValueError, as without a sample.
-    Rates of a class that does not occur are NaN.
+    ``labels`` and ``predictions`` are integers (N,) in 0..K-1, N > 0, else ValueError. Rates of a
+    class that does not occur are NaN.
     """
     labels = class_numbers(labels, "label", classes)
     predictions = class_numbers(predictions, "prediction", classes)

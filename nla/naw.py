@@ -83,11 +83,15 @@ class NAW:
         Sigma_T = [[a, epsilon b], [epsilon b, a]],   b = (s / r)^2 - s^2
         Sigma_F = [[a, b], [b, a]],                   b = s^2 - (s / r)^2
         """
-        long_t, short_t = self.std_true**2, (self.std_true / self.ratio_true) ** 2
-        long_f, short_f = self.std_false**2, (self.std_false / self.ratio_false) ** 2
-        a_t, b_t = long_t + short_t, self.epsilon(progress) * (short_t - long_t)
-        a_f, b_f = long_f + short_f, long_f - short_f
-        return [[a_t, b_t], [b_t, a_t]], [[a_f, b_f], [b_f, a_f]]
+        long = self.std_true**2
+        short = (self.std_true / self.ratio_true) ** 2
+        a, b = long + short, self.epsilon(progress) * (short - long)
+        sigma_true = [[a, b], [b, a]]
+        long = self.std_false**2
+        short = (self.std_false / self.ratio_false) ** 2
+        a, b = long + short, long - short
+        sigma_false = [[a, b], [b, a]]
+        return sigma_true, sigma_false
 
     def weights(self, scores: Scores, progress: float, coupled: bool = False) -> Tensor:
         """w* (B,) at ``scores`` when the fraction ``progress`` of training is over.
@@ -109,13 +113,17 @@ def density(scores: Scores, constants: Tensor, coupled: bool = False) -> Tensor:
     """
     picked = constants[scores.correct.long()]
     mean_total, mean_margin, spread, narrow, scale = picked.unbind(-1)
-    total, margin = scores.p_gt + scores.p_nn, scores.p_gt - scores.p_nn
-    along, across = total - mean_total, margin - mean_margin  # d_1 + d_2, d_1 - d_2
+    total = scores.p_gt + scores.p_nn
+    margin = scores.p_gt - scores.p_nn
+    along = total - mean_total  # d_1 + d_2
+    across = margin - mean_margin  # d_1 - d_2
     if not coupled:
-        return scale * torch.exp(along.square() / spread + across.square() / narrow)
+        exponent = along.square() / spread + across.square() / narrow
+        return scale * exponent.exp()
     total_part = (total[:, None] - mean_total) * along / spread
     margin_part = (margin[:, None] - mean_margin) * across / narrow
-    return scale * torch.exp(total_part + margin_part).mean(0)
+    exponents = total_part + margin_part  # (B, B)
+    return scale * exponents.exp().mean(0)
 
 
 @lru_cache(maxsize=8)
@@ -137,8 +145,16 @@ def density_constants(
 def diagonal_form(mu: tuple[float, float], sigma: Covariance) -> list[float]:
     """mu_1 + mu_2, mu_1 - mu_2, -4 (a + b), -4 (a - b) and 1 / (2 pi sqrt(det Sigma))."""
     a, b = sigma[0]
-    scale = 1 / (2 * math.pi * math.sqrt((a + b) * (a - b)))
-    return [mu[0] + mu[1], mu[0] - mu[1], -4 * (a + b), -4 * (a - b), scale]
+    along, across = a + b, a - b
+    scale = 1 / (2 * math.pi * math.sqrt(along * across))
+    first, second = mu
+    return [
+        first + second,
+        first - second,
+        -4 * along,
+        -4 * across,
+        scale,
+    ]
 
 
 def in_float32(logits: Tensor) -> Tensor:
