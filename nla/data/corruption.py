@@ -6,7 +6,6 @@ move among the classes that occur, by label or true label of some training row: 
 that the set does not have.
 """
 
-import unicodedata
 from pathlib import Path
 from typing import NamedTuple
 
@@ -41,7 +40,9 @@ def training(manifest: pd.DataFrame) -> Training:
         raise DataError("the manifest has no training rows, so there are no labels to change")
     label = manifest["label"].to_numpy(dtype=np.int64)[rows]
     truth = manifest["true_label"].to_numpy(dtype=np.int64)[rows]
-    return Training(rows, label, truth, np.union1d(label, truth), class_names(manifest))
+    occurring = np.union1d(label, truth)
+    names = class_names(manifest)
+    return Training(rows, label, truth, occurring, names)
 
 
 def relabelled(manifest: pd.DataFrame, rows: Integers, labels: Integers) -> pd.DataFrame:
@@ -50,11 +51,13 @@ def relabelled(manifest: pd.DataFrame, rows: Integers, labels: Integers) -> pd.D
     ``kind`` of a row whose label changes is noisy if the new one is not the true label, else clean;
     what is known of the others stays.
     """
-    label, truth = manifest["label"].copy(), manifest["true_label"]
+    label = manifest["label"].copy()
+    truth = manifest["true_label"]
     label.iloc[rows] = labels
-    by_rule = pd.Series(np.where(label == truth, "clean", "noisy"), manifest.index, dtype=object)
+    by_rule = (label == truth).map({True: "clean", False: "noisy"}).astype(object)
     known = manifest.get("kind", by_rule)
-    kind = known.where(label == manifest["label"], by_rule)
+    stays = label == manifest["label"]
+    kind = known.where(stays, by_rule)
     return manifest.assign(label=label, kind=kind.astype(object))
 
 
@@ -68,7 +71,8 @@ def step_on(train: Training, steps: Integers) -> Integers:
     """The labels (N,), each as many classes further round the circle of those that occur."""
     place = np.searchsorted(train.occurring, train.label)
     further = (place + steps) % len(train.occurring)
-    return np.take(train.occurring, further)
+    labels: Integers = train.occurring[further]
+    return labels
 
 
 def check_others(train: Training) -> None:
@@ -92,7 +96,8 @@ def flip_labels(manifest: pd.DataFrame, ratio: float, seed: Seed) -> pd.DataFram
     others = len(train.occurring) - 1
     flip = draw.random(count) < ratio
     steps = 1 + np.floor(draw.random(count) * others)
-    labels = step_on(train, flip * steps.astype(np.int64))
+    steps[~flip] = 0
+    labels = step_on(train, steps.astype(np.int64))
     return relabelled(manifest, train.rows, labels)
 
 
@@ -125,9 +130,10 @@ def draw_rows(draw: np.random.Generator, shares: Numbers) -> Integers:
     """One class for each row of ``shares`` (B, K), drawn in proportion to them."""
     reach = shares.cumsum(axis=1)
     total = reach[:, -1:]
-    place = draw.random(len(shares))[:, None] * total
-    passed = reach[:, :-1] <= place
-    return np.sum(passed, axis=1, dtype=np.int64)
+    drawn = draw.random(len(shares))[:, None]
+    passed = reach[:, :-1] <= drawn * total
+    place: Integers = passed.sum(axis=1)
+    return place
 
 
 def confuse_labels(manifest: pd.DataFrame, matrix: npt.ArrayLike, seed: Seed) -> pd.DataFrame:
@@ -147,17 +153,19 @@ def check_matrix(matrix: Numbers, train: Training) -> None:
     """DataError unless ``matrix`` (K, K) holds probabilities of classes that occur."""
     sizes = numbers_of_classes(train)
     sums = matrix.sum(axis=-1)
-    square = matrix.shape in [(size, size) for size in sizes]
-    if not square or (matrix < 0).any() or not np.allclose(sums, 1):
-        size = sizes[-1]
+    size = sizes[-1]
+    square = matrix.shape in [(k, k) for k in sizes]
+    none_below = (matrix >= 0).all()
+    if not (square and none_below and np.allclose(sums, 1)):
         raise DataError(
             f"the confusion matrix must hold {size} x {size} probabilities, rows summing to 1; "
             f"it is {matrix.shape} with row sums {sums.round(3)}"
         )
-    wanted = matrix > 0
-    absent = np.setdiff1d(np.arange(len(matrix)), train.occurring)
+    invents = matrix > 0
+    invents[:, train.occurring] = False
     for i in train.occurring:
-        for j in absent[wanted[i, absent]]:
+        if invents[i].any():
+            j = int(invents[i].argmax())
             raise DataError(
                 f"the confusion matrix turns {train.names[i]} (row {i}) into {train.names[j]} "
                 f"(column {j}), which no training image has; give 0 there"
@@ -188,9 +196,11 @@ def draw_labels(manifest: pd.DataFrame, seed: Seed) -> pd.DataFrame:
         )
     shares = manifest[columns].to_numpy(dtype=float)[train.rows]
     some = shares.sum(axis=1) > 0
-    valid = some & (shares >= 0).all(axis=1)
+    none_below = (shares >= 0).all(axis=1)
+    valid = some & none_below
     if not valid.all():
-        row = manifest.index[train.rows[valid.argmin()]]
+        at = train.rows[valid.argmin()]
+        row = manifest.index[at]
         raise DataError(
             f"row {row}: the {prefix}<class> columns are no distribution: they must be at least 0, "
             "one of them more; leave such rows out"
@@ -215,19 +225,22 @@ def flip_by_prediction(
     count = len(label)
     sizes = numbers_of_classes(train)
     fits = others.shape in [(count, size) for size in sizes]
-    if not fits or not np.isfinite(others).all() or not 0 <= ratio <= 1:
+    finite = np.isfinite(others).all()
+    check_ratio(ratio)
+    if not (fits and finite):
         raise DataError(
-            f"expected a ratio from 0 to 1 (it is {ratio}) and finite probabilities, one row per "
-            f"training image: {(count, sizes[-1])}; they are {others.shape}"
+            "expected finite probabilities, one row per training image: "
+            f"{(count, sizes[-1])}; they are {others.shape}"
         )
     if ratio > 0:
         check_others(train)
     absent = np.setdiff1d(np.arange(others.shape[1]), train.occurring)
     others[:, absent] = -1
     others[np.arange(count), label] = -1
-    p_nn = np.maximum(others.max(axis=1), 1e-12)
     nearest = others.argmax(axis=1)
-    key = np.log(draw.random(count) + 1e-300) / p_nn
+    p_nn = others.max(axis=1).clip(min=1e-12)
+    drawn = draw.random(count) + 1e-300
+    key = np.log(drawn) / p_nn
     order = np.argsort(-key, kind="stable")
     chosen = order[: round(ratio * count)]
     label[chosen] = nearest[chosen]
@@ -255,21 +268,25 @@ def imbalance(
     train = training(manifest)
     classes, counts = np.unique(train.truth, return_counts=True)
     order = np.argsort(-counts, kind="stable")
+    classes = classes[order]  # from the most frequent to the rarest
     keep = sizes_of(counts[order], factor, profile)
-    mixed = np.argsort(draw.random(len(train.rows)), kind="stable")
+    place = draw.random(len(train.rows))
+    mixed = np.argsort(place, kind="stable")
     kept = [np.flatnonzero(manifest["split"] != "train")]
-    for name, size in zip(classes[order], keep, strict=True):
+    for name, size in zip(classes, keep, strict=True):
         members = mixed[train.truth[mixed] == name]
         kept.append(train.rows[members[:size]])
-    thin = manifest.iloc[np.sort(np.concatenate(kept))]
-    reached = keep[0] / keep[-1] >= 0.95 * factor
-    if reached or keep[-1] > 1 or len(keep) == 1:
+    rows = np.sort(np.concatenate(kept))
+    thin = manifest.iloc[rows]
+    largest, smallest = keep[0], keep[-1]
+    reached = largest / smallest >= 0.95 * factor
+    if reached or smallest > 1 or len(keep) == 1:
         return thin
-    return noted(
-        thin,
-        f"imbalance by factor {factor:g} is not reached: the largest class keeps {keep[0]} and "
-        f"the smallest {keep[-1]} of its training images",
+    note = (
+        f"imbalance by factor {factor:g} is not reached: the largest class keeps {largest} and "
+        f"the smallest {smallest} of its training images"
     )
+    return noted(thin, note)
 
 
 def sizes_of(counts: Integers, factor: float, profile: str) -> Integers:
@@ -278,9 +295,10 @@ def sizes_of(counts: Integers, factor: float, profile: str) -> Integers:
     if profile == "step":
         place = np.floor(place + 0.5)
     share = float(factor) ** -place
-    largest = (counts / share).min()
-    sizes = np.round(largest * share)
-    return np.maximum(sizes, 1).astype(np.int64, copy=False)
+    supplied = counts / share  # how many the largest may keep, for each class
+    largest = supplied.min()
+    sizes: Numbers = np.round(largest * share)
+    return sizes.clip(min=1).astype(np.int64)
 
 
 def image_names(manifest: pd.DataFrame) -> pd.Series:
@@ -298,7 +316,9 @@ def write_list(manifest: pd.DataFrame, path: str | Path) -> None:
     The file is whole or absent.
     """
     train = manifest[manifest["split"] == "train"]
-    lines = image_names(manifest)[train.index] + " " + (train["label"] + 1).astype(str)
+    names = image_names(manifest)[train.index]
+    numbers = (train["label"] + 1).astype(str)
+    lines = names + " " + numbers
     write(path, "\n".join(lines) + "\n")
 
 
@@ -310,23 +330,26 @@ def relabel(manifest: pd.DataFrame, path: str | Path) -> pd.DataFrame:
     Lines for other splits are ignored: evaluation is never relabelled.
     """
     listed = label_list(path, class_names(manifest))
-    listed.index = pd.Index([unicodedata.normalize("NFC", name) for name in listed.index])
+    listed.index = listed.index.str.normalize("NFC")
     names = names_as_listed(manifest, listed.index)
     strange = ~listed.index.isin(names)
     if strange.any():
         place = int(strange.argmax())
-        where, name = f"{path}, line {line_of(path, place)}", listed.index[place][:60]
+        line = line_of(path, place)
+        name = listed.index[place][:60]
         raise DataError(
-            f"{where}: {name!r} is no image of this data set; is it the list of another?"
+            f"{path}, line {line}: {name!r} is no image of this data set; "
+            "is it the list of another?"
         )
-    train = (manifest["split"] == "train").to_numpy()
-    missing = names[train & ~names.isin(listed.index).to_numpy()]
+    train = manifest["split"] == "train"
+    missing = names[train & ~names.isin(listed.index)]
     if len(missing):
         raise DataError(
             f"{path}: no label for {missing.iloc[0]} and {len(missing) - 1} more; it must list all"
         )
+    rows = np.flatnonzero(train)
     labels = names[train].map(listed).to_numpy(dtype=np.int64)
-    result = relabelled(manifest, np.flatnonzero(train), labels)
+    result = relabelled(manifest, rows, labels)
     return validate(noted(result, f"training labels taken from {path}"))
 
 
@@ -335,14 +358,18 @@ def names_as_listed(manifest: pd.DataFrame, listed: pd.Index) -> pd.Series:
     names = image_names(manifest).str.normalize("NFC")
     if "path" not in manifest or listed.isin(names).all():
         return names
-    paths = manifest["path"].str.replace("_aligned", "").str.normalize("NFC")
+    paths = manifest["path"].str.replace("_aligned", "")
+    paths = paths.str.normalize("NFC")
     return paths if listed.isin(paths).any() else names
 
 
 def line_of(path: str | Path, place: int) -> int:
     """The line of a list where its entry number ``place`` (from 0) stands; blank ones are none."""
-    lines = Path(path).read_text(encoding="utf-8-sig").split("\n")
-    full = [number for number, line in enumerate(lines, start=1) if line.strip()]
+    text = Path(path).read_text(encoding="utf-8-sig")
+    full = []
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.strip():
+            full.append(number)
     return full[place]
 
 
