@@ -1,14 +1,20 @@
 """Files that are whole or absent: written under a temporary name, then renamed."""
 
 import contextlib
+import glob
 import json
 import os
+import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from safetensors.torch import save
+
+STALE = 3600  # seconds without a byte after which a temporary file is a killed writer's
 
 
 class WriteError(ValueError):
@@ -17,16 +23,21 @@ class WriteError(ValueError):
 
 @contextlib.contextmanager
 def atomic(path: str | Path) -> Iterator[Path]:
-    """A temporary name beside ``path`` that replaces it once the block has ended without an error, else WriteError."""
+    """A temporary name beside ``path``, which replaces it once the block has ended without error.
+
+    Else WriteError. Of several writers of one file each has a name of its own; the last to end
+    stays. What writers that were killed have left is removed after an hour.
+    """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.tmp")
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        remove_stale(path)
         yield temporary
         os.replace(temporary, path)
     except OSError as error:
         raise WriteError(
-            f"{path} cannot be written ({error.strerror or error}): free space or choose another folder; "
+            f"{path} cannot be written ({error.strerror or error}): {remedy(path, error)}; "
             "nothing that was there before is lost, and a run goes on from its last checkpoint"
         ) from error
     finally:
@@ -34,23 +45,45 @@ def atomic(path: str | Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
-def write(path: str | Path, content) -> None:
-    """By the name's suffix: a table as .csv or .parquet, a dict as .json, of arrays as .npz, of tensors as
-    .safetensors; otherwise text. WriteError if the disk or the folder does not let it."""
+def remedy(path: Path, error: OSError) -> str:
+    """What may help against an error in writing."""
+    if isinstance(error, PermissionError) and path.is_file():
+        return "close it where another program has it open, or make it and its folder writable"
+    return "free space or choose another folder"
+
+
+def remove_stale(path: Path) -> None:
+    """Remove temporary files of ``path`` that nobody has written to for an hour."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*tmp"):
+        with contextlib.suppress(OSError):
+            if time.time() - left.stat().st_mtime > STALE:
+                left.unlink()
+
+
+def write(path: str | Path, content: Any) -> None:
+    """By the name's suffix: a table as .csv or .parquet, a dict as .json, of arrays as .npz.
+
+    One of tensors as .safetensors; otherwise text, in utf-8. WriteError if the disk or the folder
+    does not let it.
+    """
     with atomic(path) as temporary:
         match Path(path).suffix:
             case ".csv" if isinstance(content, pd.DataFrame):
-                content.to_csv(temporary, index=False)
+                content.to_csv(temporary, index=False, encoding="utf-8", lineterminator="\n")
             case ".parquet":
                 content.to_parquet(temporary, index=False)
             case ".json":
-                temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+                write_text(temporary, json.dumps(content, indent=2) + "\n")
             case ".npz":
                 with open(temporary, "wb") as file:
                     np.savez(file, **content)
             case ".safetensors":
-                temporary.write_bytes(
-                    save({name: tensor.contiguous().cpu() for name, tensor in content.items()})
-                )
+                tensors = {name: tensor.contiguous().cpu() for name, tensor in content.items()}
+                temporary.write_bytes(save(tensors))
             case _:
-                temporary.write_text(content, encoding="utf-8")
+                write_text(temporary, content)
+
+
+def write_text(path: Path, text: str) -> None:
+    """The same bytes on every system."""
+    path.write_text(text, encoding="utf-8", newline="\n")

@@ -16,20 +16,27 @@ released_v1    coupled over the batch,         Bhattacharyya distance, sum over 
 """
 
 import math
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nla.consistency import check_views, js_divergence, released_divergence
+from nla.models import Classifier, Output
 from nla.naw import NAW, Scores, check, density, density_constants, in_float32, scores_of
 
 VARIANTS = ("paper", "released", "released_v1")
+View = TypeVar("View")
 
 
 class LossTerms(NamedTuple):
-    """The loss of a batch, a scalar that carries the gradient, and what it is made of, per sample (B,)."""
+    """The loss of a batch, a scalar to go backward from, and what it is made of, per sample (B,).
+
+    The terms carry gradients too, so that a loss of one's own can be made of them: all but
+    ``weight`` in the paper's variant, where w* is a constant, and ``scores.correct``.
+    """
 
     total: Tensor
     weight: Tensor  # w*, without the 1 that is added to it
@@ -38,46 +45,63 @@ class LossTerms(NamedTuple):
     scores: Scores
 
     def record(self, logits: Tensor, targets: Tensor) -> dict[str, Tensor]:
-        """The per-sample facts (B,) under their names in a run's dynamics files, detached; logits (B, K) of view 1."""
-        nearest = (
-            logits.detach().scatter(1, targets[:, None], -torch.inf).argmax(1).to(torch.uint8)
-        )  # whose p is p_nn
-        facts = self.scores._asdict() | self._asdict() | {"nearest": nearest}
-        return {
-            name: value.detach() for name, value in facts.items() if name not in ("total", "scores")
+        """The facts (B,) under their names in a run's dynamics files, detached.
+
+        ``logits`` (B, K) are those of the first view; ``nearest`` is the class whose p is p_nn.
+        """
+        label = targets.long()[:, None]
+        nearest = logits.detach().scatter(1, label, -torch.inf).argmax(1)
+        facts = {
+            **self.scores._asdict(),
+            "weight": self.weight,
+            "cross_entropy": self.cross_entropy,
+            "divergence": self.divergence,
+            "nearest": nearest.to(torch.uint8),
         }
+        return {name: value.detach() for name, value in facts.items()}
 
 
 class Method(nn.Module):
     """What the training loop asks of a method; NLA and everything that it is compared with.
 
-    ``views`` is 1, or 2 where the mirror images are passed through the model as well. ``checked`` verifies
-    the inputs (ValueError on NaN, on targets out of range, on wrong shapes); on a GPU that waits for the
-    device at every call, so a training loop turns it off.
+    ``views`` is 1, or 2 where the mirror images are passed through the model as well. ``checked``
+    verifies the inputs (ValueError on NaN, on targets out of range, on wrong shapes); on a GPU that
+    waits for the device at every call, so a training loop turns it off. A progress outside [0, 1]
+    is a ValueError in any case.
     """
 
     views = 1
+    __call__: Callable[..., LossTerms]
 
-    def __init__(self, naw: NAW | None = None, checked: bool = True):
+    def __init__(self, naw: NAW | None = None, checked: bool = True) -> None:
         super().__init__()
         self.naw, self.checked = naw or NAW(), checked
 
-    def attach(self, model: nn.Module, labels: Tensor) -> None:
-        """Called once before training, to make what depends on the model and the labels (N,) of the training set."""
+    def attach(self, model: Classifier, labels: Tensor) -> None:
+        """Called once before training, with the labels (N,) of the training set.
+
+        Makes what depends on them and on the model.
+        """
 
     def on_outputs(
-        self, first, second, targets: Tensor, progress: float, rows: Tensor
+        self, first: Output, second: Output | None, targets: Tensor, progress: float, rows: Tensor
     ) -> LossTerms:
-        """The loss from the model's ``Output`` on each view (``second``: None with one view) of the rows (B,)."""
-        return self(first.logits, None if second is None else second.logits, targets, progress)
+        """The loss from the model's ``Output`` on each view of the training samples ``rows`` (B,).
+
+        ``second`` is None with one view.
+        """
+        flipped_logits = None if second is None else second.logits
+        return self(first.logits, flipped_logits, targets, progress)
 
     def verify(self, logits: Tensor, flipped_logits: Tensor | None, targets: Tensor) -> None:
-        """ValueError for input that is wrong, if ``checked``, and for views of different shapes in any case."""
-        for view in (logits, flipped_logits) if self.checked else ():
-            if view is not None:
-                check(view, targets)
-        if flipped_logits is not None:
-            check_views(logits, flipped_logits)
+        """ValueError for wrong input, if ``checked``, and for views of different shapes always."""
+        if self.checked:
+            check(logits, targets)
+        if flipped_logits is None:
+            return
+        check_views(logits, flipped_logits)
+        if self.checked:
+            check(flipped_logits, targets)
 
     def observe(
         self,
@@ -87,93 +111,148 @@ class Method(nn.Module):
         progress: float,
         coupled: bool = False,
     ) -> LossTerms:
-        """Terms with the mean cross-entropy for a total, and with what NAW would weigh at these scores."""
+        """Terms with the mean cross-entropy for a total, and what NAW would weigh at the scores."""
         self.verify(logits, flipped_logits, targets)
         logits = in_float32(logits)
-        cross_entropy = F.cross_entropy(logits, targets, reduction="none")
+        cross_entropy = F.cross_entropy(logits, targets.long(), reduction="none")
         scores = scores_of(logits.softmax(1), targets)
         weight = self.naw.weights(scores, progress, coupled)
-        divergence = (
-            weight * torch.nan if flipped_logits is None else js_divergence(logits, flipped_logits)
-        )
+        if flipped_logits is None:
+            divergence = weight * torch.nan
+        else:
+            divergence = js_divergence(logits, flipped_logits)
         return LossTerms(cross_entropy.mean(), weight, cross_entropy, divergence, scores)
 
 
-def paper_terms(
-    logits: Tensor, flipped_logits: Tensor, targets: Tensor, lam: float, constants: Tensor
-) -> tuple:
-    """The gradient (2, B, K) of the paper's loss in closed form, and the fields of ``LossTerms``.
-
-        dL/dz  = [lambda (1 + w*) (p - 1_y) + (1 - lambda) p (g - <p, g>)] / B,    g = 1/2 log(p / m)
-        dL/dz' = (1 - lambda) q (h - <q, h>) / B,    h = 1/2 log(q / m),    m = (p + q) / 2
-
-    with p = softmax(z), q = softmax(z'), w* constant, and JSD(p, q) = <p, g> + <q, h>.
-    """
-    size, label = len(targets), targets.long()[:, None]
-    log_p = torch.stack([logits, flipped_logits]).log_softmax(2)
-    p = log_p.exp()
-    cross_entropy, scores = -log_p[0].gather(1, label)[:, 0], scores_of(p[0], targets)
-    weight = density(scores, constants)
-    gap = (log_p - torch.logaddexp(*log_p) + math.log(2)).mul_(0.5)  # g, h
-    parts = (p * gap).sum(2, keepdim=True)  # <p, g>, <q, h>
-    divergence, factor = parts.sum(0)[:, 0], (1 + weight) * (lam / size)
-    gradient = gap.sub_(parts).mul_(p).mul_((1 - lam) / size)
-    gradient[0].addcmul_(p[0], factor[:, None]).scatter_add_(1, label, -factor[:, None])
-    total = factor.dot(cross_entropy) + divergence.mean() * (1 - lam)
-    return gradient, total, weight, cross_entropy, divergence, scores
-
-
-class KnownGradient(torch.autograd.Function):
-    """A scalar and its gradient (2, B, K) in the logits of both views, in place of the one that autograd would find."""
-
-    @staticmethod
-    def forward(ctx, value: Tensor, gradient: Tensor, logits: Tensor, flipped_logits: Tensor):
-        ctx.save_for_backward(gradient)
-        return value
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, upstream: Tensor):
-        return None, None, *(ctx.saved_tensors[0] * upstream)
+def needed(second: View | None) -> View:
+    """The second view, or a ValueError where there is none."""
+    if second is None:
+        raise ValueError("this method compares two views: give what the model says of both")
+    return second
 
 
 class NLALoss(Method):
     """lambda (1 + w*) CE + (1 - lambda) L_reg over a batch; see the table above for the variants.
 
-    ``compile``: one kernel (one thread) for the paper's, by torch.compile; on a CPU that needs a C++ compiler.
+    ``compile``: one kernel (one thread) for the paper's, by torch.compile; on a CPU that needs a
+    C++ compiler.
     """
 
     views = 2
 
-    def __init__(self, lam: float = 0.5, variant: str = "paper", compile: bool = False, **options):
+    def __init__(
+        self, lam: float = 0.5, variant: str = "paper", compile: bool = False, **options: Any
+    ) -> None:
         super().__init__(**options)
         if variant not in VARIANTS:
             raise ValueError(f"unknown variant {variant!r}; expected one of {', '.join(VARIANTS)}")
         if not 0 <= lam <= 1:
             raise ValueError(f"lam must be in [0, 1], got {lam}")
         self.lam, self.variant = lam, variant
-        self.terms = (
-            torch.compile(paper_terms, options={"cpp.threads": 1}) if compile else paper_terms
-        )
+        self.terms = paper_terms
+        if compile:
+            self.terms = torch.compile(paper_terms, options={"cpp.threads": 1})
 
     def forward(
-        self, logits: Tensor, flipped_logits: Tensor, targets: Tensor, progress: float
+        self, logits: Tensor, flipped_logits: Tensor | None, targets: Tensor, progress: float
     ) -> LossTerms:
-        """Logits of both views (B, K), targets (B,) integers, progress = epoch / epochs in [0, 1]."""
+        """Logits of both views (B, K), targets (B,) integers, progress = epoch / epochs in [0, 1].
+
+        ValueError as ``Method.verify``.
+        """
+        flipped_logits = needed(flipped_logits)
         if self.variant == "paper":
-            self.verify(logits, flipped_logits, targets)
-            logits, flipped_logits = in_float32(logits), in_float32(flipped_logits)
-            with torch.no_grad():
-                constants = density_constants(self.naw, progress, logits.dtype, logits.device)
-                gradient, total, *terms = self.terms(
-                    logits, flipped_logits, targets, self.lam, constants
-                )
-            return LossTerms(KnownGradient.apply(total, gradient, logits, flipped_logits), *terms)
-        terms = self.observe(
-            logits, flipped_logits, targets, progress, coupled=self.variant == "released_v1"
-        )
+            return self.paper(logits, flipped_logits, targets, progress)
+        coupled = self.variant == "released_v1"
+        terms = self.observe(logits, flipped_logits, targets, progress, coupled)
         divergence = released_divergence(logits, flipped_logits)
         weighted = ((1 + terms.weight) * terms.cross_entropy).mean()
-        return terms._replace(
-            divergence=divergence, total=self.lam * weighted + (1 - self.lam) * divergence.sum()
+        total = self.lam * weighted + (1 - self.lam) * divergence.sum()
+        return terms._replace(divergence=divergence, total=total)
+
+    def paper(
+        self, logits: Tensor, flipped_logits: Tensor, targets: Tensor, progress: float
+    ) -> LossTerms:
+        """The paper's variant, its gradient in closed form and not by autograd."""
+        self.verify(logits, flipped_logits, targets)
+        logits, flipped_logits = in_float32(logits), in_float32(flipped_logits)
+        constants = density_constants(self.naw, progress, logits.dtype, logits.device)
+        total, weight, cross_entropy, divergence, *scores = KnownGradient.apply(
+            self.terms, self.lam, constants, targets, logits, flipped_logits
         )
+        return LossTerms(total, weight, cross_entropy, divergence, Scores(*scores))
+
+
+def paper_terms(
+    logits: Tensor, flipped_logits: Tensor, targets: Tensor, lam: float, constants: Tensor
+) -> tuple[Tensor, LossTerms]:
+    """The gradient (2, B, K) of the paper's loss in closed form, and its terms.
+
+        dL/dz  = [lambda (1 + w*) (p - 1_y) + (1 - lambda) p (g - <p, g>)] / B
+        dL/dz' = (1 - lambda) q (h - <q, h>) / B
+
+    with p = softmax(z), q = softmax(z'), m = (p + q) / 2, g = 1/2 log(p / m), h = 1/2 log(q / m),
+    w* constant, and JSD(p, q) = <p, g> + <q, h>.
+    """
+    size, label = len(targets), targets.long()[:, None]
+    log_p = torch.stack([logits, flipped_logits]).log_softmax(2)  # log p, log q
+    p = log_p.exp()  # p, q
+    cross_entropy = -log_p[0].gather(1, label)[:, 0]
+    scores = scores_of(p[0], targets)
+    weight = density(scores, constants)  # w*
+    factor = (1 + weight) * (lam / size)
+    gap = (log_p - torch.logaddexp(*log_p) + math.log(2)).mul_(0.5)  # g, h
+    parts = (p * gap).sum(2, keepdim=True)  # <p, g>, <q, h>
+    divergence = parts.sum(0)[:, 0]
+    gradient = gap.sub_(parts).mul_(p).mul_((1 - lam) / size)
+    gradient[0].addcmul_(p[0], factor[:, None]).scatter_add_(1, label, -factor[:, None])
+    total = factor.dot(cross_entropy) + divergence.mean() * (1 - lam)
+    return gradient, LossTerms(total, weight, cross_entropy, divergence, scores)
+
+
+class KnownGradient(torch.autograd.Function):
+    """The paper's terms; going backward from the total takes the gradient that is known already.
+
+    That of the other terms, where somebody builds a loss on them, is left to autograd.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        terms_of: Callable[..., tuple[Tensor, LossTerms]],
+        lam: float,
+        constants: Tensor,
+        targets: Tensor,
+        *views: Tensor,
+    ) -> tuple[Tensor, ...]:
+        gradient, terms = terms_of(*views, targets, lam, constants)
+        ctx.save_for_backward(gradient, targets, *views)
+        ctx.set_materialize_grads(False)  # None comes back from a term that is not used
+        ctx.mark_non_differentiable(terms.weight, terms.scores.correct)
+        return *terms[:-1], *terms.scores
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(
+        ctx: Any, of_total: Tensor | None, of_weight: None, *of_others: Tensor | None
+    ) -> tuple[Tensor | None, ...]:
+        gradient, targets, logits, flipped_logits = ctx.saved_tensors
+        flows = gradient * (0 if of_total is None else of_total)
+        of_terms = of_others[:-1]  # without that of ``correct``, which has none
+        if any(flow is not None for flow in of_terms):
+            flows = flows + flow_by_autograd(logits, flipped_logits, targets, of_terms)
+        return None, None, None, None, *flows
+
+
+def flow_by_autograd(
+    logits: Tensor, flipped_logits: Tensor, targets: Tensor, upstream: tuple[Tensor | None, ...]
+) -> Tensor:
+    """What flows back (2, B, K) where ``upstream`` (B,) each flows into CE, JSD, p_GT and p_NN."""
+    views = logits.detach().requires_grad_(), flipped_logits.detach().requires_grad_()
+    with torch.enable_grad():
+        scores = scores_of(views[0].softmax(1), targets)
+        cross_entropy = F.cross_entropy(views[0], targets.long(), reduction="none")
+        terms = cross_entropy, js_divergence(*views), scores.p_gt, scores.p_nn
+        used = [term @ flow for term, flow in zip(terms, upstream) if flow is not None]
+        total = torch.stack(used).sum()
+    return torch.stack(torch.autograd.grad(total, views, materialize_grads=True))

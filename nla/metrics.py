@@ -1,57 +1,104 @@
-"""Accuracy in the field's terms: overall, mean over the classes (balanced), per class; F1, calibration, confusion."""
+"""Accuracy in the field's terms: overall, mean over the classes, per class; F1, calibration."""
+
+from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from sklearn.metrics import confusion_matrix, f1_score
 
 
 def confusion(
-    labels, predictions, classes: tuple[str, ...], normalize: str | None = None
+    labels: npt.ArrayLike,
+    predictions: npt.ArrayLike,
+    classes: Sequence[str],
+    normalize: str | None = None,
 ) -> pd.DataFrame:
-    """Counts, or rates (normalize="true"), (K, K): true classes in rows; integers (N,) in 0..K-1 are counted."""
+    """Counts, or rates (normalize="true"), (K, K): true classes in rows.
+
+    ``labels`` and ``predictions`` are integers (N,) in 0..K-1, N > 0, else ValueError. Rates of a
+    class that does not occur are NaN.
+    """
+    labels = class_numbers(labels, "label", classes)
+    predictions = class_numbers(predictions, "prediction", classes)
+    if len(labels) != len(predictions):
+        raise ValueError(f"{len(labels)} labels, but {len(predictions)} predictions")
     table = confusion_matrix(labels, predictions, labels=range(len(classes)), normalize=normalize)
+    if normalize == "true":
+        occurs = np.isin(range(len(classes)), labels)
+        table = np.where(occurs[:, None], table, np.nan)
     return pd.DataFrame(table, pd.Index(classes, name="true"), pd.Index(classes, name="predicted"))
 
 
-def accuracies(labels, predictions, classes: tuple[str, ...]) -> dict[str, float]:
-    """Percentages: ``overall``, ``mean`` over the classes that occur, and one entry a class (else NaN).
-
-    Overall accuracy follows the majority; the mean counts every class alike, so a model that neglects
-    rare expressions shows. ``labels`` and ``predictions`` are integers (N,).
-    """
-    if len(labels) == 0:
+def class_numbers(
+    values: npt.ArrayLike, name: str, classes: Sequence[str]
+) -> npt.NDArray[np.int64]:
+    """``values`` as integers (N,), or ValueError if there are none or one is no class number."""
+    numbers = np.asarray(values)
+    if numbers.size == 0:
         raise ValueError("no sample to score")
+    outside = ~np.isin(numbers, range(len(classes)))
+    if outside.any():
+        row = int(outside.argmax())
+        raise ValueError(
+            f"{name} {numbers[row]} in row {row} is outside 0..{len(classes) - 1}, "
+            f"the numbers of the classes {', '.join(classes)}"
+        )
+    return numbers.astype(np.int64)
+
+
+def accuracies(
+    labels: npt.ArrayLike, predictions: npt.ArrayLike, classes: Sequence[str]
+) -> dict[str, float]:
+    """Percentages: ``overall``, ``mean`` over the classes that occur, and one a class (else NaN).
+
+    Overall accuracy follows the majority; the mean counts every class alike, so a model that
+    neglects rare expressions shows. ``labels`` and ``predictions`` as :func:`confusion`.
+    """
     counts = confusion(labels, predictions, classes).to_numpy()
+    right, of_class = counts.diagonal(), counts.sum(axis=1)
     with np.errstate(invalid="ignore"):
-        per_class = 100 * counts.diagonal() / counts.sum(axis=1)
-    overall = 100 * counts.diagonal().sum() / counts.sum()
+        per_class = 100 * right / of_class
     return {
-        "overall": float(overall),
+        "overall": float(100 * right.sum() / counts.sum()),
         "mean": float(np.nanmean(per_class)),
         **dict(zip(classes, per_class.tolist(), strict=True)),
     }
 
 
-def quality(labels, probabilities: np.ndarray, classes: tuple[str, ...]) -> dict[str, float]:
-    """Percentages of probabilities (N, K): overall, mean, ``worst`` class that occurs, ``macro_f1``, ``ece``."""
+def quality(
+    labels: npt.ArrayLike, probabilities: npt.NDArray[np.floating], classes: Sequence[str]
+) -> dict[str, float]:
+    """Percentages of probabilities (N, K): overall, mean, ``worst`` class, ``macro_f1``, ``ece``.
+
+    Worst and macro F1 are of the classes that occur. ValueError as :func:`confusion`, and where a
+    probability is not finite.
+    """
+    finite = np.isfinite(probabilities).all(axis=1)
+    if not finite.all():
+        raise ValueError(f"the probabilities of row {int(finite.argmin())} are not finite")
     predictions = probabilities.argmax(1)
     overall, mean, *per_class = accuracies(labels, predictions, classes).values()
     f1 = f1_score(labels, predictions, labels=np.unique(labels), average="macro", zero_division=0)
+    right = predictions == np.asarray(labels)
     return {
         "overall": overall,
         "mean": mean,
         "worst": float(np.nanmin(per_class)),
         "macro_f1": 100 * float(f1),
-        "ece": 100 * calibration_error(predictions == np.asarray(labels), probabilities.max(1)),
+        "ece": 100 * calibration_error(right, probabilities.max(1)),
     }
 
 
-def calibration_error(correct, confidence, bins: int = 15) -> float:
-    """Expected calibration error: sum over equal bins of confidence of |accuracy - mean confidence| n_bin / N.
+def calibration_error(correct: npt.ArrayLike, confidence: npt.ArrayLike, bins: int = 15) -> float:
+    """Expected calibration error: |accuracy - mean confidence| n_bin / N, summed over equal bins.
 
-    ``correct`` (N,) bool, ``confidence`` (N,) in 0..1. Guo et al., ICML 2017, equation 3.
+    ``correct`` (N,) bool, ``confidence`` (N,) in 0..1; ValueError without a sample. Guo et al.,
+    ICML 2017, equation 3.
     """
-    place = np.ceil(np.asarray(confidence) * bins).clip(1, bins).astype(int)
-    return float(
-        np.abs(np.bincount(place, np.asarray(correct, float) - confidence)).sum() / len(place)
-    )
+    confidence = np.asarray(confidence)
+    if confidence.size == 0:
+        raise ValueError("no sample to score")
+    bin_of = np.ceil(confidence * bins).clip(1, bins).astype(int)
+    excess = np.bincount(bin_of, np.asarray(correct, float) - confidence)
+    return float(np.abs(excess).sum() / len(bin_of))

@@ -61,10 +61,12 @@ def test_by_hand(name, expected):
 
 
 def test_class_balanced_by_hand():
-    # three labels of class 0, one of class 1: 1 / (1 - .9999^n) = 3333.667 and 10000, scaled to a sum of 3
-    assert loss_of("class_balanced", [0, 0, 0, 1]) == pytest.approx(0.7500563 * CE, rel=1e-5)
+    # three labels of class 0, one of class 1: 1 / (1 - .9999^n) = 3333.667 and 10000, to a sum of 2
+    assert loss_of("class_balanced", [0, 0, 0, 1]) == pytest.approx(0.5000375 * CE, rel=1e-5)
+    # and with one of class 2: to a sum of 3
+    assert loss_of("class_balanced", [0, 0, 0, 1, 2]) == pytest.approx(0.4286082 * CE, rel=1e-5)
     rare = loss_of("class_balanced", [0, 0, 0, 1], torch.tensor([1]))
-    assert rare == pytest.approx(2.2499438 * -math.log(0.3), rel=1e-5)
+    assert rare == pytest.approx(1.4999625 * -math.log(0.3), rel=1e-5)
 
 
 def test_ldam_by_hand():
@@ -95,38 +97,38 @@ def test_elr_by_hand():
 
 def test_rema_by_hand():
     method = build("rema")
-    method.attach(Tiny([[0.0]] * 3), torch.tensor([0, 1]))
+    labels = torch.tensor([0, 2, 1, 2])
+    method.attach(Tiny([[0.0]] * 3), labels)
     views, rows = (Output(P.log().float(), None), Output(Q.log().float(), None)), torch.tensor([1])
-    # the memory becomes .7 / 3 + .3 (.4, .4, .2); over the root of the mean of both memories, normalised: (.34855,
-    # .34855, .30290). For label 2 the margin is -.04565, w* = .46543, and exp(-(.19565^2 - .15^2) / .18402) squared
-    # is the gate, .84240; the two views' cross-entropies are 2.30259 and 1.20397, their divergence is .09112
+    # the memory becomes .7 / 3 + .3 (.4, .4, .2); over the root of the mean of all four memories,
+    # normalised: (.35097, .35097, .29806). For label 2 the margin is -.05292, w* = .45823, and
+    # exp(-(.20292^2 - .15^2) / .18402) squared is the gate, .81630; the two views' cross-entropies
+    # are 2.30259 and 1.20397, their divergence is .09112
     terms = method.on_outputs(*views, torch.tensor([2]), 0.3, rows)
     assert method.memory[0].tolist() == pytest.approx([1 / 3] * 3)
     assert method.memory[1].tolist() == pytest.approx([0.353333, 0.353333, 0.293333], rel=1e-5)
-    assert terms.weight.item() == pytest.approx(1.46543 * 0.84240 - 1, rel=1e-4)
+    assert terms.weight.item() == pytest.approx(1.45823 * 0.81630 - 1, rel=1e-4)
     assert terms.total.item() == pytest.approx(
-        (1.46543 * 0.84240 * 1.753279 + 0.09112) / 2, rel=1e-4
+        (1.45823 * 0.81630 * 1.753279 + 0.09112) / 2, rel=1e-4
     )
     consistent = build("rema", lam=0.2)
-    consistent.attach(Tiny([[0.0]] * 3), torch.tensor([0, 1]))
+    consistent.attach(Tiny([[0.0]] * 3), labels)
     assert consistent.on_outputs(
         *views, torch.tensor([2]), 0.3, rows
-    ).total.item() == pytest.approx(0.2 * 1.46543 * 0.84240 * 1.753279 + 0.8 * 0.09112, rel=1e-4)
+    ).total.item() == pytest.approx(0.2 * 1.45823 * 0.81630 * 1.753279 + 0.8 * 0.09112, rel=1e-4)
     relative = build("rema_c")
-    relative.attach(
-        Tiny([[0.0]] * 3), torch.tensor([2, 2])
-    )  # the other sample, not seen yet, is trusted: 1
+    relative.attach(Tiny([[0.0]] * 3), labels)  # the other of label 2, not seen yet, is trusted: 1
     assert relative.on_outputs(*views, torch.tensor([2]), 0.3, rows).weight.item() == pytest.approx(
-        1.46543 * 0.84240 / ((1 + 0.84240) / 2) - 1, rel=1e-4
+        1.45823 * 0.81630 / ((1 + 0.81630) / 2) - 1, rel=1e-4
     )
-    assert relative.trust.tolist() == pytest.approx([1, 0.84240], rel=1e-4)
+    assert relative.trust.tolist() == pytest.approx([1, 0.81630, 1, 1], rel=1e-4)
     trusting, forgetful, uneven = (
         build(f"rema_no_{part}") for part in ("gate", "memory", "balance")
     )
     for method in (trusting, forgetful, uneven):
-        method.attach(Tiny([[0.0]] * 3), torch.tensor([0, 1]))
+        method.attach(Tiny([[0.0]] * 3), labels)
     assert trusting.on_outputs(*views, torch.tensor([2]), 0.3, rows).weight.item() == pytest.approx(
-        0.46543, rel=1e-4
+        0.45823, rel=1e-4
     )
     forgetful.on_outputs(*views, Y, 0.3, rows)
     assert forgetful.memory[1].tolist() == pytest.approx([0.4, 0.4, 0.2])
@@ -246,6 +248,53 @@ def test_every_method_trains_every_network_and_records_what_naw_weighs(name, net
     if not name.startswith("rema"):  # it records the weight that it gives itself
         torch.testing.assert_close(terms.weight, expected)
     assert terms.divergence.isnan().all() == (method.views == 1)
+
+
+@pytest.mark.parametrize("absent", range(8))
+def test_a_class_that_nobody_has_changes_nothing_for_the_others(absent):
+    others = [k for k in range(8) if k != absent]  # CK+ has contempt and no neutral
+    labels = torch.arange(7).repeat_interleave(torch.arange(1, 8))
+    own = torch.tensor(others)[labels]
+    rows = torch.tensor([0, 2, 9, 20, 27])
+    z, q, _ = batch(5)
+    eight = torch.full((2, 5, 8), -200.0)  # a network that never says the absent class
+    eight[:, :, others] = torch.stack([z, q]).float()
+    for name in ("class_balanced", "ldam", "rema", "rema_c"):
+        seven_terms, eight_terms = [], []
+        for terms, logits, classes, of in (
+            (seven_terms, torch.stack([z, q]).float(), 7, labels),
+            (eight_terms, eight, 8, own),
+        ):
+            method = build(name)
+            method.attach(Tiny([[0.0]] * classes), of)
+            views = [Output(view, None) for view in logits]
+            for progress in (0.1, 0.9):
+                found = method.on_outputs(*views, of[rows], progress, rows)
+                terms += [found.total, found.weight]
+        torch.testing.assert_close(eight_terms, seven_terms)
+
+
+@pytest.mark.parametrize("classes", [2, 3, 8])
+@pytest.mark.parametrize("name", LOSSES)
+def test_every_method_takes_any_classes_batches_of_one_and_other_integers(name, classes):
+    for size in (1, 2):
+        torch.manual_seed(0)
+        model = Tiny(torch.randn(classes, 5).tolist())
+        method, labels = build(name), torch.arange(3 * classes) % classes
+        method.attach(model, labels)
+        rows = torch.arange(1, 1 + size)
+        output = model(torch.randn(size * method.views, 5, 2, 2))
+        views = list(map(Output._make, zip(*(part.chunk(method.views) for part in output))))
+        second = views[1] if method.views == 2 else None
+        for progress, dtype in ((0, torch.int64), (0.9, torch.uint8), (1, torch.int32)):
+            targets = labels[rows].to(dtype)
+            terms = method.on_outputs(views[0], second, targets, progress, rows)
+            assert terms.total.isfinite() and terms.weight.isfinite().all()
+            terms.record(views[0].logits, targets)
+        terms.total.backward()
+        assert model.fc.weight.grad.isfinite().all()
+        with pytest.raises(ValueError, match="epoch / epochs, got 60"):
+            method.on_outputs(views[0], second, labels[rows], 60, rows)
 
 
 @pytest.mark.parametrize("name", ["elr", "scn", "rul", "eac", "ldam", "rema"])

@@ -12,6 +12,7 @@ from nla.data.corruption import (
     confuse_labels,
     draw_labels,
     flip_by_prediction,
+    flip_pairs,
     pair_matrix,
     write_list,
 )
@@ -194,7 +195,7 @@ def test_refusals():
     for factor in (0.5, 0, float("nan"), float("inf")):
         refused("factor of at least 1", imbalance, manifest, factor, 0)
     refused("exponential or step", imbalance, manifest, 10, 0, "linear")
-    for corrupt in (flip_labels, imbalance):
+    for corrupt in (flip_labels, imbalance, flip_pairs):
         refused("no training rows", corrupt, manifest[manifest["split"] == "test"], 1, 0)
 
 
@@ -213,3 +214,126 @@ def test_the_list_is_the_literatures_and_reads_back(tmp_path):
     with pytest.raises(WriteError, match="cannot be written"):
         write_list(noisy, tmp_path / "rows.txt/noise.txt")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["noise.txt", "rows.txt"]
+
+
+ABSENT = (300, 100, 200, 400, 150, 120, 0, 90)  # CK+: contempt, and no neutral
+
+
+def ck():
+    """CK+-like training rows, and test rows of the same classes."""
+    manifest = rafdb_like(ABSENT, test=0)
+    test = manifest[::100].assign(split="test")
+    return pd.concat([manifest, test], ignore_index=True)
+
+
+@pytest.mark.parametrize("corrupt", [flip_labels, flip_pairs])
+def test_labels_move_among_the_classes_that_occur(corrupt):
+    noisy = corrupt(ck(), 0.4, 3)
+    table = pd.crosstab(noisy["true_label"], noisy["label"])
+    assert list(table.columns) == [0, 1, 2, 3, 4, 5, 7]
+    changed = noisy["label"] != noisy["true_label"]
+    assert changed[noisy["split"] == "train"].mean() == pytest.approx(0.4, abs=0.05)
+    if corrupt is flip_pairs:
+        following = {0: 1, 1: 2, 2: 3, 3: 4, 4: 5, 5: 7, 7: 0}
+        moved = noisy[changed]
+        assert moved["label"].equals(moved["true_label"].map(following))
+    else:
+        assert (table.to_numpy() > 0).all()
+
+
+def test_an_absent_class_moves_no_draw_of_the_others():
+    seven = rafdb_like((300, 100, 200, 400, 150, 120, 90), test=0)
+    eight = rafdb_like(ABSENT, test=0)
+    order = np.array([0, 1, 2, 3, 4, 5, 7])
+    for corrupt in (flip_labels, flip_pairs):
+        expected = order[corrupt(seven, 0.3, 5)["label"]]
+        assert (corrupt(eight, 0.3, 5)["label"] == expected).all()
+
+
+def test_all_classes_there_pairs_are_the_matrix():
+    manifest = rafdb_like()
+    by_matrix = confuse_labels(manifest, pair_matrix(0.3), 7)
+    pd.testing.assert_frame_equal(flip_pairs(manifest, 0.3, 7), by_matrix)
+
+
+def test_what_would_invent_a_class_is_refused_or_left_out():
+    manifest = ck()
+    message = r"turns anger \(row 5\) into neutral \(column 6\), which no training image has"
+    refused(message, confuse_labels, manifest, pair_matrix(0.3, 8), 0)
+    probabilities = np.full((sum(ABSENT), 8), 0.01)
+    probabilities[:, 6] = 0.9
+    assert 6 not in set(flip_by_prediction(manifest, probabilities, 0.5, 0)["label"])
+    single = rafdb_like((20,), test=0)
+    for corrupt in (flip_labels, flip_pairs):
+        refused("all training labels are surprise", corrupt, single, 0.3, 0)
+        assert corrupt(single, 0, 0)["label"].eq(0).all()
+
+
+def test_rows_without_votes_are_named():
+    manifest = rafdb_like((3, 3, 3, 3, 3, 3, 3), test=0)
+    manifest[[f"votes_{name}" for name in EXPRESSIONS[:7]]] = 1
+    manifest.loc[4, [f"votes_{name}" for name in EXPRESSIONS[:7]]] = 0
+    refused("row 4: the votes_<class> columns are no distribution", draw_labels, manifest, 0)
+
+
+@pytest.mark.parametrize("noise", [0.2, 0.4])
+@pytest.mark.parametrize("factor", [10, 50])
+def test_noise_and_imbalance_together_are_both_as_asked(noise, factor):
+    noisy = flip_labels(rafdb_like((4000,) * 7), noise, 1)
+    thin = imbalance(noisy, factor, 2)
+    train = thin[thin["split"] == "train"]
+    counts = train["true_label"].value_counts()
+    assert counts.max() / counts.min() == pytest.approx(factor, rel=0.02)
+    wrong = train["label"] != train["true_label"]
+    assert wrong.mean() == pytest.approx(noise, abs=0.02)
+    assert wrong[train["true_label"] == counts.idxmin()].mean() == pytest.approx(noise, abs=0.15)
+    truth = noisy.assign(label=noisy["true_label"])
+    assert thin.index.equals(imbalance(truth, factor, 2).index)  # the noise moves no draw
+
+
+def test_a_factor_out_of_reach_is_said():
+    manifest = rafdb_like((30, 20, 10), test=0)
+    manifest.attrs["notes"] = ["kept"]
+    thin = imbalance(manifest, 150, 0)
+    assert thin.attrs["notes"][0] == "kept"
+    assert (
+        "150 is not reached: the largest class keeps 30 and the smallest 1"
+        in thin.attrs["notes"][1]
+    )
+    assert imbalance(manifest, 5, 0).attrs["notes"] == ["kept"]
+
+
+def test_a_list_sets_kind_by_the_one_rule(tmp_path):
+    manifest = rafdb_like((5, 4, 3), test=3).assign(kind="clean")
+    noisy = flip_labels(manifest, 0.5, 1)
+    write_list(noisy, tmp_path / "noise.txt")
+    for before in (manifest, manifest.drop(columns="kind")):
+        after = relabel(before, tmp_path / "noise.txt")
+        assert after["kind"].tolist() == noisy["kind"].tolist()
+        assert after.attrs["notes"] == [f"training labels taken from {tmp_path / 'noise.txt'}"]
+    write_list(manifest, tmp_path / "clean.txt")
+    again = relabel(noisy, tmp_path / "clean.txt")
+    assert again["kind"].eq("clean").all() and again["label"].equals(manifest["label"])
+
+
+def listed(tmp_path, *lines):
+    path = tmp_path / "list.txt"
+    path.write_text("\n".join(lines), encoding="utf-8")
+    return path
+
+
+def test_lists_as_people_have_them(tmp_path):
+    """Names composed or not, by path, with blank lines; errors name the list's line."""
+    names = ["a/\u00e9.jpg", "a/2.jpg", "b/\u00fc_aligned.jpg"]
+    manifest = pd.DataFrame(
+        {"path": names, "label": [0, 1, 2], "true_label": [0, 1, 2], "split": "train"}
+    )
+    by_name = listed(tmp_path, "e\u0301.jpg 2", "", "2.jpg 3", "u\u0308.jpg 1")
+    assert relabel(manifest, by_name)["label"].tolist() == [1, 2, 0]
+    by_path = listed(tmp_path, "a/e\u0301.jpg 2", "a/2.jpg 3", "b/u\u0308_aligned.jpg 1")
+    assert relabel(manifest, by_path)["label"].tolist() == [1, 2, 0]
+    strange = listed(tmp_path, "\u00e9.jpg 1", "", "2.jpg 2", "9.jpg 2", "\u00fc.jpg 1")
+    refused("list.txt, line 4: '9.jpg' is no image of this data set", relabel, manifest, strange)
+    for bad in ("0", "8", "9"):
+        outside = listed(tmp_path, "\u00e9.jpg 1", f"2.jpg {bad}", "\u00fc.jpg 1")
+        refused(f"list.txt, line 2: '{bad}' is no label", relabel, manifest, outside)

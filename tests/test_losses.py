@@ -139,6 +139,53 @@ def test_saturated_logits_give_finite_loss_and_gradient(variant, dtype):
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("used", [("divergence",), ("cross_entropy", "p_gt"), ("p_nn", "total")])
+def test_a_loss_of_ones_own_made_of_the_terms_gets_their_gradient(variant, used):
+    z, q, y = random_batch(6, 5)
+    z.requires_grad_(), q.requires_grad_()
+
+    def own(terms):
+        facts = terms._asdict() | terms.scores._asdict()
+        return sum((facts[name] ** 2).sum() for name in used)
+
+    p = z.softmax(1)
+    divergence = js_divergence if variant == "paper" else released_divergence
+    total = NLALoss(variant=variant)(z, q, y, 0.2).total
+    plain = {
+        "cross_entropy": torch.nn.functional.cross_entropy(z, y, reduction="none"),
+        "divergence": divergence(z, q),
+        "p_gt": p.gather(1, y[:, None])[:, 0],
+        "p_nn": p.scatter(1, y[:, None], 0).amax(1),
+        "total": total,
+    }
+    expected = sum((plain[name] ** 2).sum() for name in used)
+    found = own(NLALoss(variant=variant)(z, q, y, 0.2))
+    for results in zip(
+        *(torch.autograd.grad(x, (z, q), materialize_grads=True) for x in (found, expected))
+    ):
+        torch.testing.assert_close(*results)
+
+
+def test_the_papers_weight_is_a_constant_and_terms_are_recorded_without_gradient():
+    z, q, y = random_batch(4)
+    terms = NLALoss()(z.requires_grad_(), q, y, 0.2)
+    assert terms.divergence.requires_grad and not terms.weight.requires_grad
+    assert not any(value.requires_grad for value in terms.record(z, y).values())
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int32])
+def test_labels_of_any_integer_type(variant, dtype):
+    z, q, y = random_batch(8)
+    loss = NLALoss(variant=variant)
+    terms = loss(z, q, y.to(dtype), 0.2)
+    assert terms.total == loss(z, q, y, 0.2).total
+    assert torch.equal(
+        terms.record(z, y.to(dtype))["nearest"], loss(z, q, y, 0.2).record(z, y)["nearest"]
+    )
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
 def test_batch_of_one_and_two_classes(variant):
     for classes in (2, 7):
         z, q, y = random_batch(1, classes)
@@ -192,6 +239,9 @@ def test_wrong_input_is_named():
         (lambda: NLALoss(variant="revised"), "paper, released, released_v1"),
         (lambda: NLALoss(lam=1.5), r"\[0, 1\]"),
         (lambda: CrossEntropyLoss()(broken, None, y, 0), "row 2 are not finite"),
+        (lambda: NLALoss()(z, None, y, 0), "compares two views"),
+        (lambda: NLALoss(checked=False)(z, q, y, 60), "progress is a fraction"),
+        (lambda: NLALoss(variant="released")(z, q, y, math.nan), "progress is a fraction"),
     ]:
         with pytest.raises(ValueError, match=message):
             call()

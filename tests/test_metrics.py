@@ -44,3 +44,35 @@ def test_calibration_error_is_zero_when_confidence_is_the_rate_of_being_right():
     assert calibration_error([True, False], [2 / 15, 2 / 15 + 1e-9]) == pytest.approx(
         (13 / 15 + 2 / 15) / 2
     )
+
+
+def test_rates_of_a_class_that_does_not_occur_are_unknown():
+    rates = confusion([0, 0, 1], [0, 2, 1], CLASSES, "true")
+    assert rates.loc["surprise"].tolist() == [0.5, 0, 0.5] and rates.loc["disgust"].isna().all()
+
+
+@pytest.mark.parametrize("classes", [1, 2, 9])
+def test_any_number_of_classes(classes):
+    names = [f"c{k}" for k in range(classes)]
+    labels = np.arange(30) % classes
+    scores = accuracies(labels, labels, names)
+    assert list(scores) == ["overall", "mean", *names] and set(scores.values()) == {100}
+    assert quality(labels, np.eye(classes)[labels], names)["macro_f1"] == 100
+
+
+def test_what_is_no_class_is_refused():
+    for labels, predictions, message in [
+        ([0, 1, 3], [0, 1, 2], "label 3 in row 2 is outside 0..2"),
+        ([0, 1, 2], [0, -1, 2], "prediction -1 in row 1"),
+        ([0, 1.5], [0, 1], "label 1.5 in row 1"),
+        ([0, math.nan], [0, 1], "label nan"),
+        ([0, 1], [0], "2 labels, but 1 predictions"),
+        ([], [], "no sample"),
+    ]:
+        for score in (confusion, accuracies):
+            with pytest.raises(ValueError, match=message):
+                score(labels, predictions, CLASSES)
+    with pytest.raises(ValueError, match="row 1 are not finite"):
+        quality([0, 1], np.array([[1.0, 0, 0], [math.nan, 0, 0]]), CLASSES)
+    with pytest.raises(ValueError, match="no sample"):
+        calibration_error([], [])

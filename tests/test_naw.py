@@ -98,6 +98,15 @@ def test_half_precision_is_computed_in_float32(dtype):
     torch.testing.assert_close(got.p_gt, scores(logits.float(), targets).p_gt, rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("progress", [60, 1.001, -0.1, math.nan, math.inf])
+def test_progress_is_a_fraction(progress):
+    points = scores(torch.zeros(2, 3), torch.tensor([0, 1]))
+    for call in (NAW().epsilon, NAW().covariances, lambda at: NAW().weights(points, at)):
+        with pytest.raises(ValueError, match=f"epoch / epochs, got {progress}"):
+            call(progress)
+    assert NAW().epsilon(1) == 1 - math.exp(-15)
+
+
 def test_scores_of_mismatched_shapes_are_refused():
     with pytest.raises(ValueError, match=r"3 class numbers, .* of shape \(2,\)"):
         scores(torch.zeros(3, 7), torch.zeros(2, dtype=torch.long))

@@ -1,171 +1,380 @@
-"""Seeded label noise and class imbalance.  Each function returns a new manifest and keeps ``true_label``.
+"""Seeded label noise and class imbalance.  Each function returns a new manifest; the truth stays.
 
-Only training rows change.  A seed is an integer or a ``numpy.random.Generator``; nothing but uniform doubles is drawn
-from it, so that a seed gives the same labels on every platform.
+Only training rows change.  A seed is an integer or a ``numpy.random.Generator``; nothing but
+uniform doubles is drawn from it, so that a seed gives the same labels on every platform.  Labels
+move among the classes that occur, by label or true label of some training row: nobody gets a class
+that the set does not have.
 """
 
+from pathlib import Path
+from typing import NamedTuple
+
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from nla.files import write
 
-from .manifest import EXPRESSIONS, DataError, validate
-from .parsing import label_list, refuse
+from .manifest import DataError, class_names, validate
+from .parsing import label_list
+
+Integers = npt.NDArray[np.int64]
+Numbers = npt.NDArray[np.float64]
+Seed = int | np.random.Generator
 
 
-def training(manifest):
-    """(positions, labels, number of classes) of the training rows."""
+class Training(NamedTuple):
+    """The training rows of a manifest."""
+
+    rows: Integers  # their positions in the manifest
+    label: Integers
+    truth: Integers
+    occurring: Integers  # the classes that some row has, by label or true label, in order
+    names: tuple[str, ...]  # of all classes
+
+
+def training(manifest: pd.DataFrame) -> Training:
+    """The training rows of ``manifest``; DataError if there are none."""
     rows = np.flatnonzero(manifest["split"] == "train")
     if not len(rows):
         raise DataError("the manifest has no training rows, so there are no labels to change")
-    classes = 1 + int(manifest[["label", "true_label"]].to_numpy().max())
-    return rows, manifest["label"].to_numpy()[rows], classes
+    label = manifest["label"].to_numpy(dtype=np.int64)[rows]
+    truth = manifest["true_label"].to_numpy(dtype=np.int64)[rows]
+    occurring = np.union1d(label, truth)
+    names = class_names(manifest)
+    return Training(rows, label, truth, occurring, names)
 
 
-def relabelled(manifest, rows, labels):
-    """A copy with ``labels`` at the positions ``rows``; ``kind`` is noisy where a changed label is wrong."""
-    label, truth = manifest["label"].copy(), manifest["true_label"]
+def relabelled(manifest: pd.DataFrame, rows: Integers, labels: Integers) -> pd.DataFrame:
+    """A copy with ``labels`` at the positions ``rows``.
+
+    ``kind`` of a row whose label changes is noisy if the new one is not the true label, else clean;
+    what is known of the others stays.
+    """
+    label = manifest["label"].copy()
+    truth = manifest["true_label"]
     label.iloc[rows] = labels
-    said = pd.Series(np.where(label == truth, "clean", "noisy"), manifest.index, dtype=object)
-    kept = manifest.get("kind", said).where(label == manifest["label"], said)
-    return manifest.assign(label=label, kind=kept.astype(object))
+    by_rule = (label == truth).map({True: "clean", False: "noisy"}).astype(object)
+    known = manifest.get("kind", by_rule)
+    stays = label == manifest["label"]
+    kind = known.where(stays, by_rule)
+    return manifest.assign(label=label, kind=kind.astype(object))
 
 
-def flip_labels(manifest, ratio, seed):
-    """Symmetric noise: each training label moves with probability ``ratio`` to another class, uniformly."""
+def check_ratio(ratio: float) -> None:
+    """DataError unless ``ratio`` is a probability."""
     if not 0 <= ratio <= 1:
         raise DataError(f"a flip ratio of {ratio} is no probability; give a number from 0 to 1")
-    draw, (rows, label, classes) = np.random.default_rng(seed), training(manifest)
-    flip = draw.random(len(rows)) < ratio
-    step = 1 + np.floor(draw.random(len(rows)) * (classes - 1)).astype(int)
-    return relabelled(manifest, rows, np.where(flip, (label + step) % classes, label))
 
 
-def pair_matrix(ratio, classes=7):
-    """Pair noise as a confusion matrix: class k becomes k + 1 with probability ``ratio`` (Han et al. 2018)."""
-    return (1 - ratio) * np.eye(classes) + ratio * np.roll(np.eye(classes), 1, axis=1)
+def step_on(train: Training, steps: Integers) -> Integers:
+    """The labels (N,), each as many classes further round the circle of those that occur."""
+    place = np.searchsorted(train.occurring, train.label)
+    further = (place + steps) % len(train.occurring)
+    labels: Integers = train.occurring[further]
+    return labels
 
 
-def draw_rows(draw, shares):
+def check_others(train: Training) -> None:
+    """DataError if all training labels are of one class: there is none to move to."""
+    if len(train.occurring) == 1:
+        only = train.names[train.occurring[0]]
+        raise DataError(f"all training labels are {only}: there is no other class to move to")
+
+
+def flip_labels(manifest: pd.DataFrame, ratio: float, seed: Seed) -> pd.DataFrame:
+    """Symmetric noise: each training label moves with probability ``ratio`` to another class.
+
+    To each of the others that occur alike.
+    """
+    check_ratio(ratio)
+    draw = np.random.default_rng(seed)
+    train = training(manifest)
+    if ratio > 0:
+        check_others(train)
+    count = len(train.rows)
+    others = len(train.occurring) - 1
+    flip = draw.random(count) < ratio
+    steps = 1 + np.floor(draw.random(count) * others)
+    steps[~flip] = 0
+    labels = step_on(train, steps.astype(np.int64))
+    return relabelled(manifest, train.rows, labels)
+
+
+def flip_pairs(manifest: pd.DataFrame, ratio: float, seed: Seed) -> pd.DataFrame:
+    """Pair noise: each training label moves with probability ``ratio`` to the next class.
+
+    That is the next that occurs, and after the last the first.  Han et al. 2018.
+    """
+    check_ratio(ratio)
+    train = training(manifest)
+    if ratio > 0:
+        check_others(train)
+    matrix = pair_matrix(ratio, len(train.names), train.occurring)
+    return confuse_labels(manifest, matrix, seed)
+
+
+def pair_matrix(ratio: float, classes: int = 7, occurring: npt.ArrayLike | None = None) -> Numbers:
+    """Pair noise as a confusion matrix: class k becomes the next with probability ``ratio``.
+
+    Han et al. 2018.  ``occurring``: the numbers of the classes that there are, if not all.
+    """
+    there = np.arange(classes) if occurring is None else np.asarray(occurring)
+    matrix = np.eye(classes)
+    matrix[there, there] = 1 - ratio
+    matrix[there, np.roll(there, -1)] += ratio
+    return matrix
+
+
+def draw_rows(draw: np.random.Generator, shares: Numbers) -> Integers:
     """One class for each row of ``shares`` (B, K), drawn in proportion to them."""
     reach = shares.cumsum(axis=1)
-    return (reach[:, :-1] <= draw.random(len(shares))[:, None] * reach[:, -1:]).sum(axis=1)
+    total = reach[:, -1:]
+    drawn = draw.random(len(shares))[:, None]
+    passed = reach[:, :-1] <= drawn * total
+    place: Integers = passed.sum(axis=1)
+    return place
 
 
-def confuse_labels(manifest, matrix, seed):
-    """Asymmetric noise: a training label i becomes j with probability ``matrix[i, j]`` (K, K)."""
-    draw, (rows, label, classes) = np.random.default_rng(seed), training(manifest)
+def confuse_labels(manifest: pd.DataFrame, matrix: npt.ArrayLike, seed: Seed) -> pd.DataFrame:
+    """Asymmetric noise: a training label i becomes j with probability ``matrix[i, j]`` (K, K).
+
+    DataError if that gives a training image a class that none has.
+    """
+    draw = np.random.default_rng(seed)
+    train = training(manifest)
     matrix = np.asarray(matrix, dtype=float)
-    if (
-        matrix.shape != (classes, classes)
-        or (matrix < 0).any()
-        or not np.allclose(matrix.sum(axis=1), 1)
-    ):
+    check_matrix(matrix, train)
+    labels = draw_rows(draw, matrix[train.label])
+    return relabelled(manifest, train.rows, labels)
+
+
+def check_matrix(matrix: Numbers, train: Training) -> None:
+    """DataError unless ``matrix`` (K, K) holds probabilities of classes that occur."""
+    sizes = numbers_of_classes(train)
+    sums = matrix.sum(axis=-1)
+    size = sizes[-1]
+    square = matrix.shape in [(k, k) for k in sizes]
+    none_below = (matrix >= 0).all()
+    if not (square and none_below and np.allclose(sums, 1)):
         raise DataError(
-            f"the confusion matrix must hold {classes} x {classes} probabilities, rows summing to 1; "
-            f"it is {matrix.shape} with row sums {matrix.sum(axis=-1).round(3)}"
+            f"the confusion matrix must hold {size} x {size} probabilities, rows summing to 1; "
+            f"it is {matrix.shape} with row sums {sums.round(3)}"
         )
-    return relabelled(manifest, rows, draw_rows(draw, matrix[label]))
-
-
-def draw_labels(manifest, seed):
-    """Ambiguity: each training label is drawn from its image's distribution, as one annotator would give it.
-
-    That is the planted ``p_<class>`` (built-in faces) or the ``votes_<class>`` (FERPlus) of the row.
-    """
-    draw, (rows, _, classes) = np.random.default_rng(seed), training(manifest)
-    for prefix in ("p_", "votes_"):
-        columns = [prefix + name for name in EXPRESSIONS[:classes]]
-        if set(columns) <= set(manifest):
-            return relabelled(
-                manifest, rows, draw_rows(draw, manifest[columns].to_numpy(dtype=float)[rows])
+    invents = matrix > 0
+    invents[:, train.occurring] = False
+    for i in train.occurring:
+        if invents[i].any():
+            j = int(invents[i].argmax())
+            raise DataError(
+                f"the confusion matrix turns {train.names[i]} (row {i}) into {train.names[j]} "
+                f"(column {j}), which no training image has; give 0 there"
             )
-    raise DataError(
-        "there is no distribution to draw from: neither p_<class> nor votes_<class> columns"
-    )
 
 
-def flip_by_prediction(manifest, probabilities, ratio, seed):
-    """Instance-dependent noise: labels that a model itself finds doubtful move to their nearest negative.
+def numbers_of_classes(train: Training) -> range:
+    """How many columns what is said of each class may have: at least up to the last that occurs."""
+    fewest = int(train.occurring[-1]) + 1
+    return range(fewest, len(train.names) + 1)
 
-    ``probabilities`` (training rows, K) come from a run.  A share ``ratio`` of the rows is drawn without
-    replacement, with weight p_NN, the largest probability of another class (weighted sampling by keys,
-    Efraimidis and Spirakis 2006), and gets that class as its label (after Chen et al., AAAI 2021).
+
+def draw_labels(manifest: pd.DataFrame, seed: Seed) -> pd.DataFrame:
+    """Ambiguity: each training label is drawn from its image's distribution.
+
+    As one annotator would give it: from the planted ``p_<class>`` (built-in faces) or the
+    ``votes_<class>`` (FERPlus) of the row.
     """
-    draw, (rows, label, classes) = np.random.default_rng(seed), training(manifest)
-    others, label = np.array(probabilities, dtype=float), label.copy()
-    if others.shape != (len(rows), classes) or not np.isfinite(others).all() or not 0 <= ratio <= 1:
+    draw = np.random.default_rng(seed)
+    train = training(manifest)
+    for prefix in ("p_", "votes_"):
+        columns = [prefix + name for name in train.names]
+        if set(columns) <= set(manifest):
+            break
+    else:
         raise DataError(
-            f"expected a ratio from 0 to 1 (it is {ratio}) and finite probabilities, one row per "
-            f"training image: {(len(rows), classes)}; they are {others.shape}"
+            "there is no distribution to draw from: neither p_<class> nor votes_<class> columns"
         )
-    others[np.arange(len(rows)), label] = -1
-    key = np.log(draw.random(len(rows)) + 1e-300) / np.maximum(others.max(axis=1), 1e-12)
-    chosen = np.argsort(-key, kind="stable")[: round(ratio * len(rows))]
-    label[chosen] = others.argmax(axis=1)[chosen]
-    return relabelled(manifest, rows, label)
+    shares = manifest[columns].to_numpy(dtype=float)[train.rows]
+    some = shares.sum(axis=1) > 0
+    none_below = (shares >= 0).all(axis=1)
+    valid = some & none_below
+    if not valid.all():
+        at = train.rows[valid.argmin()]
+        row = manifest.index[at]
+        raise DataError(
+            f"row {row}: the {prefix}<class> columns are no distribution: they must be at least 0, "
+            "one of them more; leave such rows out"
+        )
+    return relabelled(manifest, train.rows, draw_rows(draw, shares))
 
 
-def imbalance(manifest, factor, seed, profile="exponential"):
+def flip_by_prediction(
+    manifest: pd.DataFrame, probabilities: npt.ArrayLike, ratio: float, seed: Seed
+) -> pd.DataFrame:
+    """Instance-dependent noise: labels that a model finds doubtful move to their nearest negative.
+
+    ``probabilities`` (training rows, K) come from a run.  A share ``ratio`` of the rows is drawn
+    without replacement, with weight p_NN, the largest probability of another class that occurs
+    (weighted sampling by keys, Efraimidis and Spirakis 2006), and gets that class as its label
+    (after Chen et al., AAAI 2021).
+    """
+    draw = np.random.default_rng(seed)
+    train = training(manifest)
+    others = np.array(probabilities, dtype=float)
+    label = train.label.copy()
+    count = len(label)
+    sizes = numbers_of_classes(train)
+    fits = others.shape in [(count, size) for size in sizes]
+    finite = np.isfinite(others).all()
+    check_ratio(ratio)
+    if not (fits and finite):
+        raise DataError(
+            "expected finite probabilities, one row per training image: "
+            f"{(count, sizes[-1])}; they are {others.shape}"
+        )
+    if ratio > 0:
+        check_others(train)
+    absent = np.setdiff1d(np.arange(others.shape[1]), train.occurring)
+    others[:, absent] = -1
+    others[np.arange(count), label] = -1
+    nearest = others.argmax(axis=1)
+    p_nn = others.max(axis=1).clip(min=1e-12)
+    drawn = draw.random(count) + 1e-300
+    key = np.log(drawn) / p_nn
+    order = np.argsort(-key, kind="stable")
+    chosen = order[: round(ratio * count)]
+    label[chosen] = nearest[chosen]
+    return relabelled(manifest, train.rows, label)
+
+
+def imbalance(
+    manifest: pd.DataFrame, factor: float, seed: Seed, profile: str = "exponential"
+) -> pd.DataFrame:
     """Thin the training classes until the largest is ``factor`` times the smallest.
 
-    Classes keep their natural order of frequency (by ``label``).  ``exponential``: class i of K keeps
-    n factor^(-i / (K - 1)) samples; ``step``: the rarer half keeps n / factor each, the others n; n is the
-    largest number that every class can supply.  The index of the result says which rows, hence images, stay.
+    Classes are those of the true labels, in their natural order of frequency, so that wrong labels
+    are left out as often as right ones.  ``exponential``: class i of K keeps
+    n factor^(-i / (K - 1)) samples; ``step``: the rarer half keeps n / factor each, the others n; n
+    is the largest number that every class can supply.  Every class keeps one sample; a note says
+    where the factor is therefore not reached.  The index of the result says which rows, hence
+    images, stay.
     """
     if not 1 <= factor < np.inf or profile not in ("exponential", "step"):
         raise DataError(
             f"imbalance by factor {factor}, profile {profile!r}: expected a factor of at least 1 "
             f"and exponential or step"
         )
-    draw, (rows, label, _) = np.random.default_rng(seed), training(manifest)
-    names, counts = np.unique(label, return_counts=True)
+    draw = np.random.default_rng(seed)
+    train = training(manifest)
+    classes, counts = np.unique(train.truth, return_counts=True)
     order = np.argsort(-counts, kind="stable")
-    place = np.arange(len(names)) / max(1, len(names) - 1)
-    share = float(factor) ** -(place if profile == "exponential" else np.floor(place + 0.5))
-    keep = np.maximum(1, np.round((counts[order] / share).min() * share)).astype(int)
-    mixed = np.argsort(draw.random(len(rows)), kind="stable")
-    kept = [
-        rows[mixed[label[mixed] == name][:n]] for name, n in zip(names[order], keep, strict=True)
-    ]
-    return manifest.iloc[
-        np.sort(np.concatenate([*kept, np.flatnonzero(manifest["split"] != "train")]))
-    ]
+    classes = classes[order]  # from the most frequent to the rarest
+    keep = sizes_of(counts[order], factor, profile)
+    place = draw.random(len(train.rows))
+    mixed = np.argsort(place, kind="stable")
+    kept = [np.flatnonzero(manifest["split"] != "train")]
+    for name, size in zip(classes, keep, strict=True):
+        members = mixed[train.truth[mixed] == name]
+        kept.append(train.rows[members[:size]])
+    rows = np.sort(np.concatenate(kept))
+    thin = manifest.iloc[rows]
+    largest, smallest = keep[0], keep[-1]
+    reached = largest / smallest >= 0.95 * factor
+    if reached or smallest > 1 or len(keep) == 1:
+        return thin
+    note = (
+        f"imbalance by factor {factor:g} is not reached: the largest class keeps {largest} and "
+        f"the smallest {smallest} of its training images"
+    )
+    return noted(thin, note)
 
 
-def image_names(manifest):
-    """What a list calls each image: the file's name without ``_aligned``, or the path, or the row."""
+def sizes_of(counts: Integers, factor: float, profile: str) -> Integers:
+    """How many samples each class keeps, from ``counts`` (K,) that fall."""
+    place = np.arange(len(counts)) / max(1, len(counts) - 1)
+    if profile == "step":
+        place = np.floor(place + 0.5)
+    share = float(factor) ** -place
+    supplied = counts / share  # how many the largest may keep, for each class
+    largest = supplied.min()
+    sizes: Numbers = np.round(largest * share)
+    return sizes.clip(min=1).astype(np.int64)
+
+
+def image_names(manifest: pd.DataFrame) -> pd.Series:
+    """What a list calls each image: its file's name without ``_aligned``, or its path, or row."""
     if "path" not in manifest:
         return manifest["row"].astype(str)
-    names = manifest["path"].str.rsplit("/", n=1).str[-1].str.replace("_aligned", "")
+    file = manifest["path"].str.rsplit("/", n=1).str[-1]
+    names = file.str.replace("_aligned", "")
     return names if names.is_unique else manifest["path"]
 
 
-def write_list(manifest, path):
-    """Write the training labels as the literature does, ``name label`` with labels from 1, whole or not at all."""
+def write_list(manifest: pd.DataFrame, path: str | Path) -> None:
+    """Write the training labels as the literature does, ``name label`` with labels from 1.
+
+    The file is whole or absent.
+    """
     train = manifest[manifest["split"] == "train"]
-    lines = image_names(manifest)[train.index] + " " + (train["label"] + 1).astype(str)
+    names = image_names(manifest)[train.index]
+    numbers = (train["label"] + 1).astype(str)
+    lines = names + " " + numbers
     write(path, "\n".join(lines) + "\n")
 
 
-def relabel(manifest, path):
-    """Replace the training labels by those of such a list; ``true_label`` stays.
+def relabel(manifest: pd.DataFrame, path: str | Path) -> pd.DataFrame:
+    """Replace the training labels by those of such a list; ``true_label`` stays, ``kind`` follows.
 
-    The list names every training image (rows of fer2013.csv go by their number), labels from 1 in the canonical order.
+    The list names every training image (rows of fer2013.csv go by their number), by its name alone
+    or by its path; labels are numbers from 1 in the order of the set's classes, or their names.
     Lines for other splits are ignored: evaluation is never relabelled.
     """
-    listed, names, train = label_list(path), image_names(manifest), manifest["split"] == "train"
-    named = listed.index.to_series()
-    refuse(
-        ~named.isin(names), named, path, "is no image of this data set; is it the list of another?"
-    )
+    listed = label_list(path, class_names(manifest))
+    listed.index = listed.index.str.normalize("NFC")
+    names = names_as_listed(manifest, listed.index)
+    strange = ~listed.index.isin(names)
+    if strange.any():
+        place = int(strange.argmax())
+        line = line_of(path, place)
+        name = listed.index[place][:60]
+        raise DataError(
+            f"{path}, line {line}: {name!r} is no image of this data set; "
+            "is it the list of another?"
+        )
+    train = manifest["split"] == "train"
     missing = names[train & ~names.isin(listed.index)]
     if len(missing):
         raise DataError(
             f"{path}: no label for {missing.iloc[0]} and {len(missing) - 1} more; it must list all"
         )
-    result = manifest.assign(
-        label=names.map(listed).where(train, manifest["label"]).astype("int64")
-    )
-    result.attrs["notes"] = [*manifest.attrs.get("notes", ()), f"training labels taken from {path}"]
-    return validate(result)
+    rows = np.flatnonzero(train)
+    labels = names[train].map(listed).to_numpy(dtype=np.int64)
+    result = relabelled(manifest, rows, labels)
+    return validate(noted(result, f"training labels taken from {path}"))
+
+
+def names_as_listed(manifest: pd.DataFrame, listed: pd.Index) -> pd.Series:
+    """The images' names, or their paths if those are what the list speaks of; both composed."""
+    names = image_names(manifest).str.normalize("NFC")
+    if "path" not in manifest or listed.isin(names).all():
+        return names
+    paths = manifest["path"].str.replace("_aligned", "")
+    paths = paths.str.normalize("NFC")
+    return paths if listed.isin(paths).any() else names
+
+
+def line_of(path: str | Path, place: int) -> int:
+    """The line of a list where its entry number ``place`` (from 0) stands; blank ones are none."""
+    text = Path(path).read_text(encoding="utf-8-sig")
+    full = []
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.strip():
+            full.append(number)
+    return full[place]
+
+
+def noted(manifest: pd.DataFrame, note: str) -> pd.DataFrame:
+    """``manifest`` with one more note in its ``attrs``."""
+    result = manifest.copy()
+    result.attrs["notes"] = [*manifest.attrs.get("notes", ()), note]
+    return result
