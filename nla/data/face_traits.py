@@ -1,12 +1,14 @@
-"""What makes a built-in face: the action units that show an expression, and the traits that depend on none.
+"""What makes a built-in face: action units that show an expression, traits that depend on none.
 
 Action units are the muscle movements of the Facial Action Coding System (Ekman & Friesen 1978).
 Which of them make an expression, and how many people use each, is in ``action_units.csv`` with its
-sources, among them Du, Tao & Martinez (2014). Traits are in ``traits.csv``, colours in ``colours.csv``.
+sources, among them Du, Tao & Martinez (2014). Traits are in ``traits.csv``, colours in
+``colours.csv``.
 """
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -41,12 +43,10 @@ def _read(name: str, *index: str) -> pd.DataFrame:
     return pd.read_csv(Path(__file__).with_name(name), comment="#", index_col=list(index))
 
 
-def _units_of(expression: str) -> dict[int, list[float]]:
-    return USE.loc[expression].T.to_dict("list")
-
-
-def _traits_of(group: str) -> dict[str, list[float]]:
-    return TRAITS.loc[group].T.to_dict("list")
+def _group(table: pd.DataFrame, group: str) -> dict[Any, list[float]]:
+    """The rows of a group, by name."""
+    rows = table.loc[[group]].droplevel(0)
+    return dict(zip(rows.index, rows.to_numpy().tolist()))
 
 
 def _palette(part: str) -> Tensor:
@@ -59,8 +59,10 @@ COLOURS = _read("colours.csv", "part")
 
 EXPRESSION_UNITS: dict[str, dict[int, list[float]]]
 """expression: {unit: (strength, share of people who use it)}"""
-EXPRESSION_UNITS = {"neutral": {}} | {name: _units_of(name) for name in EXPRESSIONS[:6]}
-IDENTITY, CAMERA, CHANCE = map(_traits_of, ("identity", "camera", "chance"))
+EXPRESSION_UNITS = {"neutral": {}} | {name: _group(USE, name) for name in EXPRESSIONS[:6]}
+IDENTITY = _group(TRAITS, "identity")
+CAMERA = _group(TRAITS, "camera")
+CHANCE = _group(TRAITS, "chance")
 SKIN, HAIR, IRIS = map(_palette, ("skin", "hair", "iris"))
 FACTS = (
     "yaw",
@@ -110,7 +112,7 @@ def _drawn(n: int, generator: torch.Generator, nuisance: float) -> dict[str, Ten
 
 
 def _colours(dice: Tensor, tone: Tensor, dark: Tensor, makeup: Tensor) -> dict[str, Tensor]:
-    """Colours (n, 3) by the skin's ``tone`` in 0..5 and how light (0 to 1) hair and eyes are for it."""
+    """Colours (n, 3) by the skin's ``tone`` (0 to 5) and ``dark`` (0 to 1) of hair and eyes."""
     darker = tone.long()
     skin = torch.lerp(SKIN[darker], SKIN[darker + 1], tone.frac()[:, None])
     lip = torch.lerp(skin * torch.tensor(LIP_OF_SKIN), torch.tensor(LIPSTICK), 0.7 * makeup)
