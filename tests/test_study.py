@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -43,7 +43,7 @@ SMALL = study.Study(
 
 
 def die_on_seed_1(config):
-    """Stands in for one_run: the process of one run is killed, another run fails, the rest are real."""
+    """Stands in for one_run: one run's process is killed, another run fails, the rest are real."""
     if config.seed == 1 and config.name == "ELR":
         os._exit(9)
     if config.seed == 1 and config.name == "NLA":
@@ -222,7 +222,7 @@ def test_methods_share_the_images_of_a_seed_and_nothing_else_is_forgotten():
     configs = [c for s in STUDIES.values() for c in s.grid(s.settings, [3], {})]
     for config in configs:
         kept = study.only_images(config)
-        changed = {k for k, v in asdict(config).items() if asdict(kept)[k] != v}
+        changed = {k for k, v in vars(config).items() if getattr(kept, k) != v}
         assert changed <= study.OF_METHODS
     assert len({study.only_images(c) for c in configs if c.data == "ferplus"}) == 1
     own = Config(data="folder", classes=("a", "b", "c"), missing="skip", cache="elsewhere")
@@ -396,9 +396,9 @@ def test_effect_by_hand():
 
 
 def results(gain, name="noise", **columns):
-    """Seven seeds of every method, each with its luck, NLA better by ``gain`` and a little of its own luck.
+    """Seven seeds of every method, each with its luck; NLA better by ``gain`` and a little luck.
 
-    The luck of a method is 0 in the mean, so that effects are ``gain`` whatever the generator gives.
+    The luck of a method is 0 in the mean: effects are ``gain`` whatever the generator gives.
     """
     rng, rows, methods = np.random.default_rng(0), [], [*MAIN, *study.METHODS["parts"]]
     own = rng.normal(0, 0.1, (7, len(methods)))

@@ -22,7 +22,7 @@ BASELINES = METHODS["baselines"]
 
 @dataclass(frozen=True)
 class Study:
-    """Methods by settings by seeds; rate and epochs are searched for in the setting ``tuned_in``."""
+    """Methods by settings by seeds; rate and epochs are searched for in ``tuned_in``."""
 
     methods: dict[str, Changes]
     settings: list[Changes]

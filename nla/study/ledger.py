@@ -15,7 +15,7 @@ from statsmodels.stats.multitest import multipletests
 from nla.analysis.tables import write_comparison
 from nla.files import write
 from nla.study.grids import BASELINES, SETTING, STUDIES
-from nla.study.rows import StudyError, read_rows
+from nla.study.rows import StudyError, read_table
 
 CLAIMS = Path(__file__).with_name("claims.csv")
 ALIKE = 1.0  # points of accuracy within which two methods count as the same
@@ -118,7 +118,7 @@ def verdicts(table: pd.DataFrame) -> npt.NDArray[np.str_]:
 def write_ledger(folder: str | Path = "figures") -> pd.DataFrame:
     """Write claims.csv from the studies in ``folder``, and claims_summary.md (.csv, .tex)."""
     files = [Path(folder) / f"{name}.csv" for name in STUDIES]
-    tables = [read_rows(file) for file in files if file.exists()]
+    tables = [read_table(file) for file in files if file.exists()]
     if not tables:
         raise StudyError(f"there is no study in {folder}: nla study noise makes one")
     table = claims(pd.concat(tables, ignore_index=True))

@@ -19,17 +19,19 @@ class StudyError(ValueError):
     """A study that is not declared, whose runs failed, or whose table cannot be used."""
 
 
-def read_rows(file: Path) -> pd.DataFrame:
-    """The rows in ``file``, to the last bit; none if it is not there.
+def read_table(file: Path) -> pd.DataFrame:
+    """A table with its keys as text; StudyError if it is none."""
+    try:
+        return pd.read_csv(file, dtype={"key": str}, encoding="utf-8")
+    except ValueError:
+        raise StudyError(f"{file} is no table of runs: move it away") from None
 
-    StudyError if it is no table of runs, or names a run that stands there twice.
-    """
+
+def read_rows(file: Path) -> pd.DataFrame:
+    """The rows in ``file``, none if it is not there; StudyError names a run that is there twice."""
     if not file.exists():
         return pd.DataFrame({"key": []}, dtype=str)
-    try:
-        table = pd.read_csv(file, dtype={"key": str}, float_precision="round_trip")
-    except ValueError:
-        table = pd.DataFrame()
+    table = read_table(file)
     if "key" not in table:
         raise StudyError(f"{file} is no table of runs, it has no column 'key': move it away")
     twice = table["key"].duplicated(keep=False)
