@@ -13,18 +13,20 @@ def measures(run: Run) -> dict[str, float]:
     """Scores of the last epoch and, ``best_``, of that with the best validation; what NAW did."""
     val = run.epochs[["val_overall", "val_mean"]].mean(axis=1)
     last = len(val) - 1
-    best = val.argmax()
+    best = int(val.argmax())
     row = {}
     row["val"] = val.iloc[last]
     row["best_val"] = val.iloc[best]
     row["best_epoch"] = best
     row |= scores(run, last)
-    row |= {f"best_{name}": value for name, value in scores(run, best).items()}
+    for name, value in scores(run, best).items():
+        row[f"best_{name}"] = value
     for name, series in weighing(run).items():
         row[f"{name}_first"] = series.get(0, np.nan)
         row[f"{name}_best"] = series.get(best, np.nan)
         row[f"{name}_last"] = series.get(last, np.nan)
-    row["divergence"] = agreement(run)["divergence"].iloc[-1]
+    divergences = agreement(run)["divergence"]
+    row["divergence"] = divergences.iloc[-1]
     row["change"] = change(run)
     return row
 
@@ -37,11 +39,14 @@ def scores(run: Run, epoch: int) -> dict[str, float]:
     table = run.predictions(epoch).query("split == 'test'")
     truth = table["true_label"]
     probabilities = [f"p_{name}" for name in run.classes]
-    found: dict[str, float] = quality(truth, table[probabilities].to_numpy(), run.classes)
+    p = table[probabilities].to_numpy()
+    found: dict[str, float] = quality(truth, p, run.classes)
     right = 100 * (table["prediction"] == truth)
     for kind in ("clean", "ambiguous"):
-        found[f"on_{kind}"] = right[table["kind"] == kind].mean()
-    found["memorised"] = 100 * memorisation(run).get(epoch, np.nan)
+        of_kind = table["kind"] == kind
+        found[f"on_{kind}"] = right[of_kind].mean()
+    memorised = memorisation(run)
+    found["memorised"] = 100 * memorised.get(epoch, np.nan)
     return found
 
 
