@@ -54,7 +54,8 @@ def weighing(run: Run) -> dict[str, pd.Series]:
     """By epoch: does NAW tell ambiguous samples from others, how does it favour small classes."""
     shares = weight_share(run)
     small = shares["samples"] < 1 / len(run.classes)
-    minor = shares[small].groupby("epoch")[["weight", "samples"]].sum()
+    by_epoch = shares[small].groupby("epoch")
+    minor = by_epoch[["weight", "samples"]].sum()
     return {
         "auroc_noisy": separation(run, "ambiguous", "noisy"),
         "auroc_clean": separation(run, "ambiguous", "clean"),
