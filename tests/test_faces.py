@@ -1,10 +1,11 @@
-"""The built-in faces: the planted truth holds, the drawing does not depend on how it is cut up, expressions show."""
+"""The built-in faces: planted truth holds, expressions show, how they are cut up is all one."""
 
 import numpy as np
 import pytest
 import torch
 from sklearn.linear_model import RidgeClassifier
 
+from nla.data import faces as drawing
 from nla.data.faces import (
     EXPRESSION_UNITS,
     RAFDB_PROPORTIONS,
@@ -37,7 +38,7 @@ def units_of(expression: str) -> torch.Tensor:
 
 
 def portraits(expressions, people=24, size=48) -> torch.Tensor:
-    """Grey portraits (expressions, people, size, size), everyone with each expression, in the studio."""
+    """Grey portraits (expressions, people, size, size), all with each expression, in the studio."""
     traits = draw_traits(people, torch.Generator().manual_seed(3), nuisance=0.0)
     return torch.stack(
         [render(units_of(e).repeat(people, 1), traits, size).float().mean(1) for e in expressions]
@@ -51,6 +52,49 @@ def test_same_arguments_give_the_same_bytes():
     assert images.shape == (40, 3, 48, 48) and images.dtype == torch.uint8
     assert torch.equal(images, again) and manifest.equals(manifest_again)
     assert not torch.equal(images, other)
+
+
+def test_the_faces_of_a_seed_are_those_of_every_version():
+    """Mean red, green, blue of each face, and what is planted: tables rest on these very faces."""
+    images, manifest = make_faces(5, seed=2024, size=32, ambiguous=0.4, noisy=0.2)
+    means = [
+        [116.85, 88.35, 79.58],
+        [137.99, 104.93, 86.85],
+        [95.04, 84.32, 69.54],
+        [167.32, 130.83, 114.43],
+        [144.61, 117.58, 93.76],
+    ]
+    np.testing.assert_allclose(images.float().mean((2, 3)), means, atol=0.02)
+    assert manifest[["label", "true_label"]].to_numpy().tolist() == [
+        [0, 3],
+        [4, 4],
+        [1, 3],
+        [0, 0],
+        [6, 6],
+    ]
+    assert list(manifest["kind"]) == ["ambiguous", "ambiguous", "noisy", "clean", "clean"]
+    assert manifest.attrs == {}
+
+
+def test_a_part_can_be_added(monkeypatch):
+    """As the module's docstring tells: a monocle for those who have one, and nothing else moves."""
+
+    def monocle(c, f):
+        far = drawing.length(c.x - f.eye_x, c.y - f.eye_y)
+        ring = (far - 0.2).abs() - 0.02
+        c.paint(f.monocle * c.inside(ring), f.frame)
+
+    traits = draw_traits(8, torch.Generator().manual_seed(1), nuisance=0.0)
+    traits["monocle"] = torch.arange(8) < 4
+    units = torch.zeros(8, len(UNITS))
+    before = render(units, traits, 64).int()
+    monkeypatch.setattr(drawing, "PARTS", (*drawing.PARTS, monocle))
+    changed = (render(units, traits, 64).int() != before).any(1)
+    assert changed[:4].any((1, 2)).all() and not changed[4:].any()
+    assert not changed[:, :, :32].any() and not changed[:, 44:].any()  # about the right eye only
+    del traits["monocle"]
+    with pytest.raises(AttributeError, match="these faces have no 'monocle', only .*glasses"):
+        render(units, traits, 64)
 
 
 @pytest.mark.parametrize("size", [21, 48])
@@ -154,7 +198,7 @@ def test_the_units_move_the_face():
 
 
 def test_an_expressionless_face_is_symmetric():
-    """Only pose, light, hair and hand may break the symmetry, so that no side gives a class away."""
+    """Only pose, light, hair and hand break the symmetry, so that no side gives a class away."""
     traits = draw_traits(6, torch.Generator().manual_seed(0), nuisance=0.0)
     traits["part"], traits["hand"] = traits["part"] * 0, torch.zeros(6)
     units = torch.stack([units_of(e) for e in EXPRESSIONS[:6]])
@@ -163,7 +207,7 @@ def test_an_expressionless_face_is_symmetric():
 
 
 def test_expressions_can_be_told_apart():
-    """A linear classifier on small grey pixels, which knows nothing of faces, is far above chance (1/7)."""
+    """A linear classifier on small grey pixels, which knows no faces, is far above chance (1/7)."""
     images, manifest = make_faces(1050, seed=11, ambiguous=0, proportions=[1] * 7)
     x = torch.nn.functional.avg_pool2d(images.float().mean(1, keepdim=True), 2).flatten(1)
     x = ((x - x.mean(1, keepdim=True)) / x.std(1, keepdim=True)).numpy()
@@ -185,6 +229,7 @@ def test_expressions_can_be_told_apart():
         ({"proportions": [0] * 7}, "not all 0"),
         ({"split": "dev"}, "train, val, test"),
         ({"nuisance": -1}, "nuisance -1"),
+        ({"chunk": 0}, "chunk 0"),
     ],
 )
 def test_bad_arguments(wrong, message):

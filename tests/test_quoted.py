@@ -16,21 +16,21 @@ TABLES = {
     name: pd.read_csv(ROOT / f"figures/{name}.csv")
     for name in ("noise", "imbalance", "ablation", "real")
 }
-README = (ROOT / "README.md").read_text()
-FOUND = (ROOT / "figures/README.md").read_text().split("## What holds")[1].split("\n## ")[0]
-NOTEBOOK = "\n".join(
-    "".join(cell["source"])
-    for cell in json.loads((ROOT / "notebooks/06_robustness.ipynb").read_text())["cells"]
-    if cell["cell_type"] == "markdown"
-)
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "figures/README.md").read_text(encoding="utf-8")
+FOUND = PAGE.split("## What holds")[1].split("\n## ")[0]
+CELLS = json.loads((ROOT / "notebooks/06_robustness.ipynb").read_text(encoding="utf-8"))["cells"]
+NOTEBOOK = "\n".join("".join(cell["source"]) for cell in CELLS if cell["cell_type"] == "markdown")
 NUMBER = r"([+-]?\d+\.\d)"
 QUOTED = re.compile(rf"{NUMBER}(?: points)?(?: in the mean| overall)? \({NUMBER} to {NUMBER}[);]")
 
 
 @pytest.fixture(scope="module")
 def differences():
-    """Mean and interval, as they would be quoted, of each difference between two methods or two sets of labels, in a
-    setting and averaged over those of a study."""
+    """Mean and interval, as they would be quoted, of each difference that the tables hold.
+
+    Between two methods or two sets of labels, in a setting and averaged over those of a study.
+    """
     setting = ["study", "data", "noise", "imbalance"]
     scores = pd.concat(TABLES.values()).melt(
         [*setting, "seed", "method"], ["overall", "mean"], "measure"

@@ -1,9 +1,13 @@
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
-from dataclasses import replace
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, fields, replace
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +15,23 @@ import pandas as pd
 import pytest
 from conftest import TINY, plant
 
-from nla.study import BASELINES, SETTING, STUDIES, claims, effect, ledger, run_study, write_ledger
+from nla import Config
+from nla.study import (
+    BASELINES,
+    SETTING,
+    STUDIES,
+    StudyError,
+    claims,
+    effect,
+    ledger,
+    run_study,
+    write_ledger,
+)
 from nla.study import runs as study
+from nla.study.rows import add_row, read_rows
+from nla.training.config import LATER
 
+FIGURES = Path(__file__).parent.parent / "figures"
 MAIN = BASELINES | study.METHODS["ours"]
 METHODS = ("cross-entropy", "ELR", "NLA")
 SMALL = study.Study(
@@ -25,9 +43,9 @@ SMALL = study.Study(
 
 
 def die_on_seed_1(config):
-    """Stands in for one_run: the process of one run is killed, another run fails, the rest are real."""
+    """Stands in for one_run: one run's process is killed, another run fails, the rest are real."""
     if config.seed == 1 and config.name == "ELR":
-        os.kill(os.getpid(), signal.SIGKILL)
+        os._exit(9)
     if config.seed == 1 and config.name == "NLA":
         raise ValueError("no such face")
     return study.one_run(config)
@@ -74,6 +92,143 @@ def test_failed_runs_are_named_and_the_others_go_on(small, monkeypatch):
     assert sorted(written["key"]) == sorted(changed["key"])  # the rows of the first are replaced
 
 
+@pytest.fixture
+def committed(tmp_path):
+    """A copy of the tables that come with the kit."""
+    for name in (*STUDIES, "search"):
+        shutil.copy(FIGURES / f"{name}.csv", tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_nothing_is_left_to_do_for_the_tables_that_come_with_the_kit(name, committed, monkeypatch):
+    """Every key of a declared run, as this version gives it, stands in them: no key has moved."""
+    monkeypatch.setattr(study, "worker", lambda: pytest.fail("a run would start"))
+    before = {file.name: file.read_bytes() for file in committed.iterdir()}
+    table = run_study(name, folder=committed, resume=True)
+    there = pd.read_csv(committed / f"{name}.csv")
+    assert set(table["key"]) == set(there["key"]) and len(table) == len(there)
+    assert {file.name: file.read_bytes() for file in committed.iterdir()} == before
+
+
+@pytest.mark.parametrize("name", [*STUDIES, "search"])
+def test_a_row_more_leaves_every_other_row_as_it_was_to_the_last_digit(name, committed):
+    file = committed / f"{name}.csv"
+    before = file.read_bytes()
+    row = read_rows(file).iloc[-1].to_dict() | {"key": "0e123456", "seed": 77}
+    add_row(file, row)
+    after = file.read_bytes()
+    assert after.startswith(before) and after[len(before) :].startswith(b"0e123456,")
+
+
+def test_a_field_that_comes_later_changes_no_key():
+    @dataclass(frozen=True)
+    class Newer(Config):
+        novelty: float = field(default=0.0, metadata=LATER)
+
+    for declared in STUDIES.values():
+        for config in declared.grid(declared.settings, [0], {}):
+            values = {item.name: getattr(config, item.name) for item in fields(Config)}
+            assert Newer(**values).key == config.key != Newer(**values, novelty=1.0).key
+
+
+def test_keys_are_text_even_if_they_look_like_numbers(tmp_path):
+    for key in ("12345678", "00000042", "1234e567"):
+        add_row(tmp_path / "demo.csv", {"key": key, "val": 1.0})
+    assert list(read_rows(tmp_path / "demo.csv")["key"]) == ["12345678", "00000042", "1234e567"]
+
+
+def test_a_damaged_table_is_refused_by_name(tmp_path):
+    file = tmp_path / "demo.csv"
+    file.write_text("key,val\naaaa,1\nbbbb,2\naaaa,3\n", encoding="utf-8")
+    with pytest.raises(StudyError, match="demo.csv holds the run aaaa twice, in lines 2 and 4"):
+        run_study("demo", folder=tmp_path, resume=True)
+    for content in ("", "<html>", "run,val\na,1\n"):
+        file.write_text(content, encoding="utf-8")
+        with pytest.raises(StudyError, match="demo.csv is no table of runs.*move it away"):
+            run_study("demo", folder=tmp_path, resume=True)
+
+
+def row_of(config):
+    """Stands in for one_run: a row without a training."""
+    facts = {name: getattr(config, name) for name in study.FACTS}
+    return {"method": config.name, **facts, "val": 1.0}
+
+
+def add_many(file, noise):
+    for seed in range(30):
+        config = Config(name="NLA", noise=noise, seed=seed)
+        add_row(file, {"key": config.key, "study": "search", **row_of(config)})
+
+
+def test_two_processes_add_to_one_table_and_no_row_is_lost(tmp_path):
+    context = get_context("spawn")
+    file = tmp_path / "search.csv"
+    both = [context.Process(target=add_many, args=(file, noise)) for noise in (0.1, 0.2)]
+    for process in both:
+        process.start()
+    for process in both:
+        process.join()
+    assert [process.exitcode for process in both] == [0, 0]
+    assert read_rows(file).groupby("noise")["seed"].nunique().to_dict() == {0.1: 30, 0.2: 30}
+
+
+def test_two_studies_at_once_keep_all_rows_and_share_the_runs_that_both_need(small, monkeypatch):
+    carried = []
+
+    def pretend(config):
+        time.sleep(0.01)
+        carried.append(config.key)
+        return row_of(config)
+
+    monkeypatch.setattr(study, "one_run", pretend)
+    monkeypatch.setattr(study, "worker", lambda: ThreadPoolExecutor(1))
+    common = [Config(name="NLA", seed=seed) for seed in range(100, 110)]
+    grids = [
+        [Config(name="NLA", noise=noise, seed=seed) for seed in range(15)] + common
+        for noise in (0.1, 0.2)
+    ]
+    file, tables = small / "search.csv", []
+    studies = [
+        threading.Thread(target=lambda grid=g: tables.append(study.carry_out(grid, file, 1, True)))
+        for g in grids
+    ]
+    for thread in studies:
+        thread.start()
+    for thread in studies:
+        thread.join()
+    assert [len(table) for table in tables] == [25, 25]
+    assert set(read_rows(file)["key"]) == {config.key for grid in grids for config in grid}
+    assert len(carried) < 50
+
+
+def test_an_interrupted_study_ends_its_processes_and_says_how_to_go_on(small, monkeypatch):
+    ended = []
+
+    def interrupted(*args, **options):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(study, "worker", lambda: ThreadPoolExecutor(1))
+        patch.setattr(study, "one_run", row_of)
+        patch.setattr(study, "wait", interrupted)
+        patch.setattr(study, "kill", ended.append)
+        with pytest.raises(KeyboardInterrupt, match="demo.csv holds the runs.*--resume goes on"):
+            run_study("demo", jobs=2)
+    assert len(ended) == 2
+
+
+def test_methods_share_the_images_of_a_seed_and_nothing_else_is_forgotten():
+    configs = [c for s in STUDIES.values() for c in s.grid(s.settings, [3], {})]
+    for config in configs:
+        kept = study.only_images(config)
+        changed = {k for k, v in vars(config).items() if getattr(kept, k) != v}
+        assert changed <= study.OF_METHODS
+    assert len({study.only_images(c) for c in configs if c.data == "ferplus"}) == 1
+    own = Config(data="folder", classes=("a", "b", "c"), missing="skip", cache="elsewhere")
+    assert study.only_images(own) == own
+
+
 SCRIPT = """
 import sys; sys.path.insert(0, sys.argv[1])
 from nla.study import runs as study
@@ -89,6 +244,24 @@ def of_process(pid, what):
         return Path(f"/proc/{pid}/{what}").read_text()
     except OSError:
         return ""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no such signal to send")
+def test_a_study_that_is_interrupted_from_outside_ends_within_seconds(small):
+    script = small / "script.py"
+    script.write_text(SCRIPT, encoding="utf-8")
+    process = subprocess.Popen(
+        [sys.executable, script, os.path.dirname(__file__)], stderr=subprocess.PIPE, text=True
+    )
+    while not os.path.exists("figures/demo.csv") and process.poll() is None:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    said = process.communicate(timeout=20)[1]
+    assert process.returncode and "stopped; figures/demo.csv holds the runs" in said
+    rows = len(pd.read_csv("figures/demo.csv"))
+    assert 1 <= rows < 6
+    assert len(run_study("demo", jobs=1, resume=True)) == 6
 
 
 @pytest.mark.slow
@@ -111,7 +284,7 @@ def test_a_killed_study_leaves_no_process_and_resumes_without_missing_or_double_
         time.sleep(0.1)
     assert not any(of_process(pid, "cmdline") for pid in workers)
     table = run_study("demo", jobs=1, resume=True)
-    assert len(table) == 6 and table["key"].is_unique and len(pd.read_csv("figures/demo.csv")) == 6
+    assert len(table) == len(pd.read_csv("figures/demo.csv")) == 6 and table["key"].is_unique
     again = run_study("demo", folder="again", jobs=1)
     pd.testing.assert_frame_equal(table.drop(columns="seconds"), again.drop(columns="seconds"))
 
@@ -223,9 +396,9 @@ def test_effect_by_hand():
 
 
 def results(gain, name="noise", **columns):
-    """Seven seeds of every method, each with its luck, NLA better by ``gain`` and a little of its own luck.
+    """Seven seeds of every method, each with its luck; NLA better by ``gain`` and a little luck.
 
-    The luck of a method is 0 in the mean, so that effects are ``gain`` whatever the generator gives.
+    The luck of a method is 0 in the mean: effects are ``gain`` whatever the generator gives.
     """
     rng, rows, methods = np.random.default_rng(0), [], [*MAIN, *study.METHODS["parts"]]
     own = rng.normal(0, 0.1, (7, len(methods)))
@@ -325,8 +498,25 @@ def test_the_ledger_is_written_from_the_studies_there(tmp_path):
         if "3 | NLA beats" in line and "under noise | faces | overall" in line
     )
     assert "| 7 | 11 | " in row and row.count("11") == 2  # all eleven comparisons are reproduced
-    with pytest.raises(match="two seeds"):
+    with pytest.raises(StudyError, match="two seeds"):
         claims(results(2.0, **FACTS).query("seed == 0"))
+
+
+def test_the_committed_ledger_is_what_the_committed_tables_say():
+    """On the smallest of them; only the correction depends on the other tables."""
+    table = claims(pd.read_csv(FIGURES / "ablation.csv"))
+    whole = pd.read_csv(FIGURES / "claims.csv", keep_default_na=False)
+    there = whole[whole["study"] == "ablation"].reset_index(drop=True)
+    columns = ["claim", "measure", "method", "against", "command", "effect", "low", "high", "n"]
+    pd.testing.assert_frame_equal(table[columns], there[columns], check_dtype=False)
+
+
+def test_results_that_claims_cannot_be_read_from_are_refused_by_name():
+    table = results(2.0, **FACTS)
+    with pytest.raises(StudyError, match="two rows of one run.*'method': 'NLA', 'seed': 3"):
+        claims(pd.concat([table, table.query("seed == 3 and method == 'NLA'")]))
+    with pytest.raises(StudyError, match="no column 'best_mean'"):
+        claims(table.drop(columns="best_mean"))
 
 
 def test_claims_ask_only_for_columns_and_methods_that_studies_have(validated):

@@ -1,16 +1,10 @@
 """Grids of runs, and the ledger of what they say of the paper's claims."""
 
+from nla.study.grids import BASELINES, METHODS, SEARCH_SEEDS, SETTING, STUDIES, Study
 from nla.study.ledger import claims, effect, write_ledger
-from nla.study.runs import (
-    BASELINES,
-    METHODS,
-    SEARCH_SEEDS,
-    SETTING,
-    STUDIES,
-    Study,
-    measures,
-    run_study,
-)
+from nla.study.measures import measures
+from nla.study.rows import StudyError
+from nla.study.runs import run_study
 
 __all__ = [
     "BASELINES",
@@ -19,6 +13,7 @@ __all__ = [
     "SETTING",
     "STUDIES",
     "Study",
+    "StudyError",
     "claims",
     "effect",
     "measures",

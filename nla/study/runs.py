@@ -1,93 +1,61 @@
-"""Studies: declared grids of runs, several at a time, one csv row a run.
+"""Carrying out studies: several runs at a time, a csv row for each.
 
-Every method gets the same search for its learning rate and epochs, by validation accuracy and with seeds of its own
-(``search.csv``), and is then run in every setting with every seed (``<study>.csv``). Methods share a seed's images, so
-all comparisons are paired by seed.
+Every method gets the same search for its learning rate and epochs, by validation accuracy and with
+seeds of its own (``search.csv``), and is then run in every setting with every seed
+(``<study>.csv``). Methods share a seed's images, so all comparisons are paired by seed.
 """
 
+import contextlib
 import os
 import shutil
+import signal
 import threading
 import time
-import tomllib
-from collections import deque
-from collections.abc import Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
+from dataclasses import fields, replace
 from functools import lru_cache
 from multiprocessing import get_context, parent_process
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import torch
+from filelock import FileLock
 from tqdm import tqdm
 
-from nla.analysis.latents import cka
-from nla.analysis.views import agreement, memorisation, separation, weight_share
-from nla.files import write
-from nla.metrics import quality
+from nla.study.grids import (
+    BASELINES,
+    METHODS,
+    RATES,
+    SEARCH_SEEDS,
+    SETTING,
+    STUDIES,
+    TUNED,
+    Changes,
+    Study,
+)
+from nla.study.measures import measures
+from nla.study.rows import Row, StudyError, add_row, by_key, read_rows
 from nla.training import fit, load_data
 from nla.training.config import Config
-from nla.training.record import Run
 
+__all__ = [
+    "BASELINES",
+    "METHODS",
+    "RATES",
+    "SEARCH_SEEDS",
+    "SETTING",
+    "STUDIES",
+    "TUNED",
+    "Study",
+    "carry_out",
+    "measures",
+    "run_study",
+]
 SCRATCH = Path("data/runs/study")  # run folders, until their row is written
-RATES, SEARCH_SEEDS = (
-    (1e-3, 3e-3, 6e-3, 1.2e-2),
-    (1000, 1001),
-)  # that every search tries; no study uses them
-SETTING, TUNED = ["study", "data", "noise", "imbalance"], ["lr", "epochs"]
-IMAGES = (
-    "data",
-    "root",
-    "size",
-    "train_faces",
-    "test_faces",
-    "ambiguous",
-    "noise",
-    "validation",
-    "imbalance",
-    "seed",
-)
+OF_METHODS = {"name", "loss", "variant", "lam", "naw", "lr", "epochs"}  # fields; not of the images
+FACTS = ("data", "noise", "imbalance", "seed", "lr", "epochs")  # fields that a row begins with
 images_of = lru_cache(maxsize=1)(load_data)
-
-DECLARED = tomllib.loads(Path(__file__).with_name("studies.toml").read_text(encoding="utf-8"))
-METHODS = DECLARED["methods"]  # by group, each a dict of changes to the config
-BASELINES = METHODS["baselines"]
-
-
-@dataclass(frozen=True)
-class Study:
-    """Methods (name: changes to the config) by settings (the same); the search is done in ``tuned_in``, if at all."""
-
-    methods: dict[str, dict]
-    settings: list[dict]
-    base: Config
-    seeds: int
-    tuned_in: dict | None = None
-    epochs: Sequence[int] = ()  # that the search tries, with each of ``RATES``
-
-    def grid(self, settings, seeds, chosen) -> list[Config]:
-        """Runs on the same images follow each other; ``chosen``: learning rate and epochs of each method."""
-        return [
-            replace(self.base, name=method, seed=seed, **setting | changes | chosen.get(method, {}))
-            for setting in settings
-            for seed in seeds
-            for method, changes in self.methods.items()
-        ]
-
-
-def declared(methods: list[str], base: dict, **facts) -> Study:
-    """A study as ``studies.toml`` has it, where ``methods`` names methods and groups of them."""
-    every = {name: {name: changes} for group in METHODS.values() for name, changes in group.items()}
-    return Study(
-        {k: v for name in methods for k, v in (every | METHODS)[name].items()},
-        base=Config(**base),
-        **facts,
-    )
-
-
-STUDIES = {name: declared(**facts) for name, facts in DECLARED["studies"].items()}
 
 
 def run_study(
@@ -98,135 +66,153 @@ def run_study(
     resume: bool = False,
     methods: Sequence[str] = (),
 ) -> pd.DataFrame:
-    """Carry out a study, or ``methods`` of it; its table, a row for each run, is also in ``folder``/<name>.csv.
+    """Carry out a study, or ``methods`` of it: a table, also in ``folder``/<name>.csv, a row a run.
 
-    ``jobs``: runs at a time, one thread each (default: the number of processors). ValueError if the table is there and
-    not to be resumed, if a method is none of the study's, and, at the end, if runs failed.
+    ``jobs``: runs at a time, one thread each (default: the number of processors). StudyError if the
+    table is there and not to be resumed, if a method is none of the study's, and, at the end, if
+    runs failed. KeyboardInterrupt stops all runs; what has ended by then is in the table.
     """
     if name not in STUDIES:
-        raise ValueError(f"no study is called {name!r}; there are {', '.join(STUDIES)}")
-    study, file, jobs = STUDIES[name], Path(folder) / f"{name}.csv", jobs or os.cpu_count()
+        raise StudyError(f"no study is called {name!r}; there are {', '.join(STUDIES)}")
+    study, file = STUDIES[name], Path(folder) / f"{name}.csv"
     if unknown := set(methods) - set(study.methods):
-        raise ValueError(
+        raise StudyError(
             f"{name} has no method {min(unknown)!r}; there are {', '.join(study.methods)}"
         )
     if file.exists() and not resume:
-        raise ValueError(
+        raise StudyError(
             f"{file} holds runs of this study; --resume adds what is missing, or move it away"
         )
-    study, chosen = (
-        replace(study, methods={k: study.methods[k] for k in methods or study.methods}),
-        {},
-    )
-    if study.tuned_in is not None:
-        tries = [
-            study.tuned_in | {"lr": lr, "epochs": epochs} for epochs in study.epochs for lr in RATES
-        ]
-        table = carry_out(
-            study.grid(tries, SEARCH_SEEDS, {}), file.with_name("search.csv"), jobs, search=True
-        )
-        best = table.groupby(["method", "lr", "epochs"])["val"].mean().groupby("method").idxmax()
-        chosen = {method: {"lr": lr, "epochs": int(epochs)} for method, lr, epochs in best}
+    study = replace(study, methods={key: study.methods[key] for key in methods or study.methods})
+    jobs = jobs or os.cpu_count() or 1
+    chosen = search(study, file.with_name("search.csv"), jobs)
     return carry_out(study.grid(study.settings, range(seeds or study.seeds), chosen), file, jobs)
 
 
+def search(study: Study, file: Path, jobs: int) -> dict[str, Changes]:
+    """By method: the learning rate and epochs with the best mean validation accuracy."""
+    tries = study.tries()
+    if not tries:
+        return {}
+    table = carry_out(tries, file, jobs, search=True)
+    means = table.groupby(["method", *TUNED])["val"].mean()
+    best = means.groupby("method").idxmax()
+    return {method: {"lr": lr, "epochs": int(epochs)} for method, lr, epochs in best}
+
+
 def carry_out(configs: list[Config], file: Path, jobs: int, search: bool = False) -> pd.DataFrame:
-    """The rows of ``configs``: those in ``file``, and those run now and added to it, each as its run ends. But for a
-    ``search``, a row of other learning rate or epochs than a method had in a setting drops its older rows there."""
-    rows = pd.read_csv(file).set_index("key", drop=False).to_dict("index") if file.exists() else {}
-    waiting, running, failures = (
-        deque(config for config in configs if config.key not in rows),
-        {},
-        [],
-    )
-    idle = [worker() for _ in range(min(jobs, len(waiting)))]
-    with tqdm(
-        total=len(configs), initial=len(configs) - len(waiting), desc=file.stem, unit="run"
-    ) as bar:
-        while waiting or running:
-            while waiting and idle:
-                config, process = waiting.popleft(), idle.pop()
+    """The rows of ``configs``: those in ``file``, and those run now and added to it as they end.
+
+    But for a ``search``, a new row of other learning rate or epochs than a method had in a setting
+    drops its older rows there.
+    """
+    waiting = {config.key: config for config in configs}
+    rows: dict[str, Row] = {}
+    running: dict[Future[Row], tuple[Config, Executor]] = {}
+    idle: list[Executor] = []
+    failures: list[str] = []
+    with tqdm(total=len(configs), desc=file.stem, unit="run") as bar, ending(running, idle, file):
+        while True:
+            rows |= by_key(read_rows(file))  # another study may have added some of them
+            for key in rows.keys() & waiting.keys():
+                del waiting[key]
+            while waiting and len(running) < jobs:
+                config = waiting.pop(next(iter(waiting)))
+                process = idle.pop() if idle else worker()
                 running[process.submit(one_run, config)] = config, process
+            bar.n = len(configs) - len(waiting) - len(running)
+            bar.refresh()
+            if not running:
+                break
             for future in wait(running, return_when=FIRST_COMPLETED).done:
-                config, process = running.pop(future)
+                config, process = running[future]
                 try:
-                    rows[config.key] = {"key": config.key, "study": file.stem, **future.result()}
-                    table = pd.DataFrame(rows.values())
-                    newest = table.groupby([*SETTING, "method"])[TUNED].transform("last")
-                    write(file, table if search else table[(table[TUNED] == newest).all(axis=1)])
-                    shutil.rmtree(
-                        (SCRATCH / config.key).rename(SCRATCH / f"{config.key}-{time.time_ns()}")
-                    )  # atomic
-                except (
-                    Exception
-                ) as error:  # of one run, or the death of its process: the others go on
+                    rows[config.key] = row_of(config, file, future)
+                    add_row(file, rows[config.key], keep_others=search)
+                    tidy(SCRATCH / config.key)
+                    idle.append(process)
+                except Exception as error:  # of a run, or its process died: the others go on
                     failures.append(f"{type(error).__name__}: {error} in {config}")
                     bar.write(f"failed: {failures[-1]}")
                     process.shutdown(wait=False)
-                    process = worker()
-                idle.append(process)
-                bar.update()
-    for process in idle:
-        process.shutdown()
+                del running[future]
     if failures:
-        raise ValueError(
-            f"{len(failures)} of {len(configs)} runs failed; --resume repeats them. Last: {failures[-1]}"
+        raise StudyError(
+            f"{len(failures)} of {len(configs)} runs failed; --resume repeats them. "
+            f"Last: {failures[-1]}"
         )
     return pd.DataFrame([rows[config.key] for config in configs])
 
 
-def worker() -> ProcessPoolExecutor:
+def row_of(config: Config, file: Path, future: Future[Row]) -> Row:
+    return {"key": config.key, "study": file.stem, **future.result()}
+
+
+def tidy(folder: Path) -> None:
+    """Remove a run folder, all of it or nothing by its name; one that is in use elsewhere stays."""
+    with contextlib.suppress(OSError):
+        shutil.rmtree(folder.rename(folder.with_name(f"{folder.name}-{time.time_ns()}")))
+
+
+@contextlib.contextmanager
+def ending(
+    running: dict[Future[Row], tuple[Config, Executor]], idle: list[Executor], file: Path
+) -> Iterator[None]:
+    """End all processes with the block: at once, where something interrupts it."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(
+            f"stopped; {file} holds the runs that have ended, --resume goes on"
+        ) from None
+    finally:
+        for _, process in running.values():
+            kill(process)
+        for process in idle:
+            process.shutdown()
+
+
+def worker() -> Executor:
     """One process, so that its death takes no other run along; it ends when this one does."""
     return ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=settle)
 
 
+def kill(process: Executor) -> None:
+    """End a worker at once; its run goes on from its last checkpoint when it is asked for again."""
+    children = getattr(process, "_processes", None) or {}  # kill_workers from Python 3.14 on
+    for child in list(children.values()):
+        child.kill()
+    process.shutdown(wait=False, cancel_futures=True)
+
+
 def settle() -> None:
+    """In a worker: one thread; Ctrl-C is for the study to deal with, which ends its workers."""
     torch.set_num_threads(1)
-    threading.Thread(target=lambda: (parent_process().join(), os._exit(1)), daemon=True).start()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=end_with_parent, daemon=True).start()
 
 
-def one_run(config: Config) -> dict:
+def end_with_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def one_run(config: Config) -> Row:
     """Train, or continue, one run and measure it: its row."""
-    began, facts = time.perf_counter(), ("data", "noise", "imbalance", "seed", "lr", "epochs")
-    images = images_of(Config(**{name: getattr(config, name) for name in IMAGES}))
-    run = fit(config, SCRATCH / config.key, progress=False, loaded=images)
-    return {
-        "method": config.name,
-        **{name: getattr(config, name) for name in facts},
-        **measures(run),
-        "seconds": time.perf_counter() - began,
-    }
+    folder = SCRATCH / config.key
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / ".lock"):
+        pass  # where another study is at this run, wait for its end
+    began = time.perf_counter()
+    run = fit(config, folder, progress=False, loaded=images_of(only_images(config)))
+    facts = {name: getattr(config, name) for name in FACTS}
+    seconds = {"seconds": time.perf_counter() - began}
+    return {"method": config.name} | facts | measures(run) | seconds
 
 
-def measures(run: Run) -> dict[str, float]:
-    """What a study keeps of a run: the columns of its table, which ``data/README.md`` lists."""
-    val = run.epochs[["val_overall", "val_mean"]].mean(axis=1)
-    epochs = {"first": 0, "best": int(val.idxmax()), "last": len(val) - 1}
-    row, memorised = (
-        {"val": val.iloc[-1], "best_val": val.max(), "best_epoch": epochs["best"]},
-        memorisation(run),
-    )
-    for prefix, epoch in (("", epochs["last"]), ("best_", epochs["best"])):
-        table = run.predictions(epoch).query("split == 'test'")
-        right = 100 * (table["prediction"] == table["true_label"])
-        scores = quality(
-            table["true_label"],
-            table[[f"p_{name}" for name in run.classes]].to_numpy(),
-            run.classes,
-        )
-        scores |= {
-            f"on_{kind}": right[table["kind"] == kind].mean() for kind in ("clean", "ambiguous")
-        }
-        scores["memorised"] = 100 * memorised.get(epoch, np.nan)
-        row |= {prefix + name: value for name, value in scores.items()}
-    shares = weight_share(run).query("samples < @size", local_dict={"size": 1 / len(run.classes)})
-    minor = shares.groupby("epoch")[["weight", "samples"]].sum()
-    for name, series in (
-        ("auroc_noisy", separation(run, "ambiguous", "noisy")),
-        ("auroc_clean", separation(run, "ambiguous", "clean")),
-        ("minority", minor["weight"] / minor["samples"]),
-    ):
-        row |= {f"{name}_{when}": series.get(epoch, np.nan) for when, epoch in epochs.items()}
-    latents = [arrays["latent"] for epoch, arrays in run.latents.items() if epoch > 0]
-    change = np.mean([1 - cka(a, b) for a, b in zip(latents, latents[1:])])
-    return row | {"divergence": agreement(run)["divergence"].iloc[-1], "change": float(change)}
+def only_images(config: Config) -> Config:
+    """The config without what methods differ in, so that they share a seed's images."""
+    names = {item.name for item in fields(config)} - OF_METHODS
+    return Config(**{name: getattr(config, name) for name in names})
