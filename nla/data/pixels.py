@@ -1,0 +1,280 @@
+"""All images of a manifest: decoded in threads and in order, in bounded memory, alike in size and
+channels.
+
+A set is RGB if any of its images has colour, else grey; the grey ones of an RGB set have their one
+channel repeated. The first image that can be decoded says which it is taken for; a colour one among
+grey ones makes it start anew as RGB.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+from joblib import Parallel, delayed
+from torch import Tensor
+
+from .decoding import NotAnImage, Picture, Pixels, decoder
+from .manifest import DataError, class_names
+
+if TYPE_CHECKING:
+    from .store import Packed
+
+BLOCK = 128  # images in memory at once
+FACTS = np.dtype([("digest", "<u8"), ("channels", "u1"), ("bits", "u1")])
+"""What is kept of an image beside its pixels: their digest, the file's own channels (0: there is no
+image) and bits.
+"""
+
+Facts = npt.NDArray[np.void]
+Read = Callable[[int], Picture]
+Progress = Callable[[int, int], None]
+Shape = tuple[int, ...]
+Sink = Callable[[Shape], Callable[[int, Pixels], object]]
+
+
+class Kept(NamedTuple):
+    """An image as it is kept: pixels (C, H, W) and its row of :data:`FACTS`."""
+
+    pixels: Pixels
+    facts: tuple[int, int, int]
+
+
+class Colour(Exception):
+    """A colour image in a set that was taken for grey."""
+
+
+def silent(done: int, total: int) -> None:
+    """No progress is shown."""
+
+
+def digest(pixels: Pixels) -> int:
+    """64 bits that tell one image's pixels and shape from another's."""
+    shape = str(pixels.shape).encode()[:16]
+    raw = hashlib.blake2b(pixels.data, digest_size=8, person=shape)
+    return int.from_bytes(raw.digest(), "little")
+
+
+def digests(images: "Tensor | Packed") -> npt.NDArray[np.uint64]:
+    """A digest of each image's pixels and shape, uint64 (N,): equal images have equal digests.
+
+    Those of a packed store come from its file and cost nothing.
+    """
+    if not isinstance(images, Tensor):
+        facts = images.facts()
+        if facts is not None:
+            return facts["digest"].astype(np.uint64)
+
+    return hashed(lambda rows: images[rows].cpu().numpy(), len(images))
+
+
+def hashed(fetch: Callable[[slice], Pixels], count: int) -> npt.NDArray[np.uint64]:
+    """The digests of ``count`` images, computed in threads; ``fetch`` gives a slice of them, (b, C,
+    H, W).
+    """
+
+    def part(start: int) -> list[int]:
+        pixels = np.ascontiguousarray(fetch(slice(start, start + BLOCK)))
+        return [digest(one) for one in pixels]
+
+    parts = Parallel(-1, "threading")(delayed(part)(start) for start in range(0, count, BLOCK))
+    return np.array([one for several in parts for one in several], np.uint64)
+
+
+def blocks(read: Read, count: int, channels: int | None) -> Iterator[list[Kept | NotAnImage]]:
+    """Decode all images, in order, a block at a time; those that cannot be had come as the error."""
+
+    def keep(i: int) -> Kept | NotAnImage:
+        try:
+            picture = read(i)
+        except NotAnImage as error:
+            return error
+        pixels = widened(picture.pixels, channels)
+        return Kept(pixels, (digest(pixels), picture.channels, picture.bits))
+
+    with Parallel(-1, "threading", batch_size=16) as threads:
+        for start in range(0, count, BLOCK):
+            rows = range(start, min(start + BLOCK, count))
+            yield threads(delayed(keep)(i) for i in rows)
+
+
+def widened(pixels: Pixels, channels: int | None) -> Pixels:
+    """Pixels (C, H, W) of ``channels`` channels: a grey image's one is repeated; :class:`Colour` if
+    it has too many.
+    """
+    if channels is None or len(pixels) == channels:
+        return pixels
+    if len(pixels) > channels:
+        raise Colour
+    return np.repeat(pixels, channels, axis=0)
+
+
+class Collected(NamedTuple):
+    """What was decoded: a row of facts for each image, and the errors of those that could not be."""
+
+    facts: Facts
+    faults: list[NotAnImage]
+
+
+def collect(
+    read: Read, count: int, channels: int | None, sink: Sink, progress: Progress = silent
+) -> Collected:
+    """Decode every image into ``put = sink(shape)``, called as ``put(row, pixels)`` row by row;
+    zeros where there is none.
+
+    ``shape`` is (C, H, W) of all of them, a DataError if they differ.  ``sink`` is called again if
+    the set turns out to have colours.  If no image can be had, ``sink`` is not called at all.
+    """
+    first = first_picture(read, count)
+    if first is None:
+        return Collected(np.zeros(count, FACTS), faults_of(read, count))
+    height, width = first.pixels.shape[1:]
+    wanted = channels or first.channels
+    try:
+        return gather(read, count, (wanted, height, width), sink, progress)
+    except Colour:
+        return gather(read, count, (3, height, width), sink, progress)
+
+
+def first_picture(read: Read, count: int) -> Picture | None:
+    """The first image that can be had."""
+    for row in range(count):
+        try:
+            return read(row)
+        except NotAnImage:
+            pass
+    return None
+
+
+def faults_of(read: Read, count: int) -> list[NotAnImage]:
+    """What is wrong with each image that cannot be had."""
+    every = (one for block in blocks(read, count, None) for one in block)
+    return [one for one in every if isinstance(one, NotAnImage)]
+
+
+def gather(read: Read, count: int, shape: Shape, sink: Sink, progress: Progress) -> Collected:
+    """:func:`collect` for a known shape."""
+    put, blank = sink(shape), np.zeros(shape, np.uint8)
+    facts, faults = np.zeros(count, FACTS), []
+    row = 0
+    for block in blocks(read, count, shape[0]):
+        for one in block:
+            if isinstance(one, NotAnImage):
+                faults.append(one)
+                one = Kept(blank, (digest(blank), 0, 0))
+            if one.pixels.shape != shape:
+                raise DataError(
+                    f"row {row}: the image is {one.pixels.shape} (channels, height, width), others "
+                    f"are {shape}; give a size to make them alike (--size)"
+                )
+            put(row, one.pixels)
+            facts[row] = one.facts
+            row += 1
+        progress(row, count)
+    return Collected(facts, faults)
+
+
+def in_memory(
+    root: str | Path, manifest: pd.DataFrame, size: int | None, channels: int | None, missing: str
+) -> tuple[Tensor, Facts]:
+    """The images that can be had as one tensor, and the facts of all; a DataError if ``missing`` is
+    "refuse".
+    """
+    count, images = len(manifest), np.empty((0, channels or 1, size or 0, size or 0), np.uint8)
+
+    def sink(shape: Shape) -> Callable[[int, Pixels], object]:
+        nonlocal images
+        images = np.empty((count, *shape), np.uint8)
+        return images.__setitem__
+
+    read = decoder(root, manifest, size, channels)
+    facts = judged(collect(read, count, channels, sink), missing)
+    there = facts["channels"] > 0
+    return torch.from_numpy(images if there.all() else images[there]), facts
+
+
+def read_pixels(
+    root: str | Path,
+    manifest: pd.DataFrame,
+    size: int | None = None,
+    channels: int | None = None,
+) -> Tensor:
+    """Decode all images of ``manifest`` under ``root`` into memory: a uint8 tensor (N, C, H, W).
+
+    ``channels`` is 1 or 3, by default 3 if any of them has colour.  A DataError counts those that
+    cannot be had.
+    """
+    return in_memory(root, manifest, size, channels, "refuse")[0]
+
+
+def judged(collected: Collected, missing: str) -> Facts:
+    """The facts, or a DataError that counts the faults, unless they may be ``missing`` and other
+    images remain.
+    """
+    facts, faults = collected
+    bad, count = len(faults), len(facts)
+    if not bad or (missing == "skip" and bad < count):
+        return facts
+    others = f", and {bad - 1} more" if bad > 1 else ""
+    remedy = "`nla data check --out FILE` lists all of them"
+    if bad < count:
+        remedy += ", `nla train --missing skip` leaves them out"
+    first = faults[0]
+    raise DataError(
+        f"{bad} of {count} images cannot be had: {first.file}, {first.where}: {first.wrong}{others}; "
+        f"{remedy}"
+    )
+
+
+def leave_out(manifest: pd.DataFrame, facts: Facts) -> pd.DataFrame:
+    """The rows whose images could be had, numbered anew, with notes of what was left out and what
+    was assumed.
+
+    A DataError if a split, or a class of the training images, would be gone.
+    """
+    there = facts["channels"] > 0
+    kept = manifest[there].reset_index(drop=True)
+    notes = list(manifest.attrs.get("notes", ()))
+    gone = int((~there).sum())
+    if gone:
+        refuse_gaps(manifest, kept)
+        notes.append(
+            f"{gone} of {len(manifest)} images are not there or cannot be decoded: left out "
+            f"(`nla data check --out FILE` lists them)"
+        )
+    kept.attrs["notes"] = notes + assumptions(facts[there])
+    return kept
+
+
+def refuse_gaps(before: pd.DataFrame, after: pd.DataFrame) -> None:
+    """Raise a DataError if ``after`` lacks a split, or a class among its training images, that was
+    there ``before``.
+    """
+    names = class_names(before)
+    lost = [f"the split {name}" for name in sorted(set(before["split"]) - set(after["split"]))]
+    labels = [set(part.loc[part["split"] == "train", "label"]) for part in (before, after)]
+    lost += [f"the training images of {names[label]}" for label in sorted(labels[0] - labels[1])]
+    if lost:
+        raise DataError(
+            f"without the images that are not there or cannot be decoded, {', '.join(lost)} would "
+            f"be gone; copy them again, `nla data check --out FILE` lists them"
+        )
+
+
+def assumptions(facts: Facts) -> list[str]:
+    """What was assumed of the files, in sentences."""
+    notes, count = [], len(facts)
+    grey = int((facts["channels"] == 1).sum())
+    if 0 < grey < count:
+        notes.append(f"{grey} of {count} images are grey among colour ones: taken as RGB")
+    bits, numbers = np.unique(facts["bits"][facts["bits"] > 0], return_counts=True)
+    if len(bits):
+        taken = ", ".join(f"{number} as {bit}-bit" for bit, number in zip(bits, numbers))
+        notes.append(
+            f"{numbers.sum()} images have 16 bits a value, made 8 by each one's largest: {taken}"
+        )
+    return notes
