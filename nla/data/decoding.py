@@ -73,7 +73,8 @@ def read_image(
     except OSError as error:
         if error.errno in MACHINE:
             raise DataError(
-                f"{path}: cannot be read now ({os.strerror(error.errno or 0)}); see to that and go on"
+                f"{path}: cannot be read now ({os.strerror(error.errno or 0)}); see to "
+                f"that and try again"
             ) from None
         raise NotAnImage(path, reason(path, error), where) from None
     except Exception as error:  # a damaged file can make a decoder raise anything
@@ -102,7 +103,7 @@ def reason(path: str | Path, error: Exception) -> str:
 
 
 def plain(image: Image.Image) -> tuple[Image.Image, int]:
-    """The opened ``image`` upright, of mode L or RGB; and as how many bits its values were taken."""
+    """The opened ``image`` upright, of mode L or RGB, and as how many bits it was taken."""
     if image.width * image.height > LARGEST:
         raise Refused(f"{image.width} x {image.height} pixels is too large; shrink it first")
     if image.mode == "F":
@@ -116,9 +117,7 @@ def plain(image: Image.Image) -> tuple[Image.Image, int]:
     if image.mode != mode:
         image = image.convert(mode)
     if deep and np.asarray(image).max() < 16:
-        raise Refused(
-            "its 16-bit colours use less than a sixteenth of their range; save it as 8-bit"
-        )
+        raise Refused("its 16-bit colours use under a sixteenth of their range; save it as 8-bit")
     return image, 16 if deep else 0
 
 
@@ -179,8 +178,9 @@ def decoder(
             image = image.convert("L" if channels == 1 else "RGB")
         if size and image.size != (size, size):
             image = image.resize((size, size), Image.Resampling.BILINEAR)
-        pixels = np.atleast_3d(np.asarray(image)).transpose(2, 0, 1)
-        return Picture(np.ascontiguousarray(pixels), len(pixels), bits)
+        values = np.atleast_3d(np.asarray(image))
+        pixels = np.stack([values[..., band] for band in range(values.shape[2])])
+        return Picture(pixels, len(pixels), bits)
 
     return read
 

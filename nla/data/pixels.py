@@ -8,6 +8,8 @@ grey ones makes it start anew as RGB.
 
 import hashlib
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -15,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import torch
-from joblib import Parallel, delayed
+from joblib import cpu_count
 from torch import Tensor
 
 from .decoding import NotAnImage, Picture, Pixels, decoder
@@ -24,7 +26,7 @@ from .manifest import DataError, class_names
 if TYPE_CHECKING:
     from .store import Packed
 
-BLOCK = 128  # images in memory at once
+BLOCK, PART = 256, 16  # images in memory at once, and of these in a thread's hands
 FACTS = np.dtype([("digest", "<u8"), ("channels", "u1"), ("bits", "u1")])
 """What is kept of an image beside its pixels: their digest, the file's own channels (0: there is no
 image) and bits.
@@ -54,9 +56,9 @@ def silent(done: int, total: int) -> None:
 
 def digest(pixels: Pixels) -> int:
     """64 bits that tell one image's pixels and shape from another's."""
-    shape = str(pixels.shape).encode()[:16]
-    raw = hashlib.blake2b(pixels.data, digest_size=8, person=shape)
-    return int.from_bytes(raw.digest(), "little")
+    raw = hashlib.sha256(pixels.data)
+    raw.update(str(pixels.shape).encode())
+    return int.from_bytes(raw.digest()[:8], "little")
 
 
 def digests(images: "Tensor | Packed") -> npt.NDArray[np.uint64]:
@@ -78,15 +80,16 @@ def hashed(fetch: Callable[[slice], Pixels], count: int) -> npt.NDArray[np.uint6
     """
 
     def part(start: int) -> list[int]:
-        pixels = np.ascontiguousarray(fetch(slice(start, start + BLOCK)))
+        pixels = np.ascontiguousarray(fetch(slice(start, start + PART)))
         return [digest(one) for one in pixels]
 
-    parts = Parallel(-1, "threading")(delayed(part)(start) for start in range(0, count, BLOCK))
-    return np.array([one for several in parts for one in several], np.uint64)
+    with ThreadPoolExecutor(cpu_count()) as threads:
+        parts = threads.map(part, range(0, count, PART))
+        return np.fromiter(chain.from_iterable(parts), np.uint64, count)
 
 
 def blocks(read: Read, count: int, channels: int | None) -> Iterator[list[Kept | NotAnImage]]:
-    """Decode all images, in order, a block at a time; those that cannot be had come as the error."""
+    """Decode all images, in order, a block at a time; one that cannot be had comes as the error."""
 
     def keep(i: int) -> Kept | NotAnImage:
         try:
@@ -96,10 +99,14 @@ def blocks(read: Read, count: int, channels: int | None) -> Iterator[list[Kept |
         pixels = widened(picture.pixels, channels)
         return Kept(pixels, (digest(pixels), picture.channels, picture.bits))
 
-    with Parallel(-1, "threading", batch_size=16) as threads:
+    def keep_all(rows: range) -> list[Kept | NotAnImage]:
+        return [keep(i) for i in rows]
+
+    with ThreadPoolExecutor(cpu_count()) as threads:
         for start in range(0, count, BLOCK):
             rows = range(start, min(start + BLOCK, count))
-            yield threads(delayed(keep)(i) for i in rows)
+            parts = [rows[at : at + PART] for at in range(0, len(rows), PART)]
+            yield list(chain.from_iterable(threads.map(keep_all, parts)))
 
 
 def widened(pixels: Pixels, channels: int | None) -> Pixels:
@@ -114,7 +121,7 @@ def widened(pixels: Pixels, channels: int | None) -> Pixels:
 
 
 class Collected(NamedTuple):
-    """What was decoded: a row of facts for each image, and the errors of those that could not be."""
+    """What was decoded: a row of facts for each image, the errors of those that could not be."""
 
     facts: Facts
     faults: list[NotAnImage]
@@ -225,8 +232,8 @@ def judged(collected: Collected, missing: str) -> Facts:
         remedy += ", `nla train --missing skip` leaves them out"
     first = faults[0]
     raise DataError(
-        f"{bad} of {count} images cannot be had: {first.file}, {first.where}: {first.wrong}{others}; "
-        f"{remedy}"
+        f"{bad} of {count} images cannot be had: {first.file}, {first.where}: {first.wrong}"
+        f"{others}; {remedy}"
     )
 
 

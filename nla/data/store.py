@@ -132,7 +132,7 @@ def mapped(path: str | Path) -> Pixels:
 
 
 def selection(rows: Rows) -> Any:
-    """``rows`` as what indexes a numpy array alike: a tensor or list of any length stays an array."""
+    """``rows`` as what indexes a numpy array: a tensor or list stays an array at any length."""
     if isinstance(rows, slice | int):
         return rows
     values = rows.cpu().numpy() if isinstance(rows, Tensor) else np.asarray(rows)
