@@ -26,6 +26,7 @@ LARGEST = 64_000_000  # pixels
 GREY = ("1", "L", "LA")  # Pillow's modes
 BOX = ["box_x", "box_y", "box_width", "box_height"]
 NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
+ABSENT = "there is no such file"
 MACHINE = (errno.EACCES, errno.EPERM, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ETIMEDOUT)
 
 
@@ -90,7 +91,7 @@ def reason(path: str | Path, error: Exception) -> str:
     if isinstance(error, Refused):
         said = str(error)
     elif isinstance(error, OSError) and error.errno in NOT_THERE:
-        return "there is no such file"
+        return ABSENT
     elif isinstance(error, IsADirectoryError):
         said = "it is a folder"
     elif isinstance(error, Image.DecompressionBombError):
