@@ -199,15 +199,17 @@ def copies(listed: pd.DataFrame) -> pd.DataFrame:
     alike: dict[int, list[str]] = {}
     for row in twice.itertuples():
         alike.setdefault(row.digest, []).append(f"{row.name} ({row.split}, {row.label})")
-    twice["all"] = [" = ".join(alike[digest][:SHOWN]) for digest in twice["digest"]]
+    twice["copies"] = [" = ".join(alike[digest][:SHOWN]) for digest in twice["digest"]]
     label = np.where(twice["unlike"], "another label", "the same label")
-    twice["wrong"] = [f"exact copy with {how}: {all}" for how, all in zip(label, twice["all"])]
+    twice["wrong"] = [
+        f"exact copy with {how}: {copies}" for how, copies in zip(label, twice["copies"])
+    ]
     return twice
 
 
 def copies_told(twice: pd.DataFrame) -> list[str]:
     """Sentences that count the exact copies."""
-    pictures = twice[twice["unlike"]].drop_duplicates("digest")["all"]
+    pictures = twice[twice["unlike"]].drop_duplicates("digest")["copies"]
     return [
         *some("images have an exact copy in another split", twice.loc[twice["across"], "name"]),
         *some("images have an exact copy in their own split", twice.loc[twice["within"], "name"]),
