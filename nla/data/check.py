@@ -13,11 +13,11 @@ import numpy as np
 import pandas as pd
 
 from .datasets import reader
-from .decoding import ABSENT, NotAnImage, decoder
+from .decoding import ABSENT, decoder
 from .ferplus import fer2013_csv
 from .manifest import DataError, class_names
 from .parsing import IMAGES, TWO_SPLITS
-from .pixels import FACTS, Facts, Progress, assumptions, blocks, silent
+from .pixels import Facts, Progress, assumptions, gather, silent
 from .store import data_root
 
 PUBLISHED = pd.read_csv(Path(__file__).with_name("published.csv"), comment="#").set_index(
@@ -63,7 +63,7 @@ def check(
     root = data_root(root)
     manifest = reader(name)(root, **(WHOLE.get(name, {}) | options))
     table = counts(name, manifest, options)
-    facts, faults = inspect(root, manifest, progress)
+    facts, faults = gather(decoder(root, manifest), len(manifest), progress=progress)
     listed = named(root, manifest, facts)
     there = facts["channels"] > 0
     damage = listed[~there].assign(wrong=[fault.wrong for fault in faults])
@@ -84,25 +84,6 @@ def check(
     ]
     files = pd.concat([damage, twice])[["file", "where", "wrong"]].reset_index(drop=True)
     return Report(table, problems, notes, files)
-
-
-def inspect(
-    root: str | Path, manifest: pd.DataFrame, progress: Progress
-) -> tuple[Facts, list[NotAnImage]]:
-    """Decode every image: the facts of each, 0 channels where there is none, and what is wrong with
-    these.
-    """
-    facts, faults = np.zeros(len(manifest), FACTS), []
-    row = 0
-    for block in blocks(decoder(root, manifest), len(manifest), None):
-        for one in block:
-            if isinstance(one, NotAnImage):
-                faults.append(one)
-            else:
-                facts[row] = one.facts
-            row += 1
-        progress(row, len(manifest))
-    return facts, faults
 
 
 def named(root: str | Path, manifest: pd.DataFrame, facts: Facts) -> pd.DataFrame:

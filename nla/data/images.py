@@ -49,7 +49,9 @@ def augment(images: Tensor, augmentation: Augmentation, generator: Generator) ->
     mean colour. ``generator`` must be on the images' device.
     """
     result = torch.empty(images.shape, device=images.device)
-    step = max(1, CHUNK // images[:1].numel()) if images.device.type == "cpu" else len(images)
+    step = len(images)
+    if images.device.type == "cpu":
+        step = max(1, CHUNK // images[:1].numel())
     for part, pixels in zip(images.split(step), result.split(step)):
         _augment(pixels.copy_(part), augmentation, generator)
     return result
@@ -76,34 +78,36 @@ def _augment(pixels: Tensor, a: Augmentation, generator: Generator) -> None:
         pixels.copy_(_crop_and_shift(pixels, a, generator))
     if a.noise_p > 0:
         noise = _noise(pixels.shape, generator)
-        pixels.addcmul_(noise, math.sqrt(a.noise_variance) * noisy).clamp_(0, 255)
+        deviation = math.sqrt(a.noise_variance)
+        pixels.addcmul_(noise, deviation * noisy)
+        pixels.clamp_(0, 255)
     pixels.sub_(mean).div_(std)
     pixels.lerp_(mirror(pixels), flipped)
     rows, columns = _boxes(draws[3:], pixels.shape[-2:], a)
-    pixels.mul_(1 - erased * rows * columns)
+    gone = erased * rows * columns
+    pixels.mul_(1 - gone)
 
 
 def _noise(shape: torch.Size, generator: Generator) -> Tensor:
-    """Normal noise of variance 1: each value is one of 256 equally likely quantiles, picked by a
-    random byte.
-    """
+    """Normal noise of variance 1: each value one of 256 equally likely quantiles, by random bytes."""
     count = math.prod(shape)
-    words = torch.empty(-(-count // 8), dtype=torch.int64, device=generator.device)
+    eights = -(-count // 8)
+    words = torch.empty(eights, dtype=torch.int64, device=generator.device)
     words.random_(-(2**63), None, generator=generator)
     picks = words.view(torch.uint8)[:count].int()
     return _quantiles(generator.device).index_select(0, picks).view(shape)
 
 
 def _crop_and_shift(pixels: Tensor, a: Augmentation, generator: Generator) -> Tensor:
-    """A part of each image, enlarged to the whole by bilinear sampling; its place and the shift are
-    uniform.
-    """
+    """A part of each image, at a uniform place, enlarged by bilinear sampling; and a uniform shift."""
     side, *draws = torch.rand(5, len(pixels), generator=generator, device=pixels.device)
-    side = (a.crop + (1 - a.crop) * side).sqrt()
+    area = a.crop + (1 - a.crop) * side
+    side = area.sqrt()
     matrix = pixels.new_zeros(len(pixels), 2, 3)
     for axis, length in enumerate((pixels.shape[-1], pixels.shape[-2])):
         place = 2 * draws[axis] - 1
-        steps = (draws[2 + axis] * (2 * a.shift + 1)).floor() - a.shift
+        choice = draws[2 + axis] * (2 * a.shift + 1)
+        steps = choice.floor() - a.shift
         matrix[:, axis, axis] = side
         matrix[:, axis, 2] = (1 - side) * place + 2 * steps / length
     grid = affine_grid(matrix, pixels.shape, align_corners=False)
@@ -119,22 +123,25 @@ def _boxes(draws: Tensor, size: torch.Size, a: Augmentation) -> tuple[Tensor, Te
     share, ratio, *places = draws
     height, width = size
     smallest, largest = a.erase_area
-    area = (smallest + (largest - smallest) * share) * height * width
+    share = smallest + (largest - smallest) * share
+    area = share * height * width
     low, high = (math.log(r) for r in a.erase_ratio)
-    root = torch.exp((low + (high - low) * ratio) / 2)
-    rows = _span(area.sqrt() * root, height, places[0])
-    columns = _span(area.sqrt() / root, width, places[1])
+    log_ratio = low + (high - low) * ratio
+    root = torch.exp(log_ratio / 2)
+    side = area.sqrt()
+    rows = _span(side * root, height, places[0])
+    columns = _span(side / root, width, places[1])
     return rows.transpose(-1, -2), columns
 
 
 def _span(side: Tensor, length: int, place: Tensor) -> Tensor:
-    """Which of ``length`` pixels lie in a run of ``side`` of them, (B, 1, 1, length); ``place``
-    (0..1) is where it starts.
-    """
+    """Which of ``length`` pixels lie in a run of ``side``, (B, 1, 1, length), at ``place`` (0..1)."""
     side = side.round().clamp(1, length)
-    start = (place * (length - side + 1)).floor()
+    places = length - side + 1
+    start = (place * places).floor()
     at = torch.arange(length, dtype=torch.float32, device=side.device)
-    return ((at >= start) & (at < start + side)).float()
+    inside = (at >= start) & (at < start + side)
+    return inside.float()
 
 
 @lru_cache
@@ -158,4 +165,5 @@ def _quantiles(device: torch.device) -> Tensor:
     """The 256 mid-quantiles of the normal distribution, scaled to variance 1."""
     middles = (torch.arange(256, dtype=torch.float64) + 0.5) / 256
     table = torch.special.ndtri(middles)
-    return (table / table.std(correction=0)).float().to(device)
+    table = table / table.std(correction=0)
+    return table.float().to(device)

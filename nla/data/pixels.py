@@ -6,6 +6,7 @@ channel repeated. The first image that can be decoded says which it is taken for
 grey ones makes it start anew as RGB.
 """
 
+import contextlib
 import hashlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -36,14 +37,23 @@ Facts = npt.NDArray[np.void]
 Read = Callable[[int], Picture]
 Progress = Callable[[int, int], None]
 Shape = tuple[int, ...]
-Sink = Callable[[Shape], Callable[[int, Pixels], object]]
+Put = Callable[[int, Pixels], object]
+Sink = Callable[[Shape], Put]
 
 
 class Kept(NamedTuple):
-    """An image as it is kept: pixels (C, H, W) and its row of :data:`FACTS`."""
+    """An image as it is kept: pixels (C, H, W), its :data:`FACTS`; what is wrong if there is none."""
 
     pixels: Pixels
     facts: tuple[int, int, int]
+    fault: NotAnImage | None
+
+
+class Gathered(NamedTuple):
+    """What was decoded: the facts of each image, what is wrong with those that could not be had."""
+
+    facts: Facts
+    faults: list[NotAnImage]
 
 
 class Colour(Exception):
@@ -52,6 +62,10 @@ class Colour(Exception):
 
 def silent(done: int, total: int) -> None:
     """No progress is shown."""
+
+
+def nowhere(row: int, pixels: Pixels) -> None:
+    """The pixels are not kept."""
 
 
 def digest(pixels: Pixels) -> int:
@@ -70,7 +84,6 @@ def digests(images: "Tensor | Packed") -> npt.NDArray[np.uint64]:
         facts = images.facts()
         if facts is not None:
             return facts["digest"].astype(np.uint64)
-
     return hashed(lambda rows: images[rows].cpu().numpy(), len(images))
 
 
@@ -88,19 +101,21 @@ def hashed(fetch: Callable[[slice], Pixels], count: int) -> npt.NDArray[np.uint6
         return np.fromiter(chain.from_iterable(parts), np.uint64, count)
 
 
-def blocks(read: Read, count: int, channels: int | None) -> Iterator[list[Kept | NotAnImage]]:
-    """Decode all images, in order, a block at a time; one that cannot be had comes as the error."""
+def blocks(read: Read, count: int, shape: Shape | None) -> Iterator[list[Kept]]:
+    """Decode all images in threads and give them in order, a block at a time."""
+    blank = np.zeros(shape or 0, np.uint8)
+    nothing = (digest(blank), 0, 0)
 
-    def keep(i: int) -> Kept | NotAnImage:
+    def keep(row: int) -> Kept:
         try:
-            picture = read(i)
+            picture = read(row)
         except NotAnImage as error:
-            return error
-        pixels = widened(picture.pixels, channels)
-        return Kept(pixels, (digest(pixels), picture.channels, picture.bits))
+            return Kept(blank, nothing, error)
+        pixels = picture.pixels if shape is None else fitted(picture.pixels, shape, row)
+        return Kept(pixels, (digest(pixels), picture.channels, picture.bits), None)
 
-    def keep_all(rows: range) -> list[Kept | NotAnImage]:
-        return [keep(i) for i in rows]
+    def keep_all(rows: range) -> list[Kept]:
+        return [keep(row) for row in rows]
 
     with ThreadPoolExecutor(cpu_count()) as threads:
         for start in range(0, count, BLOCK):
@@ -109,80 +124,71 @@ def blocks(read: Read, count: int, channels: int | None) -> Iterator[list[Kept |
             yield list(chain.from_iterable(threads.map(keep_all, parts)))
 
 
-def widened(pixels: Pixels, channels: int | None) -> Pixels:
-    """Pixels (C, H, W) of ``channels`` channels: a grey image's one is repeated; :class:`Colour` if
-    it has too many.
-    """
-    if channels is None or len(pixels) == channels:
-        return pixels
+def fitted(pixels: Pixels, shape: Shape, row: int) -> Pixels:
+    """The pixels in the ``shape`` (C, H, W) of all; a grey image's one channel is repeated."""
+    channels = shape[0]
     if len(pixels) > channels:
         raise Colour
-    return np.repeat(pixels, channels, axis=0)
+    if len(pixels) < channels:
+        pixels = np.repeat(pixels, channels, axis=0)
+    if pixels.shape != shape:
+        raise DataError(
+            f"row {row}: the image is {pixels.shape} (channels, height, width), others are {shape}; "
+            f"give a size to make them alike (--size)"
+        )
+    return pixels
 
 
-class Collected(NamedTuple):
-    """What was decoded: a row of facts for each image, the errors of those that could not be."""
+def gather(
+    read: Read,
+    count: int,
+    shape: Shape | None = None,
+    put: Put = nowhere,
+    progress: Progress = silent,
+) -> Gathered:
+    """Decode every image and ``put(row, pixels)`` it, in order; zeros where there is none.
 
-    facts: Facts
-    faults: list[NotAnImage]
+    ``shape``: what all are to have (:func:`fitted`), by default whatever each has.
+    """
+    facts, faults, row = np.zeros(count, FACTS), [], 0
+    for block in blocks(read, count, shape):
+        for one in block:
+            put(row, one.pixels)
+            facts[row] = one.facts
+            if one.fault:
+                faults.append(one.fault)
+            row += 1
+        progress(row, count)
+    return Gathered(facts, faults)
 
 
 def collect(
     read: Read, count: int, channels: int | None, sink: Sink, progress: Progress = silent
-) -> Collected:
-    """Decode every image into ``put = sink(shape)``, called as ``put(row, pixels)`` row by row;
-    zeros where there is none.
+) -> Gathered:
+    """:func:`gather` into ``sink(shape)``, ``shape`` being that of all images; a DataError if they
+    differ.
 
-    ``shape`` is (C, H, W) of all of them, a DataError if they differ.  ``sink`` is called again if
-    the set turns out to have colours.  If no image can be had, ``sink`` is not called at all.
+    ``sink`` is called again if the set turns out to have colours, and not at all if no image can be
+    had.
     """
     first = first_picture(read, count)
     if first is None:
-        return Collected(np.zeros(count, FACTS), faults_of(read, count))
-    height, width = first.pixels.shape[1:]
-    wanted = channels or first.channels
+        return gather(read, count, progress=progress)
+    own, height, width = first.pixels.shape
+    shape = (channels or own, height, width)
     try:
-        return gather(read, count, (wanted, height, width), sink, progress)
+        return gather(read, count, shape, sink(shape), progress)
     except Colour:
-        return gather(read, count, (3, height, width), sink, progress)
+        shape = (3, height, width)
+        return gather(read, count, shape, sink(shape), progress)
 
 
 def first_picture(read: Read, count: int) -> Picture | None:
     """The first image that can be had."""
     for row in range(count):
-        try:
+        with contextlib.suppress(NotAnImage):
             return read(row)
-        except NotAnImage:
-            pass
     return None
-
-
-def faults_of(read: Read, count: int) -> list[NotAnImage]:
-    """What is wrong with each image that cannot be had."""
-    every = (one for block in blocks(read, count, None) for one in block)
-    return [one for one in every if isinstance(one, NotAnImage)]
-
-
-def gather(read: Read, count: int, shape: Shape, sink: Sink, progress: Progress) -> Collected:
-    """:func:`collect` for a known shape."""
-    put, blank = sink(shape), np.zeros(shape, np.uint8)
-    facts, faults = np.zeros(count, FACTS), []
-    row = 0
-    for block in blocks(read, count, shape[0]):
-        for one in block:
-            if isinstance(one, NotAnImage):
-                faults.append(one)
-                one = Kept(blank, (digest(blank), 0, 0))
-            if one.pixels.shape != shape:
-                raise DataError(
-                    f"row {row}: the image is {one.pixels.shape} (channels, height, width), others "
-                    f"are {shape}; give a size to make them alike (--size)"
-                )
-            put(row, one.pixels)
-            facts[row] = one.facts
-            row += 1
-        progress(row, count)
-    return Collected(facts, faults)
 
 
 def in_memory(
@@ -193,7 +199,7 @@ def in_memory(
     """
     count, images = len(manifest), np.empty((0, channels or 1, size or 0, size or 0), np.uint8)
 
-    def sink(shape: Shape) -> Callable[[int, Pixels], object]:
+    def sink(shape: Shape) -> Put:
         nonlocal images
         images = np.empty((count, *shape), np.uint8)
         return images.__setitem__
@@ -218,11 +224,11 @@ def read_pixels(
     return in_memory(root, manifest, size, channels, "refuse")[0]
 
 
-def judged(collected: Collected, missing: str) -> Facts:
+def judged(gathered: Gathered, missing: str) -> Facts:
     """The facts, or a DataError that counts the faults, unless they may be ``missing`` and other
     images remain.
     """
-    facts, faults = collected
+    facts, faults = gathered
     bad, count = len(faults), len(facts)
     if not bad or (missing == "skip" and bad < count):
         return facts

@@ -35,6 +35,7 @@ from .pixels import (
     FACTS,
     Facts,
     Progress,
+    Put,
     Shape,
     Sink,
     collect,
@@ -283,7 +284,7 @@ def write_store(path: Path, fill: Callable[[Sink], Facts], count: int) -> Packed
     """
     with atomic(path) as temporary, open(temporary, "wb", buffering=2**20) as file:
 
-        def sink(shape: Shape) -> Callable[[int, Pixels], object]:
+        def sink(shape: Shape) -> Put:
             file.seek(0)
             file.truncate()
             header = {"descr": "|u1", "fortran_order": False, "shape": (count, *shape)}
