@@ -88,24 +88,16 @@ def check(
 
 def named(root: str | Path, manifest: pd.DataFrame, facts: Facts) -> pd.DataFrame:
     """For each image: file, where (row or line), name in a sentence, split, label and digest."""
+    names = class_names(manifest)
+    listed = manifest[["split"]].assign(digest=facts["digest"])
+    listed["label"] = [names[label] for label in manifest["label"]]
     if "path" in manifest:
-        file, where = manifest["path"], "row " + manifest.index.astype(str)
-        name = file
+        listed["file"] = listed["name"] = manifest["path"]
+        listed["where"] = [f"row {row}" for row in manifest.index]
     else:
-        file, where = str(fer2013_csv(root)), "line " + (manifest["row"] + 2).astype(str)
-        name = where
-    classes = manifest["label"].map(dict(enumerate(class_names(manifest))))
-    return pd.DataFrame(
-        {
-            "file": file,
-            "where": where,
-            "name": name,
-            "split": manifest["split"],
-            "label": classes,
-            "digest": facts["digest"],
-        },
-        manifest.index,
-    )
+        listed["file"] = str(fer2013_csv(root))
+        listed["where"] = listed["name"] = [f"line {row + 2}" for row in manifest["row"]]
+    return listed
 
 
 def differences(table: pd.DataFrame) -> list[str]:
@@ -177,9 +169,8 @@ def copies(listed: pd.DataFrame) -> pd.DataFrame:
     twice["across"] = groups["split"].transform("nunique") > 1
     twice["within"] = twice.duplicated(["digest", "split"], keep=False)
     twice["unlike"] = groups["label"].transform("nunique") > 1
-    alike: dict[int, list[str]] = {}
-    for row in twice.itertuples():
-        alike.setdefault(row.digest, []).append(f"{row.name} ({row.split}, {row.label})")
+    each = [f"{row.name} ({row.split}, {row.label})" for row in twice.itertuples()]
+    alike = pd.Series(each, dtype=object).groupby(twice["digest"].to_numpy()).apply(list)
     twice["copies"] = [" = ".join(alike[digest][:SHOWN]) for digest in twice["digest"]]
     label = np.where(twice["unlike"], "another label", "the same label")
     twice["wrong"] = [

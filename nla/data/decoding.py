@@ -109,7 +109,7 @@ def plain(image: Image.Image) -> tuple[Image.Image, int]:
         raise Refused(f"{image.width} x {image.height} pixels is too large; shrink it first")
     if image.mode == "F":
         raise Refused("its pixels are fractions of unknown range; save it as 8-bit")
-    deep = any("16" in str(tile[3]) for tile in image.tile)
+    deep = any("16" in str(tile[3]) for tile in getattr(image, "tile", ()))
     ImageOps.exif_transpose(image, in_place=True)
     if image.mode.startswith("I"):
         return eight_bits(image)

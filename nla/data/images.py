@@ -17,6 +17,10 @@ CHUNK = 2**20
 """Values worked on at once, so that what is written is read again while still in the cache."""
 
 
+Range = tuple[float, float]
+Channels = tuple[float, float, float]
+
+
 @dataclass(frozen=True)
 class Augmentation:
     """Probabilities and strengths; the defaults are the paper's recipe (its implementation
@@ -27,12 +31,12 @@ class Augmentation:
     noise_variance: float = 30.0  # of the pixel noise, on the 0..255 scale
     flip_p: float = 0.5
     erase_p: float = 0.5
-    erase_area: tuple[float, float] = (0.02, 0.30)  # fraction of the image
-    erase_ratio: tuple[float, float] = (0.3, 3.3)  # height / width of the erased box
+    erase_area: Range = (0.02, 0.30)  # fraction of the image
+    erase_ratio: Range = (0.3, 3.3)  # height / width of the erased box
     shift: int = 0  # up to so many whole pixels each way; the border is repeated
     crop: float = 1.0  # smallest fraction of the image cut out and enlarged again; 1 cuts nothing
-    mean: tuple[float, float, float] = (0.577, 0.4494, 0.4001)
-    std: tuple[float, float, float] = (0.2628, 0.2395, 0.2383)
+    mean: Channels = (0.577, 0.4494, 0.4001)
+    std: Channels = (0.2628, 0.2395, 0.2383)
 
 
 def normalize(images: Tensor, augmentation: Augmentation) -> Tensor:
@@ -52,8 +56,9 @@ def augment(images: Tensor, augmentation: Augmentation, generator: Generator) ->
     step = len(images)
     if images.device.type == "cpu":
         step = max(1, CHUNK // images[:1].numel())
-    for part, pixels in zip(images.split(step), result.split(step)):
-        _augment(pixels.copy_(part), augmentation, generator)
+    for part, pixels in zip(torch.split(images, step), torch.split(result, step)):
+        pixels.copy_(part)
+        _augment(pixels, augmentation, generator)
     return result
 
 
@@ -89,7 +94,7 @@ def _augment(pixels: Tensor, a: Augmentation, generator: Generator) -> None:
 
 
 def _noise(shape: torch.Size, generator: Generator) -> Tensor:
-    """Normal noise of variance 1: each value one of 256 equally likely quantiles, by random bytes."""
+    """Normal noise of variance 1: each value one of its 256 quantiles, by random bytes."""
     count = math.prod(shape)
     eights = -(-count // 8)
     words = torch.empty(eights, dtype=torch.int64, device=generator.device)
@@ -99,18 +104,20 @@ def _noise(shape: torch.Size, generator: Generator) -> Tensor:
 
 
 def _crop_and_shift(pixels: Tensor, a: Augmentation, generator: Generator) -> Tensor:
-    """A part of each image, at a uniform place, enlarged by bilinear sampling; and a uniform shift."""
+    """A part of each image, at a uniform place, enlarged bilinearly; and a uniform shift."""
     side, *draws = torch.rand(5, len(pixels), generator=generator, device=pixels.device)
     area = a.crop + (1 - a.crop) * side
     side = area.sqrt()
     matrix = pixels.new_zeros(len(pixels), 2, 3)
-    for axis, length in enumerate((pixels.shape[-1], pixels.shape[-2])):
+    height, width = pixels.shape[-2:]
+    for axis, length in enumerate((width, height)):
         place = 2 * draws[axis] - 1
-        choice = draws[2 + axis] * (2 * a.shift + 1)
-        steps = choice.floor() - a.shift
+        choices = 2 * a.shift + 1
+        steps = (draws[2 + axis] * choices).floor() - a.shift
         matrix[:, axis, axis] = side
-        matrix[:, axis, 2] = (1 - side) * place + 2 * steps / length
-    grid = affine_grid(matrix, pixels.shape, align_corners=False)
+        moved = (1 - side) * place
+        matrix[:, axis, 2] = moved + 2 * steps / length
+    grid = affine_grid(matrix, list(pixels.shape), align_corners=False)
     return grid_sample(pixels, grid, padding_mode="border", align_corners=False)
 
 
@@ -120,7 +127,7 @@ def _boxes(draws: Tensor, size: torch.Size, a: Augmentation) -> tuple[Tensor, Te
     From uniform numbers (4, B, 1, 1, 1): area uniform, aspect ratio log-uniform. A box longer than
     the image is shortened to it, so very elongated large boxes lose a little area.
     """
-    share, ratio, *places = draws
+    share, ratio, down, right = draws
     height, width = size
     smallest, largest = a.erase_area
     share = smallest + (largest - smallest) * share
@@ -129,13 +136,13 @@ def _boxes(draws: Tensor, size: torch.Size, a: Augmentation) -> tuple[Tensor, Te
     log_ratio = low + (high - low) * ratio
     root = torch.exp(log_ratio / 2)
     side = area.sqrt()
-    rows = _span(side * root, height, places[0])
-    columns = _span(side / root, width, places[1])
+    rows = _span(side * root, height, down)
+    columns = _span(side / root, width, right)
     return rows.transpose(-1, -2), columns
 
 
 def _span(side: Tensor, length: int, place: Tensor) -> Tensor:
-    """Which of ``length`` pixels lie in a run of ``side``, (B, 1, 1, length), at ``place`` (0..1)."""
+    """Which of ``length`` pixels lie in a run of ``side`` at ``place``: (B, 1, 1, length)."""
     side = side.round().clamp(1, length)
     places = length - side + 1
     start = (place * places).floor()
@@ -152,7 +159,8 @@ def _statistics(
     """Mean and std on the 0..255 scale, (C, 1, 1)."""
     if channels not in (1, 3):
         raise ValueError(f"images must have 1 or 3 channels, got {channels}")
-    pair = torch.tensor([augmentation.mean, augmentation.std], device=device) * 255
+    pair = torch.tensor([augmentation.mean, augmentation.std], device=device)
+    pair = pair * 255
     if channels == 1:
         pair = pair.mean(1, keepdim=True)
     mean, std = pair[:, :, None, None]
@@ -163,7 +171,8 @@ def _statistics(
 @torch.inference_mode(False)
 def _quantiles(device: torch.device) -> Tensor:
     """The 256 mid-quantiles of the normal distribution, scaled to variance 1."""
-    middles = (torch.arange(256, dtype=torch.float64) + 0.5) / 256
-    table = torch.special.ndtri(middles)
+    places = torch.arange(256, dtype=torch.float64)
+    middles = (places + 0.5) / 256
+    table: Tensor = torch.special.ndtri(middles)
     table = table / table.std(correction=0)
     return table.float().to(device)

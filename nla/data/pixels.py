@@ -42,7 +42,7 @@ Sink = Callable[[Shape], Put]
 
 
 class Kept(NamedTuple):
-    """An image as it is kept: pixels (C, H, W), its :data:`FACTS`; what is wrong if there is none."""
+    """An image as it is kept: pixels (C, H, W), :data:`FACTS`, what is wrong if there is none."""
 
     pixels: Pixels
     facts: tuple[int, int, int]
@@ -133,8 +133,8 @@ def fitted(pixels: Pixels, shape: Shape, row: int) -> Pixels:
         pixels = np.repeat(pixels, channels, axis=0)
     if pixels.shape != shape:
         raise DataError(
-            f"row {row}: the image is {pixels.shape} (channels, height, width), others are {shape}; "
-            f"give a size to make them alike (--size)"
+            f"row {row}: the image is {pixels.shape} (channels, height, width), others are "
+            f"{shape}; give a size to make them alike (--size)"
         )
     return pixels
 
