@@ -89,7 +89,7 @@ def test_published_counts_add_up():
 
 def test_a_set_of_ones_own_has_nothing_to_compare(tmp_path):
     for i in range(10):
-        fake.picture(tmp_path / "happy" / f"{i}.png", i)
+        fake.picture(tmp_path / ("happy", "sad")[i % 2] / f"{i}.png", i)
     report = check("folder", tmp_path)
     assert (
         report.problems == []
@@ -111,6 +111,129 @@ def test_fer2013_without_private_test_compares_public_with_public(tmp_path):
         list(report.table["found"]) == [2, 1, 0]
         and "train: 2 images, expected 28709" in report.problems[0]
     )
+
+
+def set_of(root, count=12, classes=("happy", "angry"), splits=("train", "test")):
+    """A folder with the same number of images in each class and split."""
+    files = []
+    for i in range(count):
+        split = splits[i % len(splits)]
+        name = classes[i // len(splits) % len(classes)]
+        files.append(fake.picture(root / split / name / f"{i}.png", i))
+    return files
+
+
+def test_every_bad_file_is_in_the_table(tmp_path):
+    files = set_of(tmp_path, 60)
+    for file in files[::2]:
+        file.write_bytes(file.read_bytes()[:100])
+    report = check("folder", tmp_path)
+    assert list(report.files) == ["file", "where", "wrong"]
+    cut = sorted(file.relative_to(tmp_path).as_posix() for file in files[::2])
+    assert sorted(report.files["file"]) == cut
+    assert set(report.files["wrong"]) == {"not a whole image (cut off or damaged)"}
+    assert report.files["where"].str.fullmatch(r"row \d+").all()
+    assert "30 images cannot be decoded: " in report.problems[0]
+    assert report.problems[0].count(".png") == 10 and "and 20 more" in report.problems[0]
+
+
+def test_missing_files_are_in_the_table(tmp_path):
+    rows = "".join(f"{i}.png,{i % 3},{('train', 'test')[i % 2]}\n" for i in range(20))
+    fake.write(tmp_path / "list.csv", "path,label,split\n" + rows)
+    for i in range(4, 20):
+        fake.picture(tmp_path / f"{i}.png", i)
+    report = check("csv", tmp_path)
+    assert report.problems == ["4 labels have no image: 0.png; 1.png; 2.png; 3.png"]
+    assert report.files["file"].tolist() == ["0.png", "1.png", "2.png", "3.png"]
+    assert set(report.files["wrong"]) == {"there is no such file"}
+
+
+def test_bad_rows_of_the_csv_are_in_the_table(tmp_path):
+    path = fake.fer2013(tmp_path, (0, 1, 2), ("Training", "Training", "PublicTest"))
+    path.write_text(path.read_text().replace(fake.fer_pixels(1), "0 0"))
+    files = check("fer2013", tmp_path).files
+    assert files["file"].tolist() == [str(path)] and files["where"].tolist() == ["line 3"]
+    assert "2 pixels up to 0" in files["wrong"][0]
+
+
+def test_copies_whose_labels_contradict_each_other_are_named(tmp_path):
+    files = set_of(tmp_path)
+    again = tmp_path / "train/angry/again.png"
+    again.write_bytes(files[0].read_bytes())  # a happy face
+    report = check("folder", tmp_path)
+    assert report.problems == []
+    said = next(note for note in report.notes if "another label" in note)
+    assert said.startswith("1 pictures have an exact copy with another label: ")
+    assert "train/angry/again.png (train, anger) = train/happy/0.png (train, happiness)" in said
+    assert report.files["file"].tolist() == ["train/angry/again.png", "train/happy/0.png"]
+    assert report.files["wrong"].str.startswith("exact copy with another label: ").all()
+    again.write_bytes(files[2].read_bytes())  # another angry one
+    report = check("folder", tmp_path)
+    assert "2 images have an exact copy in their own split: " in "\n".join(report.notes)
+    assert not any("another label" in note for note in report.notes)
+
+
+def test_what_the_protocol_leaves_out_is_not_called_unlabelled(tmp_path):
+    ballots = ["0,9,0,0,1,0,0,0,0,0", "9,0,0,0,0,1,0,0,0,0", "0,0,0,0,1,1,0,0,8,0"]
+    usages = [usage for usage in fake.USAGES for _ in range(3)]
+    fake.ferplus_folders(tmp_path, ballots * 3, usages)  # every third has no winner
+    fake.picture(tmp_path / "FER2013Train/stranger.png", 99, 48, "L")
+    notes = check("ferplus", tmp_path).notes
+    assert "3 rows have no winner by plurality: left out" in notes
+    left = "3 images are left out by the protocol: FER2013Test/fer0000008.png; "
+    assert any(note.startswith(left) for note in notes)
+    assert "1 images have no label: FER2013Train/stranger.png" in notes
+
+
+def test_what_affectnet_leaves_out_is_not_called_unlabelled(tmp_path):
+    fake.affectnet(tmp_path / "lists", "lists", train=(0, 1, 9, 10))
+    notes = "\n".join(check("affectnet", tmp_path / "lists").notes)
+    assert "2 images are left out by the protocol: " in notes and "no label" not in notes
+    fake.affectnet(tmp_path / "arrays", "arrays")
+    report = check("affectnet", tmp_path / "arrays", classes=7)
+    notes = "\n".join(report.notes)
+    assert "2 images are left out by the protocol: " in notes and "no label" not in notes
+    assert "contempt" not in set(report.table["class"])
+
+
+def test_files_that_are_not_read_are_counted_by_suffix(tmp_path):
+    set_of(tmp_path)
+    for name in ("happy/a.gif", "happy/b.GIF", "sad/c.heic", "happy/Thumbs.db", "angry/.DS_Store"):
+        fake.write(tmp_path / "train" / name, "no image")
+    fake.write(tmp_path / "train/notes.txt", "read by somebody else")
+    notes = check("folder", tmp_path).notes
+    assert "5 files are not read, by suffix: " in notes[0]
+    assert {".gif 2", ".heic 1", ".db 1", ".DS_Store 1"} == set(notes[0].split(": ")[1].split(", "))
+
+
+def test_grey_among_colour_is_told(tmp_path):
+    files = set_of(tmp_path)
+    fake.picture(files[5], 5, mode="L")
+    notes = check("folder", tmp_path).notes
+    assert notes == ["1 of 12 images are grey among colour ones: taken as RGB"]
+
+
+def test_what_training_would_refuse_is_a_problem(tmp_path):
+    set_of(tmp_path / "a", classes=("happy",))
+    said = "the training images are all of one class, happiness: there is nothing to learn"
+    assert check("folder", tmp_path / "a").problems == [said]
+    set_of(tmp_path / "b", splits=("test",))
+    said = "there are no train images: training would refuse it"
+    assert check("folder", tmp_path / "b").problems == [said]
+    set_of(tmp_path / "c", splits=("train",))
+    assert any("no test images" in problem for problem in check("folder", tmp_path / "c").problems)
+    # training reads the votes that the check of FER2013 itself does not need
+    fake.fer2013(tmp_path / "d", (0, 1, 2), fake.USAGES)
+    fake.votes(tmp_path / "d", ["0,0,0,0,8,2,0,0,0,0"] * 2, fake.USAGES[:2])
+    problems = check("fer2013", tmp_path / "d").problems
+    assert any("training would refuse it: " in problem for problem in problems)
+
+
+def test_the_folder_of_an_environment_variable_is_checked(tmp_path, monkeypatch):
+    set_of(tmp_path)
+    monkeypatch.setenv("NLA_DATA_ROOT", str(tmp_path))
+    for root in (None, "", "data"):
+        assert check("folder", root).table["found"].sum() == 12
 
 
 @pytest.mark.slow

@@ -1,7 +1,9 @@
 import os
 import re
+import struct
 import subprocess
 import sys
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,13 +14,16 @@ import pytest
 import torch
 from filelock import FileLock
 from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 from test_datasets import MUTATION, mutate, refused
 
 from nla.data import (
+    decoding,
     load,
     make_faces,
     pack,
+    pixels,
     read_fer2013,
     read_folder,
     read_pixels,
@@ -112,6 +117,65 @@ def test_every_mode_becomes_eight_bits(tmp_path):
     assert read_pixels(tmp_path, one(tmp_path / "grey.png"), channels=3).shape == (1, 3, 8, 8)
 
 
+def values_of(path, values):
+    """Write integers of any size as a grey file, and read it as the kit does."""
+    Image.fromarray(np.array(values)).save(path)
+    return read_pixels(path.parent, one(path))[0, 0].flatten().tolist()
+
+
+def test_sixteen_bits_are_made_eight_by_the_largest_value(tmp_path):
+    def row(kind, *values):
+        return np.array([values], kind)
+
+    path = tmp_path / "a.png"
+    assert values_of(path, row(np.uint16, 0, 255, 256, 65535)) == [0, 0, 1, 255]
+    assert values_of(path, row(np.uint16, 0, 15, 16, 4096)) == [0, 0, 0, 16]
+    assert values_of(path, row(np.uint16, 0, 15, 16, 4095)) == [0, 0, 1, 255]
+    assert values_of(path, row(np.uint16, 0, 15, 16, 256)) == [0, 0, 1, 16]
+    assert values_of(path, row(np.uint16, 0, 7, 128, 255)) == [0, 7, 128, 255]
+    assert values_of(path, row(np.uint16, 0, 0, 0, 0)) == [0, 0, 0, 0]
+    path = tmp_path / "a.tif"  # 32 bits
+    assert values_of(path, row(np.int32, 0, 255, 256, 65535)) == [0, 0, 1, 255]
+    assert values_of(path, row(np.int32, 0, 7, 128, 255)) == [0, 7, 128, 255]
+    refused("from 0 to 65536, are of unknown range", values_of, path, row(np.int32, 0, 65536))
+    refused("from -1 to 9, are of unknown range", values_of, path, row(np.int32, -1, 9))
+    refused("fractions of unknown range", values_of, path, row(np.float32, 0, 0.5))
+
+
+def deep_colour(path, values):
+    """A PNG of 16 bits a colour, which Pillow reads but does not write."""
+
+    def chunk(kind, content):
+        code = struct.pack(">I", zlib.crc32(kind + content))
+        return struct.pack(">I", len(content)) + kind + content + code
+
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    header = struct.pack(">IIBBBBB", values.shape[1], values.shape[0], 16, 2, 0, 0, 0)
+    parts = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + parts)
+
+
+def test_sixteen_bits_a_colour_are_made_eight_or_refused(tmp_path):
+    ramp = np.stack([np.arange(64).reshape(8, 8)] * 3, axis=-1)
+    deep_colour(tmp_path / "a.png", ramp * 1040)
+    image = read_pixels(tmp_path, one(tmp_path / "a.png"))[0]
+    assert torch.equal(image[1].int(), torch.from_numpy(ramp[..., 1] * 1040 // 256).int())
+    for largest in (255, 4095):  # 8 or 12 bits in 16: Pillow keeps only what is almost nothing
+        deep_colour(tmp_path / "b.png", ramp * (largest // 63))
+        refused("under a sixteenth of their range", read_pixels, tmp_path, one(tmp_path / "b.png"))
+
+
+def test_how_sixteen_bits_were_taken_is_told(tmp_path):
+    ramp = np.arange(64, dtype=np.uint16).reshape(8, 8)
+    for i, factor in enumerate((1, 4, 60, 1000)):
+        fake.picture(tmp_path / "happy" / "0.png", 0, 8, "L")
+        Image.fromarray(ramp * np.uint16(factor)).save(tmp_path / "happy" / f"deep{i}.png")
+    for cache in (None, tmp_path / "packed"):
+        _, manifest = load("folder", tmp_path, cache=cache)
+        said = next(note for note in manifest.attrs["notes"] if "16 bits" in note)
+        assert said.startswith("4 images") and said.endswith("2 as 8-bit, 1 as 12-bit, 1 as 16-bit")
+
+
 def test_face_boxes_are_cut_out(tmp_path):
     pixels = np.zeros((30, 40, 3), np.uint8)
     pixels[6:16, 5:25] = 200
@@ -182,22 +246,29 @@ def test_mutated_images_are_read_or_refused(samples, changes):
             assert images.dtype == torch.uint8 and images.ndim == 4 and images.shape[1] in (1, 3)
 
 
-# ------------------------------------------------------------------------------------------------ the store
+# --------------------------------------------------------------------------------------- the store
 
 
 @pytest.fixture
 def small_blocks(monkeypatch):
-    monkeypatch.setattr(store, "BLOCK", 2)
+    monkeypatch.setattr(pixels, "BLOCK", 2)
 
 
 @pytest.fixture
 def decoded(monkeypatch):
     """The list of files decoded so far."""
-    files, original = [], store.open_image
-    monkeypatch.setattr(
-        store, "open_image", lambda path, box: files.append(path) or original(path, box)
-    )
+    files, original = [], decoding.read_image
+
+    def counted(path, *where):
+        files.append(path)
+        return original(path, *where)
+
+    monkeypatch.setattr(decoding, "read_image", counted)
     return files
+
+
+def stored(folder):
+    return sorted(folder.glob("*.npy"))
 
 
 def test_pack_is_read_pixels_and_happens_once(tmp_path, small_blocks, decoded):
@@ -210,10 +281,12 @@ def test_pack_is_read_pixels_and_happens_once(tmp_path, small_blocks, decoded):
     decoded.clear()
     again, _ = load("folder", tmp_path / "faces", cache=tmp_path / "packed")
     assert torch.equal(again[:], packed[:]) and not decoded
-    assert len(list((tmp_path / "packed").glob("*.npy"))) == 2  # pixels and checksums
+    assert len(stored(tmp_path / "packed")) == 1
+    whole = np.load(stored(tmp_path / "packed")[0])  # anybody can read it
+    assert np.array_equal(whole, packed[:].numpy())
 
 
-def test_an_interrupted_pack_goes_on(tmp_path, small_blocks, decoded):
+def test_an_interrupted_pack_leaves_nothing(tmp_path, small_blocks):
     manifest = folder_of(tmp_path / "faces")
 
     def stop(done, total):
@@ -222,39 +295,64 @@ def test_an_interrupted_pack_goes_on(tmp_path, small_blocks, decoded):
 
     with pytest.raises(KeyboardInterrupt):
         pack(tmp_path / "faces", manifest, tmp_path / "packed", progress=stop)
-    decoded.clear()
+    assert [path.suffix for path in (tmp_path / "packed").iterdir()] in ([".lock"], [])
     packed = pack(tmp_path / "faces", manifest, tmp_path / "packed")
-    assert len(decoded) == 1 + 3  # the first image for the shape, then only what was missing
     assert torch.equal(packed[:], read_pixels(tmp_path / "faces", manifest))
 
 
-def stored(folder):
-    """The files of the stores in ``folder``: pixels, then checksums."""
-    return sorted(folder.glob("*.npy"), key=lambda path: path.name.endswith(".sums.npy"))
+FILL = """
+import resource, sys
+from nla.data import DataError, pack, read_folder
+resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))  # as a full disk, an error when written
+try:
+    pack(sys.argv[1], read_folder(sys.argv[1]), sys.argv[2])
+except DataError as error:
+    print(error)
+"""
+
+
+def test_a_full_disk_is_explained_and_nothing_half_written_stays(tmp_path):
+    folder_of(tmp_path / "faces")  # 3024 bytes of pixels
+    command = [sys.executable, "-c", FILL, tmp_path / "faces", tmp_path / "packed"]
+    said = subprocess.run(command, capture_output=True, text=True, timeout=100)
+    assert "cannot keep the packed pixels there (File too large); free space" in said.stdout
+    assert [path for path in (tmp_path / "packed").iterdir() if path.suffix != ".lock"] == []
+
+
+def flipped(path, at):
+    content = bytearray(path.read_bytes())
+    content[at] ^= 1
+    path.write_bytes(content)
 
 
 @pytest.mark.parametrize(
-    "damage, blocks",
+    "damage",
     [
-        (lambda npy, log: npy.write_bytes(npy.read_bytes()[:-1] + b"!"), 1),
-        (lambda npy, log: npy.write_bytes(npy.read_bytes()[:-300]), 4),
-        (lambda npy, log: npy.write_bytes(b"!" + npy.read_bytes()[1:]), 4),
-        (lambda npy, log: npy.write_bytes(b""), 4),
-        (lambda npy, log: log.unlink(), 4),
-        (lambda npy, log: log.write_bytes(b"{"), 4),
-        (lambda npy, log: np.save(log, [1]), 4),
-        (lambda npy, log: log.write_bytes(log.read_bytes()[:-1] + b"!"), 1),
-        (lambda npy, log: npy.unlink(), 4),
+        lambda npy: flipped(npy, 200),
+        lambda npy: flipped(npy, 128 + 7 * 432 - 1),  # the last pixel
+        lambda npy: flipped(npy, 128 + 7 * 432 + 128 + 9),  # what is known of the first image
+        lambda npy: flipped(npy, -1),
+        lambda npy: flipped(npy, 0),
+        lambda npy: flipped(npy, 70),
+        lambda npy: npy.write_bytes(npy.read_bytes()[:-1]),
+        lambda npy: npy.write_bytes(npy.read_bytes()[:-300]),
+        lambda npy: npy.write_bytes(npy.read_bytes()[:1000]),
+        lambda npy: npy.write_bytes(b""),
+        lambda npy: npy.unlink(),
+        lambda npy: np.save(npy, np.load(npy)),  # without its digests
     ],
 )
-def test_a_damaged_store_is_mended(tmp_path, small_blocks, damage, blocks):
-    manifest, seen = folder_of(tmp_path / "faces"), []
+def test_a_damaged_store_is_packed_anew(tmp_path, damage, decoded):
+    manifest = folder_of(tmp_path / "faces")
     pack(tmp_path / "faces", manifest, tmp_path / "packed")
     damage(*stored(tmp_path / "packed"))
-    packed = pack(
-        tmp_path / "faces", manifest, tmp_path / "packed", progress=lambda *done: seen.append(done)
-    )
-    assert torch.equal(packed[:], read_pixels(tmp_path / "faces", manifest)) and len(seen) == blocks
+    decoded.clear()
+    packed = pack(tmp_path / "faces", manifest, tmp_path / "packed")
+    assert len(set(decoded)) == 7
+    assert torch.equal(packed[:], read_pixels(tmp_path / "faces", manifest))
+    decoded.clear()
+    pack(tmp_path / "faces", manifest, tmp_path / "packed")
+    assert not decoded
 
 
 PACK = """
@@ -270,37 +368,88 @@ def test_of_two_packers_the_second_waits_and_finds_it_done(tmp_path):
     manifest = folder_of(tmp_path / "faces", 520)
     command = [sys.executable, "-c", PACK, tmp_path / "faces", tmp_path / "packed"]
     both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    assert sorted(process.communicate(timeout=100)[0].strip() for process in both) == ["0", "2"]
-    assert len(stored(tmp_path / "packed")) == 2
+    assert sorted(process.communicate(timeout=100)[0].strip() for process in both) == ["0", "3"]
+    assert len(stored(tmp_path / "packed")) == 1
     packed = pack(tmp_path / "faces", manifest, tmp_path / "packed")
     assert torch.equal(packed[:], read_pixels(tmp_path / "faces", manifest))
 
 
-def test_a_locked_store_is_not_touched(tmp_path):
+def test_what_another_packs_is_waited_for_and_what_is_whole_is_not(tmp_path):
     manifest = folder_of(tmp_path / "faces")
     first = pack(tmp_path / "faces", manifest, tmp_path / "packed")
     with ThreadPoolExecutor() as pool, FileLock(next((tmp_path / "packed").glob("*.lock"))):
+        assert torch.equal(pack(tmp_path / "faces", manifest, tmp_path / "packed")[:], first[:])
+        stored(tmp_path / "packed")[0].unlink()
         waiting = pool.submit(pack, tmp_path / "faces", manifest, tmp_path / "packed")
         with pytest.raises(TimeoutError):
             waiting.result(timeout=0.5)
-    assert torch.equal(waiting.result()[:], first[:])
+    assert torch.equal(waiting.result()[:], read_pixels(tmp_path / "faces", manifest))
 
 
-def test_rows_of_the_store_are_gathered_by_any_index(tmp_path):
-    manifest = folder_of(tmp_path / "faces")
-    packed, rows = pack(tmp_path / "faces", manifest, tmp_path / "packed"), [5, 0, 5]
-    pixels = read_pixels(tmp_path / "faces", manifest)
-    for index in (torch.tensor(rows), rows, np.array(rows)):
-        batch = packed[index]
-        assert batch.dtype == torch.uint8 and torch.equal(batch, pixels[rows])
-    assert (
-        torch.equal(packed[2], pixels[2])
-        and packed.shape == tuple(pixels.shape)
-        and len(packed) == 7
-    )
-    some = packed.subset(torch.tensor([6, 4, 2]))
-    assert len(some) == 3 and torch.equal(some[[0, 2]], pixels[[6, 2]])
-    assert torch.equal(some.subset([1])[:], pixels[4:5])
+# ----------------------------------------------------------------------------------- rows and digests
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory):
+    """The same seven images in memory and packed."""
+    root = tmp_path_factory.mktemp("both")
+    manifest = folder_of(root / "faces", 7, 4)
+    return read_pixels(root / "faces", manifest), pack(root / "faces", manifest, root / "packed")
+
+
+KINDS = {
+    "list": lambda rows: rows,
+    "numpy": lambda rows: np.array(rows, np.int64),
+    "numpy 32": lambda rows: np.array(rows, np.int32),
+    "tensor": lambda rows: torch.tensor(rows, dtype=torch.int64),
+    "tensor 32": lambda rows: torch.tensor(rows, dtype=torch.int32),
+    "mask": lambda rows: np.isin(np.arange(7), rows),
+    "tensor mask": lambda rows: torch.isin(torch.arange(7), torch.tensor(rows).long()),
+    "list mask": lambda rows: np.isin(np.arange(7), rows).tolist(),
+    "slice": lambda rows: slice(*sorted(rows)[:2]) if len(rows) > 1 else slice(*rows, None),
+    "one": lambda rows: rows[0] if rows else 0,
+    "numpy one": lambda rows: np.int64(rows[0] if rows else 0),
+    "tensor one": lambda rows: torch.tensor(rows[0] if rows else 0),
+}
+
+
+@given(st.lists(st.integers(-7, 6), max_size=9), st.sampled_from(sorted(KINDS)))
+@settings(deadline=None)
+def test_a_selection_is_the_same_in_memory_and_packed(both, rows, kind):
+    images, packed = both
+    index = KINDS[kind](rows)
+    chosen = packed[index]
+    assert chosen.dtype == torch.uint8 and torch.equal(chosen, images[index])
+    if "one" not in kind:
+        assert chosen.ndim == 4
+        some = packed.subset(index)
+        assert torch.equal(some[:], chosen) and some.shape == tuple(chosen.shape)
+        assert len(some) == len(chosen)
+        if len(some):
+            last = torch.tensor([len(some) - 1])
+            assert torch.equal(some[last], chosen[last]) and len(some.subset(last)) == 1
+        assert np.array_equal(store.digests(some), store.digests(chosen))
+
+
+def test_no_row_and_one_row_are_read(tmp_path):
+    manifest = folder_of(tmp_path)
+    assert read_pixels(tmp_path, manifest[:0]).shape[0] == 0
+    assert read_pixels(tmp_path, manifest[:0], 9, 3).shape == (0, 3, 9, 9)
+    assert read_pixels(tmp_path, manifest[:1]).shape == (1, 3, 12, 12)
+    refused("no image to pack", pack, tmp_path, manifest[:0], tmp_path / "packed")
+
+
+def test_digests_are_alike_where_pixels_are(tmp_path, both, monkeypatch):
+    images, packed = both
+    known = store.digests(images)
+    assert known.dtype == np.uint64 and len(set(known)) == 7
+    assert np.array_equal(store.digests(images[[3, 3]]), known[[3, 3]])
+    np.save(tmp_path / "plain.npy", images.numpy())  # an array without digests
+    assert np.array_equal(store.digests(store.Packed(tmp_path / "plain.npy")), known)
+    assert store.digests(images.view(7, 3, 2, 8))[0] != known[0]  # the shape counts
+    monkeypatch.setattr(pixels, "digest", None)  # from the file, without hashing
+    assert np.array_equal(store.digests(packed), known)
+    assert np.array_equal(store.digests(packed.subset([2, 2, 5])), known[[2, 2, 5]])
 
 
 def test_reading_batches_leaves_nothing_in_memory(tmp_path):
@@ -327,45 +476,183 @@ def test_a_stale_store_is_replaced(tmp_path, small_blocks):
     fake.picture(tmp_path / "faces" / manifest["path"][3], 99)
     os.utime(tmp_path / "faces" / manifest["path"][3], ns=(1, 1))
     second = pack(tmp_path / "faces", manifest, tmp_path / "packed")
-    assert [torch.equal(a, b) for a, b in zip(first, second[:], strict=True)] == [True] * 3 + [
-        False
-    ] + [True] * 3
-    assert not before & set(stored(tmp_path / "packed")) and len(stored(tmp_path / "packed")) == 2
-    pack(
-        tmp_path / "faces", manifest, tmp_path / "packed", size=6
-    )  # another size is another store, beside it
-    assert len(stored(tmp_path / "packed")) == 4
+    same = [torch.equal(a, b) for a, b in zip(first, second[:], strict=True)]
+    assert same == [True] * 3 + [False] + [True] * 3
+    assert not before & set(stored(tmp_path / "packed")) and len(stored(tmp_path / "packed")) == 1
+    # another size is another store, beside it
+    pack(tmp_path / "faces", manifest, tmp_path / "packed", size=6)
+    assert len(stored(tmp_path / "packed")) == 2
+
+
+def test_a_set_that_was_moved_keeps_its_store_unless_its_files_changed(tmp_path, decoded):
+    folder_of(tmp_path / "faces")
+    first, _ = load("folder", tmp_path / "faces", cache=tmp_path / "packed")
+    (tmp_path / "faces").rename(tmp_path / "elsewhere")
+    decoded.clear()
+    moved, _ = load("folder", tmp_path / "elsewhere", cache=tmp_path / "packed")
+    assert torch.equal(moved[:], first[:]) and not decoded
+    os.utime(tmp_path / "elsewhere/happy/0.png", ns=(1, 1))  # as a copy has it
+    again, _ = load("folder", tmp_path / "elsewhere", cache=tmp_path / "packed")
+    assert torch.equal(again[:], first[:]) and len(set(decoded)) == 7
+
+
+def test_two_sets_with_the_same_names_share_a_cache(tmp_path, decoded):
+    manifest = folder_of(tmp_path / "one")
+    folder_of(tmp_path / "other")
+    other = fake.picture(tmp_path / "other" / manifest["path"][0], 99)
+    os.utime(other, ns=(1, 1))
+    for _ in range(2):
+        for name in ("one", "other"):
+            packed = pack(tmp_path / name, manifest, tmp_path / "packed")
+            assert torch.equal(packed[:], read_pixels(tmp_path / name, manifest))
+    assert len(stored(tmp_path / "packed")) == 2  # neither removes the other's
 
 
 def test_the_csv_is_packed_too(tmp_path, small_blocks):
     fake.fer2013(tmp_path, (0, 1, 2), ("Training", "Training", "PublicTest"))
     manifest = read_fer2013(tmp_path)
-    assert torch.equal(
-        pack(tmp_path, manifest, tmp_path / "packed")[:], read_pixels(tmp_path, manifest)
-    )
+    packed = pack(tmp_path, manifest, tmp_path / "packed")
+    assert torch.equal(packed[:], read_pixels(tmp_path, manifest))
     refused("fer2013.csv, line 9: not a whole image", read_pixels, tmp_path, manifest.assign(row=7))
 
 
 def test_what_cannot_be_packed_is_explained(tmp_path, small_blocks):
     manifest = folder_of(tmp_path / "faces")
     fake.picture(tmp_path / "faces" / manifest["path"][4], 1, 13)
-    refused(
-        r"row 4: the image is \(3, 13, 13\).*give a size",
-        pack,
-        tmp_path / "faces",
-        manifest,
-        tmp_path / "packed",
-    )
-    assert pack(tmp_path / "faces", manifest, tmp_path / "packed", size=12).shape == (7, 3, 12, 12)
+    where = (tmp_path / "faces", manifest, tmp_path / "packed")
+    refused(r"row 4: the image is \(3, 13, 13\).*give a size", pack, *where)
+    assert pack(*where, size=12).shape == (7, 3, 12, 12)
     os.remove(tmp_path / "faces" / manifest["path"][2])
-    refused("listed but not there", pack, tmp_path / "faces", manifest, tmp_path / "packed")
-    refused("not a whole image", read_pixels, tmp_path / "faces", manifest)
+    refused("row 2: there is no such file", pack, *where, 12)
+    refused("row 2: there is no such file", read_pixels, tmp_path / "faces", manifest, 12)
     (tmp_path / "faces" / manifest["path"][2]).symlink_to(tmp_path / "faces" / manifest["path"][2])
-    refused("listed but not there", pack, tmp_path / "faces", manifest, tmp_path / "packed")
+    refused("row 2: there is no such file", pack, *where, 12)
     fake.write(tmp_path / "file", "no folder")
     refused(
         "cannot keep the packed pixels", pack, tmp_path / "faces", manifest[:1], tmp_path / "file"
     )
+
+
+# ------------------------------------------------------------------ grey among colour, what is missing
+
+
+def mixed(root, modes, size=8):
+    """A folder with images of these modes, in this order, and its manifest."""
+    for i, mode in enumerate(modes):
+        fake.picture(root / "happy" / f"{i:02d}.png", i, size, mode)
+    return read_folder(root)
+
+
+@given(
+    modes=st.lists(st.sampled_from(("L", "RGB")), min_size=1, max_size=6),
+    size=st.none() | st.just(5),
+)
+@settings(deadline=None, max_examples=40)
+def test_grey_among_colour_is_rgb_whatever_the_order(tmp_path_factory, modes, size):
+    root = tmp_path_factory.mktemp("mixed")
+    manifest = mixed(root / "set", modes)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pixels, "BLOCK", 2)
+        images, listed = load("folder", root / "set", size)
+        packed, again = load("folder", root / "set", size, cache=root / "packed")
+        reopened, third = load("folder", root / "set", size, cache=root / "packed")
+    assert torch.equal(images, packed[:]) and torch.equal(images, reopened[:])
+    assert np.array_equal(store.digests(images), store.digests(packed))
+    assert listed.attrs["notes"] == again.attrs["notes"] == third.attrs["notes"]
+    grey = modes.count("L")
+    assert images.shape[1] == (1 if grey == len(modes) else 3)
+    note = f"{grey} of {len(modes)} images are grey among colour ones: taken as RGB"
+    assert (note in listed.attrs["notes"]) == (0 < grey < len(modes))
+    assert torch.equal(images.expand(-1, 3, -1, -1), read_pixels(root / "set", manifest, size, 3))
+
+
+def ruined(root):
+    """Ten images a class and split, six of them gone or cut off; the paths of those that remain."""
+    for i in range(40):
+        split, name = ("train", "test")[i % 2], ("happy", "angry")[i // 2 % 2]
+        fake.picture(root / split / name / f"{i}.png", i)
+    manifest = read_folder(root)
+    gone = [0, 7, 12, 13, 25, 39]
+    for i, row in enumerate(gone):
+        path = root / manifest["path"][row]
+        if i % 2:
+            path.write_bytes(path.read_bytes()[:200])
+        else:
+            path.write_bytes(b"")
+    return manifest, gone
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_what_cannot_be_had_is_counted_or_left_out(tmp_path, cached, small_blocks):
+    manifest, gone = ruined(tmp_path / "set")
+    cache = tmp_path / "packed" if cached else None
+    message = (
+        r"6 of 40 images cannot be had: .*, row 0: not a whole image \(the file is empty\), and 5 "
+        r"more; `nla data check --out FILE` lists all of them, `nla train --missing skip` leaves"
+    )
+    refused(message, load, "folder", tmp_path / "set", cache=cache)
+    assert not cached or not stored(cache)
+    images, listed = load("folder", tmp_path / "set", cache=cache, missing="skip")
+    kept = manifest.drop(index=gone)
+    assert listed["path"].tolist() == kept["path"].tolist() and listed.index[-1] == 33
+    assert torch.equal(images[:], read_pixels(tmp_path / "set", kept))
+    assert any(note.startswith("6 of 40 images are not there or") for note in listed.attrs["notes"])
+    assert np.array_equal(store.digests(images), store.digests(images[:]))
+    refused(message, load, "folder", tmp_path / "set", cache=cache)  # whatever was packed
+    again, _ = load("folder", tmp_path / "set", cache=cache, missing="skip")
+    assert torch.equal(again[:], images[:])
+
+
+def listed_csv(root, rows):
+    text = "".join(f"{path},{label},{split}\n" for path, label, split in rows)
+    fake.write(root / "list.csv", "path,label,split\n" + text)
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_files_that_are_not_there_are_left_out_until_they_are(tmp_path, cached):
+    rows = [(f"{i}.png", i % 2, ("train", "test")[i // 2 % 2]) for i in range(12)]
+    listed_csv(tmp_path, rows)
+    for i in range(2, 12):
+        fake.picture(tmp_path / f"{i}.png", i)
+    cache = tmp_path / "packed" if cached else None
+    refused("2 of 12 images cannot be had: .*0.png, row 0: there is", load, "csv", tmp_path)
+    images, manifest = load("csv", tmp_path, cache=cache, missing="skip")
+    assert len(images) == len(manifest) == 10
+    for i in range(2):
+        fake.picture(tmp_path / f"{i}.png", i)
+    images, manifest = load("csv", tmp_path, cache=cache, missing="skip")
+    assert len(images) == len(manifest) == 12
+    assert not any("left out" in note for note in manifest.attrs["notes"])
+
+
+def test_a_split_or_a_class_that_would_be_gone_is_refused(tmp_path):
+    rows = [(f"{i}.png", i % 2, ("train", "test")[i // 2 % 2]) for i in range(8)]
+    listed_csv(tmp_path, rows)
+    refused("8 of 8 images cannot be had.*FILE` lists all of them$", load, "csv", tmp_path)
+    refused("8 of 8 images", load, "csv", tmp_path, missing="skip")
+    for i in (0, 1, 4):
+        fake.picture(tmp_path / f"{i}.png", i)
+    refused("the split test would be gone", load, "csv", tmp_path, missing="skip")
+    for i in (2, 5):
+        fake.picture(tmp_path / f"{i}.png", i)
+    (tmp_path / "0.png").unlink()
+    (tmp_path / "4.png").unlink()
+    said = refused("training images of surprise would", load, "csv", tmp_path, missing="skip")
+    assert "fear" not in said
+    refused("missing is 'maybe'", load, "csv", tmp_path, missing="maybe")
+
+
+def test_what_the_machine_forbids_is_not_taken_for_damage(tmp_path, monkeypatch):
+    folder_of(tmp_path)
+
+    def forbidden(path):
+        raise PermissionError(13, "no", path)
+
+    monkeypatch.setattr(Image, "open", forbidden)
+    for missing in ("refuse", "skip"):
+        refused(
+            r"1.png: cannot be read now \(Permission", load, "folder", tmp_path, missing=missing
+        )
 
 
 def test_load_names_its_sets(tmp_path, monkeypatch):

@@ -1,127 +1,246 @@
-"""Is a data set whole?  Counts against the published ones, damaged and doubled images."""
+"""Is a data set whole, and can it be trained on?  Counts against the published ones, damage,
+copies.
+"""
 
-import hashlib
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
-from joblib import Parallel, delayed
 
 from .datasets import reader
-from .manifest import EXPRESSIONS, DataError
+from .decoding import ABSENT, decoder
+from .ferplus import fer2013_csv
+from .manifest import DataError, class_names
 from .parsing import IMAGES, TWO_SPLITS
-from .store import decoder
+from .pixels import Facts, Progress, assumptions, gather, silent
+from .store import data_root
 
 PUBLISHED = pd.read_csv(Path(__file__).with_name("published.csv"), comment="#").set_index(
     ["set", "split", "class"]
 )
-WHOLE = {
+WHOLE = {  # options that leave nothing out
     "fer2013": {"truth": False, "dedupe": False},
     "ferplus": {"dedupe": False},
-}  # leave nothing out
+}
+LISTS = (".csv", ".txt", ".npy", ".gz")  # files with labels, not with images
+NAME = re.compile(r"[^\s,;\"'/\\]+\.(?:jpe?g|png|bmp|webp|tiff?)\b", re.IGNORECASE)
+SHOWN = 10  # names in a sentence; ``Report.files`` has all
 
 
 class Report(NamedTuple):
-    """``table``: split, class, expected, found, difference; ``problems`` fail the check, ``notes`` do not."""
+    """What :func:`check` found.
+
+    ``table``: split, class, expected, found, difference.  ``problems`` fail the check, ``notes`` do
+    not.  ``files``: file, where (row or line), wrong; every image that is not there, cannot be
+    decoded or has an exact copy.
+    """
 
     table: pd.DataFrame
-    problems: list
-    notes: list
+    problems: list[str]
+    notes: list[str]
+    files: pd.DataFrame
 
 
-def check(name, root, progress=lambda done, total: None):
-    """Read the set ``name`` under ``root`` whole, decode every image, and compare with what was published.
+def check(
+    name: str,
+    root: str | Path | None = None,
+    progress: Progress = silent,
+    **options: object,
+) -> Report:
+    """Read the set ``name`` under ``root`` whole, decode every image, and compare with what was
+    published.
 
-    Problems: counts that differ, labels without image, images that cannot be decoded.  Notes: what the reader
-    says, exact duplicates within and across splits, images without label.
+    Problems: counts that differ, labels without image, images that cannot be decoded, and whatever
+    training would refuse.  Notes: what the reader says, exact copies within and across splits and
+    with another label, images without label, files that are not read.  ``options`` go to the
+    reader; ``progress(done, total)`` counts images.
     """
-    manifest = reader(name)(root, **WHOLE.get(name, {}))
-    table, notes = counts(name, manifest), list(manifest.attrs["notes"])
+    root = data_root(root)
+    manifest = reader(name)(root, **(WHOLE.get(name, {}) | options))
+    table = counts(name, manifest, options)
+    facts, faults = gather(decoder(root, manifest), len(manifest), progress=progress)
+    listed = named(root, manifest, facts)
+    there = facts["channels"] > 0
+    damage = listed[~there].assign(wrong=[fault.wrong for fault in faults])
+    absent = damage["wrong"] == ABSENT
+    said = [f"{row.name}, {row.where}: {row.wrong}" for row in damage[~absent].itertuples()]
     problems = [
-        f"{split}: {part['found'].sum()} images, expected {part['expected'].sum()}; "
-        + ", ".join(
-            f"{row['class']} {row['difference']:+}"
-            for _, row in part.iterrows()
-            if row["difference"]
-        )
-        for split, part in table.dropna().groupby("split", sort=False)
-        if part["difference"].any()
+        *differences(table),
+        *untrainable(name, root, manifest, options),
+        *some("labels have no image", damage.loc[absent, "file"]),
+        *some("images cannot be decoded", said),
     ]
-    names = manifest["path"] if "path" in manifest else "row " + manifest["row"].astype(str)
+    twice = copies(listed[there])
+    notes = [
+        *manifest.attrs["notes"],
+        *assumptions(facts[there]),
+        *copies_told(twice),
+        *(strays(root, manifest["path"]) if "path" in manifest else ()),
+    ]
+    files = pd.concat([damage, twice])[["file", "where", "wrong"]].reset_index(drop=True)
+    return Report(table, problems, notes, files)
+
+
+def named(root: str | Path, manifest: pd.DataFrame, facts: Facts) -> pd.DataFrame:
+    """For each image: file, where (row or line), name in a sentence, split, label and digest."""
+    names = class_names(manifest)
+    listed = manifest[["split"]].assign(digest=facts["digest"])
+    listed["label"] = [names[label] for label in manifest["label"]]
     if "path" in manifest:
-        folders = {(Path(root) / path).parent for path in names}
-        there = {
-            file.relative_to(root).as_posix()
-            for folder in folders
-            if folder.is_dir()
-            for file in folder.iterdir()
-            if file.suffix.lower() in IMAGES
-        }
-        problems += some("labels have no image", sorted(set(names) - there))
-        notes += some("images have no label", sorted(there - set(names)))
-        manifest = manifest[names.isin(there)]
-    digests = inspect(root, manifest, progress)
-    problems += some(
-        "images cannot be decoded", sorted(said for digest, said in digests if not digest)
-    )
-    manifest = manifest.assign(digest=[digest for digest, _ in digests]).dropna(subset="digest")
-    across = manifest.groupby("digest")["split"].transform("nunique") > 1
-    within = manifest.duplicated(["digest", "split"], keep=False)
-    notes += some("images have an exact copy in another split", list(names[manifest.index[across]]))
-    notes += some(
-        "images have an exact copy in their own split", list(names[manifest.index[within]])
-    )
-    return Report(table, problems, notes)
+        listed["file"] = listed["name"] = manifest["path"]
+        listed["where"] = [f"row {row}" for row in manifest.index]
+    else:
+        listed["file"] = str(fer2013_csv(root))
+        listed["where"] = listed["name"] = [f"line {row + 2}" for row in manifest["row"]]
+    return listed
 
 
-def counts(name, manifest):
-    """Images per split and class (FERPlus: per split), with the published number where there is one."""
-    split, label = manifest["split"], manifest["label"].map(dict(enumerate(EXPRESSIONS)))
+def differences(table: pd.DataFrame) -> list[str]:
+    """A sentence for each split whose counts are not the published ones."""
+    said = []
+    for split, part in table.dropna().groupby("split", sort=False):
+        unlike = part[part["difference"] != 0]
+        if len(unlike):
+            pairs = zip(unlike["class"], unlike["difference"], strict=True)
+            by_class = ", ".join(f"{name} {difference:+}" for name, difference in pairs)
+            found, expected = part["found"].sum(), part["expected"].sum()
+            said.append(f"{split}: {found} images, expected {expected}; {by_class}")
+    return said
+
+
+def untrainable(
+    name: str, root: str | Path, manifest: pd.DataFrame, options: dict[str, object]
+) -> list[str]:
+    """Why training would refuse the set, in sentences."""
+    if name in WHOLE:  # training does not read it whole
+        try:
+            manifest = reader(name)(root, **options)
+        except DataError as error:
+            return [f"training would refuse it: {error}"]
+    said = [
+        f"there are no {split} images: training would refuse it"
+        for split in ("train", "test")
+        if split not in set(manifest["split"])
+    ]
+    labels = manifest.loc[manifest["split"] == "train", "label"].unique()
+    if len(labels) == 1:
+        only = class_names(manifest)[labels[0]]
+        said.append(f"the training images are all of one class, {only}: there is nothing to learn")
+    return said
+
+
+def counts(name: str, manifest: pd.DataFrame, options: dict[str, object]) -> pd.DataFrame:
+    """Images per split and class (FERPlus: per split), with the published number where there is
+    one.
+    """
+    split = manifest["split"]
+    label = manifest["label"].map(dict(enumerate(class_names(manifest))))
     if name == "fer2013" and TWO_SPLITS in manifest.attrs["notes"]:
         split = split.replace("test", "val")  # as published
     found = manifest.groupby([split, label]).size()
     if name == "ferplus":
-        found = pd.Series(
-            {(split, "all"): number for split, number in manifest.attrs["rows"].items()}
-        )
+        rows = manifest.attrs["rows"]
+        found = pd.Series({(split, "all"): number for split, number in rows.items()})
     key = "ferplus folders" if name == "ferplus" and "path" in manifest else name
-    known = key in PUBLISHED.index.get_level_values("set")
-    expected = PUBLISHED["count"][key] if known else pd.Series(pd.NA, found.index)
+    if key in PUBLISHED.index.get_level_values("set"):
+        expected = PUBLISHED["count"][key]
+    else:
+        expected = pd.Series(pd.NA, found.index)
+    if options.get("classes") == 7:
+        expected = expected.drop("contempt", level="class", errors="ignore")
     table = pd.DataFrame(
         {"expected": expected, "found": found.reindex(expected.index, fill_value=0)}
     ).astype("Int64")
-    return (
-        table.assign(difference=table["found"] - table["expected"])
-        .rename_axis(["split", "class"])
-        .reset_index()
-    )
+    table["difference"] = table["found"] - table["expected"]
+    return table.rename_axis(["split", "class"]).reset_index()
 
 
-def some(what, names):
+def copies(listed: pd.DataFrame) -> pd.DataFrame:
+    """The images that have exact copies: whether across or within splits, unlike in label, and what
+    is ``wrong``.
+    """
+    twice = listed[listed.duplicated("digest", keep=False)].copy()
+    groups = twice.groupby("digest", sort=False)
+    twice["across"] = groups["split"].transform("nunique") > 1
+    twice["within"] = twice.duplicated(["digest", "split"], keep=False)
+    twice["unlike"] = groups["label"].transform("nunique") > 1
+    each = [f"{row.name} ({row.split}, {row.label})" for row in twice.itertuples()]
+    alike = pd.Series(each, dtype=object).groupby(twice["digest"].to_numpy()).apply(list)
+    twice["copies"] = [" = ".join(alike[digest][:SHOWN]) for digest in twice["digest"]]
+    label = np.where(twice["unlike"], "another label", "the same label")
+    twice["wrong"] = [
+        f"exact copy with {how}: {copies}" for how, copies in zip(label, twice["copies"])
+    ]
+    return twice
+
+
+def copies_told(twice: pd.DataFrame) -> list[str]:
+    """Sentences that count the exact copies."""
+    pictures = twice[twice["unlike"]].drop_duplicates("digest")["copies"]
+    return [
+        *some("images have an exact copy in another split", twice.loc[twice["across"], "name"]),
+        *some("images have an exact copy in their own split", twice.loc[twice["within"], "name"]),
+        *some("pictures have an exact copy with another label", pictures),
+    ]
+
+
+def strays(root: str | Path, paths: pd.Series) -> list[str]:
+    """What lies among the images ``paths`` and is not read: images without a label and other files,
+    in sentences.
+    """
+    folders = {os.path.dirname(path) for path in paths}
+    top = os.path.commonpath(folders) if len(folders) > 1 else next(iter(folders))
+    below = {os.path.relpath(folder, root) for folder, _, _ in os.walk(Path(root, top))}
+    images, others = set(), Counter[str]()
+    for folder in {os.path.normpath(folder) for folder in folders} | below:
+        for file in files_in(Path(root, folder)):
+            if file.suffix.lower() in IMAGES:
+                images.add(file.relative_to(root).as_posix())
+            elif file.suffix.lower() not in LISTS:
+                others[file.suffix.lower() or file.name] += 1
+    unused = sorted(images - set(paths))
+    in_lists = listed_names(root) if unused else set()
+    left_out = [path for path in unused if is_listed(Path(root, path), in_lists)]
+    unlabelled = sorted(set(unused) - set(left_out))
+    kinds = ", ".join(f"{kind} {number}" for kind, number in others.most_common(SHOWN))
+    return [
+        *some("images are left out by the protocol", left_out),
+        *some("images have no label", unlabelled),
+        *([f"{others.total()} files are not read, by suffix: {kinds}"] if others else []),
+    ]
+
+
+def files_in(folder: Path) -> list[Path]:
+    """The files in a folder, none if there is no such folder."""
+    return [file for file in folder.iterdir() if file.is_file()] if folder.is_dir() else []
+
+
+def listed_names(root: str | Path) -> set[str]:
+    """The names of images in the csv and txt files under ``root``, down to the third level."""
+    names: set[str] = set()
+    for pattern in ("*", "*/*", "*/*/*"):
+        for file in Path(root).glob(pattern):
+            if file.suffix.lower() in (".csv", ".txt"):
+                with open(file, encoding="utf-8", errors="replace") as lines:
+                    names.update(name for line in lines for name in NAME.findall(line))
+    return names
+
+
+def is_listed(image: Path, names: set[str]) -> bool:
+    """Whether an image has a label, by its name in a list or by a file of its own as AffectNet has
+    them.
+    """
+    own = image.parent.parent / "annotations" / f"{image.stem}_exp.npy"
+    return image.name in names or own.exists()
+
+
+def some(what: str, names: Iterable[str]) -> list[str]:
     """One sentence with the first few names, or none."""
-    return (
-        [f"{len(names)} {what}: {'; '.join(names[:3])}{' ...' if names[3:] else ''}"]
-        if names
-        else []
-    )
-
-
-def inspect(root, manifest, progress):
-    """For each image (a digest of its pixels, None), or (None, what was said of it) where it is damaged."""
-
-    def look(i):
-        try:
-            pixels = read(i)
-            return hashlib.blake2b(
-                pixels.tobytes() + str(pixels.shape).encode(), digest_size=16
-            ).hexdigest(), None
-        except DataError as error:
-            return None, str(error)
-
-    read, looked = decoder(root, manifest) if len(manifest) else None, []
-    for result in Parallel(-1, "threading", return_as="generator", batch_size=64)(
-        delayed(look)(i) for i in range(len(manifest))
-    ):
-        looked.append(result)
-        progress(len(looked), len(manifest))
-    return looked
+    every = list(names)
+    more = f"; and {len(every) - SHOWN} more" if len(every) > SHOWN else ""
+    return [f"{len(every)} {what}: {'; '.join(every[:SHOWN])}{more}"] if every else []

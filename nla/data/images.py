@@ -1,7 +1,8 @@
 """From stored pixels to what the network sees: augmentation in batch, and the two views.
 
-Everything works on whole batches of uint8 tensors, on the device they are on, with randomness per sample from the
-generator that is passed in: what is drawn depends on the generator and the batch's shape, never on the pixels.
+Everything works on whole batches of uint8 tensors, on the device they are on, with randomness per
+sample from the generator that is passed in: what is drawn depends on the generator and the batch's
+shape, never on the pixels.
 """
 
 import math
@@ -12,25 +13,30 @@ import torch
 from torch import Generator, Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
-CHUNK = (
-    2**20
-)  # values worked on at once, so that what is written is read again while still in the processor's cache
+CHUNK = 2**20
+"""Values worked on at once, so that what is written is read again while still in the cache."""
+
+
+Range = tuple[float, float]
+Channels = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Probabilities and strengths; the defaults are the paper's recipe (its implementation details)."""
+    """Probabilities and strengths; the defaults are the paper's recipe (its implementation
+    details).
+    """
 
     noise_p: float = 0.5
     noise_variance: float = 30.0  # of the pixel noise, on the 0..255 scale
     flip_p: float = 0.5
     erase_p: float = 0.5
-    erase_area: tuple[float, float] = (0.02, 0.30)  # fraction of the image
-    erase_ratio: tuple[float, float] = (0.3, 3.3)  # height / width of the erased box
+    erase_area: Range = (0.02, 0.30)  # fraction of the image
+    erase_ratio: Range = (0.3, 3.3)  # height / width of the erased box
     shift: int = 0  # up to so many whole pixels each way; the border is repeated
     crop: float = 1.0  # smallest fraction of the image cut out and enlarged again; 1 cuts nothing
-    mean: tuple[float, float, float] = (0.577, 0.4494, 0.4001)
-    std: tuple[float, float, float] = (0.2628, 0.2395, 0.2383)
+    mean: Channels = (0.577, 0.4494, 0.4001)
+    std: Channels = (0.2628, 0.2395, 0.2383)
 
 
 def normalize(images: Tensor, augmentation: Augmentation) -> Tensor:
@@ -40,15 +46,19 @@ def normalize(images: Tensor, augmentation: Augmentation) -> Tensor:
 
 
 def augment(images: Tensor, augmentation: Augmentation, generator: Generator) -> Tensor:
-    """A training batch: crop and shift, pixel noise, normalisation, flip and erasing, drawn for each sample alone.
+    """A training batch: crop and shift, pixel noise, normalisation, flip and erasing, drawn for
+    each sample alone.
 
-    uint8 (B, C, H, W) -> float32 of the same shape. Erased pixels are 0 after normalisation, the mean colour.
-    ``generator`` must be on the images' device.
+    uint8 (B, C, H, W) -> float32 of the same shape. Erased pixels are 0 after normalisation, the
+    mean colour. ``generator`` must be on the images' device.
     """
     result = torch.empty(images.shape, device=images.device)
-    step = max(1, CHUNK // images[:1].numel()) if images.device.type == "cpu" else len(images)
-    for part, pixels in zip(images.split(step), result.split(step)):
-        _augment(pixels.copy_(part), augmentation, generator)
+    step = len(images)
+    if images.device.type == "cpu":
+        step = max(1, CHUNK // images[:1].numel())
+    for part, pixels in zip(torch.split(images, step), torch.split(result, step)):
+        pixels.copy_(part)
+        _augment(pixels, augmentation, generator)
     return result
 
 
@@ -62,76 +72,107 @@ def two_views(images: Tensor) -> Tensor:
     return torch.cat([images, mirror(images)])
 
 
-def _augment(pixels, a, generator):
-    """In place, by products and sums of whole arrays: choosing by a mask costs ten times as much."""
+def _augment(pixels: Tensor, a: Augmentation, generator: Generator) -> None:
+    """In place, by products and sums of whole arrays: choosing by a mask is ten times slower."""
     mean, std = _statistics(a, pixels.shape[1], pixels.device)
     draws = torch.rand(7, len(pixels), 1, 1, 1, generator=generator, device=pixels.device)
-    noisy, flipped, erased = (
-        (draw < p).float() for draw, p in zip(draws, (a.noise_p, a.flip_p, a.erase_p))
-    )
+    noisy = (draws[0] < a.noise_p).float()
+    flipped = (draws[1] < a.flip_p).float()
+    erased = (draws[2] < a.erase_p).float()
     if a.shift or a.crop < 1:
         pixels.copy_(_crop_and_shift(pixels, a, generator))
     if a.noise_p > 0:
         noise = _noise(pixels.shape, generator)
-        pixels.addcmul_(noise, math.sqrt(a.noise_variance) * noisy).clamp_(0, 255)
+        deviation = math.sqrt(a.noise_variance)
+        pixels.addcmul_(noise, deviation * noisy)
+        pixels.clamp_(0, 255)
     pixels.sub_(mean).div_(std)
     pixels.lerp_(mirror(pixels), flipped)
     rows, columns = _boxes(draws[3:], pixels.shape[-2:], a)
-    pixels.mul_(1 - erased * rows * columns)
+    gone = erased * rows * columns
+    pixels.mul_(1 - gone)
 
 
-def _noise(shape, generator):
-    """Normal noise of variance 1: each value one of the 256 equally likely quantiles, picked by a random byte."""
+def _noise(shape: torch.Size, generator: Generator) -> Tensor:
+    """Normal noise of variance 1: each value one of its 256 quantiles, by random bytes."""
     count = math.prod(shape)
-    words = torch.empty(-(-count // 8), dtype=torch.int64, device=generator.device)
-    picks = words.random_(-(2**63), None, generator=generator).view(torch.uint8)[:count]
-    return _quantiles(generator.device).index_select(0, picks.int()).view(shape)
+    eights = -(-count // 8)
+    words = torch.empty(eights, dtype=torch.int64, device=generator.device)
+    words.random_(-(2**63), None, generator=generator)
+    picks = words.view(torch.uint8)[:count].int()
+    return _quantiles(generator.device).index_select(0, picks).view(shape)
 
 
-def _crop_and_shift(pixels, a, generator):
-    """A part of each image, enlarged to the whole by bilinear sampling; its place and the shift are uniform."""
+def _crop_and_shift(pixels: Tensor, a: Augmentation, generator: Generator) -> Tensor:
+    """A part of each image, at a uniform place, enlarged bilinearly; and a uniform shift."""
     side, *draws = torch.rand(5, len(pixels), generator=generator, device=pixels.device)
-    side = (a.crop + (1 - a.crop) * side).sqrt()
+    area = a.crop + (1 - a.crop) * side
+    side = area.sqrt()
     matrix = pixels.new_zeros(len(pixels), 2, 3)
-    for axis, length in enumerate((pixels.shape[-1], pixels.shape[-2])):
-        place, steps = 2 * draws[axis] - 1, (draws[2 + axis] * (2 * a.shift + 1)).floor() - a.shift
-        matrix[:, axis, axis], matrix[:, axis, 2] = side, (1 - side) * place + 2 * steps / length
-    grid = affine_grid(matrix, pixels.shape, align_corners=False)
+    height, width = pixels.shape[-2:]
+    for axis, length in enumerate((width, height)):
+        place = 2 * draws[axis] - 1
+        choices = 2 * a.shift + 1
+        steps = (draws[2 + axis] * choices).floor() - a.shift
+        matrix[:, axis, axis] = side
+        moved = (1 - side) * place
+        matrix[:, axis, 2] = moved + 2 * steps / length
+    grid = affine_grid(matrix, list(pixels.shape), align_corners=False)
     return grid_sample(pixels, grid, padding_mode="border", align_corners=False)
 
 
-def _boxes(draws, size, a):
+def _boxes(draws: Tensor, size: torch.Size, a: Augmentation) -> tuple[Tensor, Tensor]:
     """The rows (B, 1, H, 1) and the columns (B, 1, 1, W) of boxes, 1 inside and 0 outside.
 
-    From uniform numbers (4, B, 1, 1, 1): area uniform, aspect ratio log-uniform. A box longer than the image is
-    shortened to it, so very elongated large boxes lose a little area.
+    From uniform numbers (4, B, 1, 1, 1): area uniform, aspect ratio log-uniform. A box longer than
+    the image is shortened to it, so very elongated large boxes lose a little area.
     """
-    area, ratio, *places = draws
-    area = (a.erase_area[0] + (a.erase_area[1] - a.erase_area[0]) * area) * size[0] * size[1]
+    share, ratio, down, right = draws
+    height, width = size
+    smallest, largest = a.erase_area
+    share = smallest + (largest - smallest) * share
+    area = share * height * width
     low, high = (math.log(r) for r in a.erase_ratio)
-    root = torch.exp((low + (high - low) * ratio) / 2)
-    for place, length, side, shape in zip(
-        places, size, (area.sqrt() * root, area.sqrt() / root), ((-1, 1), (1, -1))
-    ):
-        side = side.round().clamp(1, length)
-        at = torch.arange(length, dtype=torch.float32, device=draws.device).view(shape)
-        start = (place * (length - side + 1)).floor()
-        yield ((at >= start) & (at < start + side)).float()
+    log_ratio = low + (high - low) * ratio
+    root = torch.exp(log_ratio / 2)
+    side = area.sqrt()
+    rows = _span(side * root, height, down)
+    columns = _span(side / root, width, right)
+    return rows.transpose(-1, -2), columns
+
+
+def _span(side: Tensor, length: int, place: Tensor) -> Tensor:
+    """Which of ``length`` pixels lie in a run of ``side`` at ``place``: (B, 1, 1, length)."""
+    side = side.round().clamp(1, length)
+    places = length - side + 1
+    start = (place * places).floor()
+    at = torch.arange(length, dtype=torch.float32, device=side.device)
+    inside = (at >= start) & (at < start + side)
+    return inside.float()
 
 
 @lru_cache
 @torch.inference_mode(False)
-def _statistics(augmentation, channels, device):
+def _statistics(
+    augmentation: Augmentation, channels: int, device: torch.device
+) -> tuple[Tensor, Tensor]:
     """Mean and std on the 0..255 scale, (C, 1, 1)."""
     if channels not in (1, 3):
         raise ValueError(f"images must have 1 or 3 channels, got {channels}")
-    pair = torch.tensor([augmentation.mean, augmentation.std], device=device) * 255
-    return tuple((pair.mean(1, keepdim=True) if channels == 1 else pair)[:, :, None, None])
+    pair = torch.tensor([augmentation.mean, augmentation.std], device=device)
+    pair = pair * 255
+    if channels == 1:
+        pair = pair.mean(1, keepdim=True)
+    mean, std = pair[:, :, None, None]
+    return mean, std
 
 
 @lru_cache
 @torch.inference_mode(False)
-def _quantiles(device):
+def _quantiles(device: torch.device) -> Tensor:
     """The 256 mid-quantiles of the normal distribution, scaled to variance 1."""
-    table = torch.special.ndtri((torch.arange(256, dtype=torch.float64) + 0.5) / 256)
-    return (table / table.std(correction=0)).float().to(device)
+    places = torch.arange(256, dtype=torch.float64)
+    middles = (places + 0.5) / 256
+    table: Tensor = torch.special.ndtri(middles)
+    table = table / table.std(correction=0)
+    return table.float().to(device)

@@ -1,259 +1,297 @@
-"""Pixels: decoding a manifest's images, and the packed store that keeps them as one array on disk.
+"""The packed store: all images of a manifest as one array in a file, read batch by batch; and
+``load``.
 
-A store is ``<what>-<state>.npy`` (N, C, H, W) and ``.sums.npy``, a checksum per block.  *what* hashes root, names,
-boxes and the size asked for, *state* the sources' sizes and times: a stale store is told by its name, damaged or
-missing blocks by their checksums, and only they are decoded again.  Memory stays bounded: a block is decoded, written
-and forgotten, and a batch is read when it is asked for.
+``<what>-<state>-<home>.npy`` holds three arrays one after the other, as ``np.save`` writes them:
+the pixels (N, C, H, W), :data:`nla.data.pixels.FACTS` for each image, and a digest of these.
+*what* hashes the relative names, face boxes, size and channels asked for, *state* the files' sizes
+and times, *home* the folder that they were packed from. So the store of a set that was moved as it
+was is found again, and one whose files changed is stale.  The file is written under a temporary
+name and renamed: it is whole or absent.  Opening it verifies every digest; a damaged one is packed
+anew.
 """
 
+import contextlib
 import hashlib
 import os
-import zlib
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
+import pandas as pd
 import PIL
 import torch
 from filelock import FileLock
-from joblib import Parallel, delayed
-from PIL import Image, ImageOps
+from torch import Tensor
+
+from nla.files import WriteError, atomic
 
 from .datasets import reader
+from .decoding import BOX, Pixels, decoder, open_image
 from .ferplus import fer2013_csv
 from .manifest import DataError
-from .parsing import table
+from .pixels import (
+    FACTS,
+    Facts,
+    Progress,
+    Put,
+    Shape,
+    Sink,
+    collect,
+    digest,
+    digests,
+    hashed,
+    in_memory,
+    judged,
+    leave_out,
+    read_pixels,
+    silent,
+)
 
-VERSION, BLOCK, LARGEST = 2, 512, 64_000_000
+__all__ = ["Packed", "decoder", "digests", "load", "open_image", "pack", "read_pixels"]
+
+VERSION = 3
+Missing = Literal["refuse", "skip"]
+Rows = int | slice | Sequence[int] | npt.NDArray[np.generic] | Tensor
 
 
-def load(name, root=None, size=None, channels=None, cache=None, **options):
-    """Read the set ``name`` under ``root``: (images uint8 (N, C, H, W), manifest), row i for image i.
-
-    ``root`` defaults to the environment variable ``NLA_DATA_ROOT``, else ``data``.  ``cache``, a folder, keeps the
-    pixels packed there and out of memory (:func:`pack`); ``options`` go to the reader ``read_<name>``.
+def data_root(root: str | Path | None) -> str | Path:
+    """``root``, or, where it is None, "" or "data", the environment variable ``NLA_DATA_ROOT``,
+    else "data".
     """
-    root = root or os.environ.get("NLA_DATA_ROOT", "data")
+    given = str(root or "data") != "data"
+    return root if root and given else os.environ.get("NLA_DATA_ROOT") or "data"
+
+
+def load(
+    name: str,
+    root: str | Path | None = None,
+    size: int | None = None,
+    channels: int | None = None,
+    cache: str | Path | None = None,
+    missing: Missing = "refuse",
+    **options: object,
+) -> tuple["Tensor | Packed", pd.DataFrame]:
+    """Read the set ``name`` under ``root``: (images uint8 (N, C, H, W), manifest), row i for image
+    i.
+
+    ``root``: see :func:`data_root`.  ``cache``, a folder, keeps the pixels packed there and out of
+    memory (:func:`pack`).  Images that are not there or cannot be decoded are counted in a
+    DataError, or with ``missing`` "skip" left out and counted in the manifest's notes.  ``options``
+    go to the reader ``read_<name>``.
+    """
+    if missing not in ("refuse", "skip"):
+        raise DataError(f"missing is {missing!r}, expected refuse or skip")
+    root = data_root(root)
     manifest = reader(name)(root, **options)
-    images = (
-        pack(root, manifest, cache, size, channels)
-        if cache
-        else read_pixels(root, manifest, size, channels)
-    )
-    return images, manifest
-
-
-def open_image(path, box=None):
-    """A PIL image of mode L or RGB from a file of any mode.
-
-    16-bit grey keeps its upper eight bits, CMYK, palette and alpha become RGB, rotated photographs are set upright,
-    and ``box`` (x, y, width, height), if given, is cut out.
-    """
-    with Image.open(path) as image:
-        if image.width * image.height > LARGEST:
-            raise ValueError(f"{image.width} x {image.height} pixels is too large; shrink it first")
-        ImageOps.exif_transpose(image, in_place=True)
-        if image.mode.startswith("I"):
-            image = Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))
-        if image.mode == "F":
-            raise ValueError("its pixels are fractions of unknown range; save it as 8-bit")
-        image.load()
-        mode = "L" if image.mode in ("1", "L", "LA") else "RGB"
-        image = image if image.mode == mode else image.convert(mode)
-    if box is not None:
-        edges = np.clip([box[0], box[1], box[0] + box[2], box[1] + box[3]], 0, image.size * 2)
-        if (edges[:2] >= edges[2:]).any():
-            raise ValueError(f"the face box {box.tolist()} lies outside the image")
-        image = image.crop(edges.tolist())
-    return image
-
-
-def parse_pixels(text):
-    """A PIL image from one row of FER2013's ``pixels`` column."""
-    if not (text.isascii() and text.replace(" ", "").isdigit()):
-        raise ValueError("the pixels are not numbers separated by blanks")
-    values = np.fromstring(text, dtype=np.int64, sep=" ")
-    if values.size != 48 * 48 or values.max() > 255:
-        raise ValueError(
-            f"{values.size} pixels up to {values.max()}, expected 48 x 48 = 2304 from 0 to 255"
-        )
-    return Image.fromarray(values.astype(np.uint8).reshape(48, 48))
-
-
-def decoder(root, manifest, size=None, channels=None):
-    """Return ``read(i)``, the i-th image as uint8 (C, H, W); a DataError names file and row if it is damaged.
-
-    ``size`` resizes to size x size; ``channels`` is 1 or 3, by default what the file has.
-    """
-    if "row" in manifest:
-        path = fer2013_csv(root)
-        texts = (
-            table(path, ("pixels",))["pixels"]
-            .reindex(manifest["row"] + 2, fill_value="")
-            .to_numpy(object)
-        )
-        sources = [(path, f"line {row + 2}") for row in manifest["row"]]
-    else:
-        sources = [
-            (os.path.join(root, path), f"row {row}") for row, path in manifest["path"].items()
-        ]
-        boxes = (
-            manifest.filter(like="box_").to_numpy()
-            if "box_x" in manifest
-            else [None] * len(sources)
-        )
-
-    def read(i):
-        path, where = sources[i]
-        try:
-            image = parse_pixels(texts[i]) if "row" in manifest else open_image(path, boxes[i])
-            if channels:
-                image = image.convert("L" if channels == 1 else "RGB")
-            if size and image.size != (size, size):
-                image = image.resize((size, size), Image.Resampling.BILINEAR)
-        except Exception as error:  # a damaged file can make a decoder raise anything
-            raise DataError(
-                f"{path}, {where}: not a whole image ({error}); copy it again or leave it out"
-            ) from None
-        pixels = np.asarray(image)
-        return np.atleast_3d(pixels).transpose(2, 0, 1)
-
-    return read
-
-
-def blocks(root, manifest, size, channels, starts):
-    """Decode, with threads where files are large enough; yield (start, images uint8 (b, C, H, W)) for each block."""
-    read, shape = decoder(root, manifest, size, channels), None
-
-    def place(images, i, row):
-        pixels = read(row)
-        if pixels.shape != shape:
-            raise DataError(
-                f"row {row}: the image is {pixels.shape} (channels, height, width), the first is {shape}; "
-                f"give a size and channels to make them alike"
-            )
-        images[i] = pixels
-
-    for start in starts:
-        if shape is None:  # reading comes first: it says which file is missing
-            shape = read(0).shape
-            large = (
-                "path" in manifest
-                and os.path.getsize(os.path.join(root, manifest["path"].iloc[0])) > 2**13
-            )
-        images = np.empty((min(BLOCK, len(manifest) - start), *shape), np.uint8)
-        jobs = (delayed(place)(images, i, start + i) for i in range(len(images)))
-        Parallel(-1 if large else 1, "threading", batch_size=64)(jobs)
-        yield start, images
-
-
-def read_pixels(root, manifest, size=None, channels=None):
-    """Decode all images of ``manifest`` under ``root`` into memory: a uint8 tensor (N, C, H, W)."""
-    starts = range(0, len(manifest), BLOCK)
-    return torch.from_numpy(
-        np.concatenate([part for _, part in blocks(root, manifest, size, channels, starts)])
-    )
-
-
-def store_name(root, manifest, size, channels):
-    """(what, state), two hashes that name the store; a DataError names the first source that is missing."""
-    sources = (
-        [fer2013_csv(root)]
-        if "row" in manifest
-        else [os.path.join(root, path) for path in manifest["path"]]
-    )
-    columns = manifest[
-        [name for name in manifest if name in ("row", "path") or name.startswith("box_")]
-    ]
-    what = f"{Path(root).resolve()} {size} {channels}\n{columns.to_csv(index=False)}"
-    try:
-        state = f"{VERSION} {BLOCK} {PIL.__version__} {[(s.st_size, s.st_mtime_ns) for s in map(os.stat, sources)]}"
-    except OSError as error:
-        raise DataError(
-            f"{error.filename}: listed but not there ({error.strerror}); see `nla data check`"
-        ) from None
-    return [hashlib.blake2b(text.encode(), digest_size=8).hexdigest() for text in (what, state)]
-
-
-def digests(images: "torch.Tensor | Packed") -> np.ndarray:
-    """A digest of each image's pixels and shape, uint64 (N,): equal images have equal digests."""
-    result = np.empty(len(images), np.uint64)
-    for rows in np.array_split(np.arange(len(images)), max(1, len(images) // BLOCK)):
-        for row, pixels in zip(rows, np.ascontiguousarray(images[rows]), strict=True):
-            raw = hashlib.blake2b(pixels, digest_size=8, person=str(pixels.shape).encode()[:16])
-            result[row] = int.from_bytes(raw.digest(), "little")
-    return result
+    if cache:
+        packed = pack(root, manifest, cache, size, channels, missing=missing)
+        facts = read_facts(packed.path)
+        assert facts is not None, "pack has verified them"
+        return packed, leave_out(manifest, facts)
+    images, facts = in_memory(root, manifest, size, channels, missing)
+    return images, leave_out(manifest, facts)
 
 
 class Packed:
-    """Pixels in a packed store: ``packed[rows]`` reads uint8 (b, C, H, W), rows being what indexes a numpy array.
+    """Pixels in a packed store: ``packed[rows]`` reads uint8 (b, C, H, W), rows being what indexes
+    a tensor.
 
-    The file is mapped anew for each batch, so that nothing that was read stays in this process's memory.
+    A selection keeps its axis whatever its length; a whole number alone gives one image (C, H, W).
+    The file is mapped anew for each batch, so that nothing that was read stays in this process's
+    memory.
     """
 
-    def __init__(self, path, rows=slice(None)):
-        stored = np.load(path, mmap_mode="r").shape
-        self.path, self.rows = path, np.arange(stored[0])[rows]
+    def __init__(self, path: str | Path, rows: Rows = slice(None)) -> None:
+        stored = mapped(path).shape
+        self.path = Path(path)
+        self.rows = np.atleast_1d(np.arange(stored[0])[selection(rows)])
         self.shape = (len(self.rows), *stored[1:])
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, rows):
-        return torch.from_numpy(np.array(np.load(self.path, mmap_mode="r")[self.rows[rows]]))
+    def __getitem__(self, rows: Rows) -> Tensor:
+        chosen = self.rows[selection(rows)]
+        return torch.from_numpy(np.array(mapped(self.path)[chosen]))
 
-    def subset(self, rows):
+    def subset(self, rows: Rows) -> "Packed":
         """The same store, seen through some of its rows."""
-        return Packed(self.path, self.rows[rows])
+        return Packed(self.path, self.rows[selection(rows)])
+
+    def facts(self) -> Facts | None:
+        """The facts of these rows, None for a file that has none."""
+        every = read_facts(self.path)
+        return None if every is None else every[self.rows]
 
 
-def pack(root, manifest, folder, size=None, channels=None, progress=lambda done, total: None):
-    """Decode once into ``folder``; return the store's pixels, :class:`Packed`, of shape (N, C, H, W).
+def mapped(path: str | Path) -> Pixels:
+    """The pixels (N, C, H, W) of a store, mapped."""
+    pixels: Pixels = np.load(path, mmap_mode="r")
+    return pixels
 
-    Blocks that are there and whole are kept, so that a second call only checks and an interrupted one goes on; stale
-    stores of the same images are removed.  Another process that packs the same images is waited for.
-    ``progress(done, total)`` counts images.
+
+def selection(rows: Rows) -> Any:
+    """``rows`` as what indexes a numpy array: a tensor or list stays an array at any length."""
+    if isinstance(rows, slice | int):
+        return rows
+    values = rows.cpu().numpy() if isinstance(rows, Tensor) else np.asarray(rows)
+    return values if values.size else values.astype(np.int64)
+
+
+def read_facts(path: str | Path) -> Facts | None:
+    """The facts of all images that stand behind their pixels, None if there are none or they are
+    damaged.
     """
-    folder, count = Path(folder), len(manifest)
-    what, state = store_name(root, manifest, size, channels)
-    store, log = folder / f"{what}-{state}.npy", folder / f"{what}-{state}.sums.npy"
+    pixels = mapped(path)
+    with open(path, "rb") as file:
+        file.seek(pixels.offset + pixels.nbytes)  # type: ignore[attr-defined]  # a memmap has one
+        try:
+            facts, own = np.load(file), np.load(file)
+        except Exception:  # a damaged header can make numpy raise anything
+            return None
+    alike = facts.dtype == FACTS and facts.shape == (len(pixels),)
+    return facts if alike and own == digest_of(facts) else None
+
+
+def digest_of(facts: Facts) -> np.uint64:
+    """A digest of the facts themselves."""
+    return np.uint64(digest(np.frombuffer(facts.tobytes(), np.uint8)))
+
+
+class Name(NamedTuple):
+    """What a store is called by: three hashes."""
+
+    what: str
+    state: str
+    home: str
+
+
+def store_name(
+    root: str | Path, manifest: pd.DataFrame, size: int | None, channels: int | None
+) -> Name:
+    """The name of the store of these images as their files are now."""
+    if "row" in manifest:
+        files, columns = [str(fer2013_csv(root))], ["row"]
+    else:
+        files = [os.path.join(root, path) for path in manifest["path"]]
+        columns = ["path", *(BOX if "box_x" in manifest else ())]
+    what = f"{VERSION} {size} {channels}\n{manifest[columns].to_csv(index=False)}"
+    state = f"{PIL.__version__} {[size_and_time(file) for file in files]}"
+    return Name(*(short_hash(text) for text in (what, state, str(Path(root).resolve()))))
+
+
+def size_and_time(file: str) -> tuple[int, int] | None:
+    """A file's size in bytes and time of change in ns, None where it is not there."""
+    try:
+        status = os.stat(file)
+    except OSError:
+        return None
+    return status.st_size, status.st_mtime_ns
+
+
+def short_hash(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def pack(
+    root: str | Path,
+    manifest: pd.DataFrame,
+    folder: str | Path,
+    size: int | None = None,
+    channels: int | None = None,
+    progress: Progress = silent,
+    missing: Missing = "refuse",
+) -> Packed:
+    """Decode once into ``folder``; return the store's pixels, :class:`Packed`, of shape (N, C, H,
+    W).
+
+    A second call finds the store and only verifies it.  Another process that packs the same images
+    is waited for.  A store of the same folder's images as they were before is removed.  With
+    ``missing`` "skip" the images that are not there or cannot be decoded are left out, and ``rows``
+    of the result are those that remain.  ``progress(done, total)`` counts images.
+    """
+    if manifest.empty:
+        raise DataError("the manifest is empty: there is no image to pack")
+    folder, name, count = Path(folder), store_name(root, manifest, size, channels), len(manifest)
+    found = whole_store(folder, name, count, missing)
+    if found is not None:
+        return found
+
+    def fill(sink: Sink) -> Facts:
+        read = decoder(root, manifest, size, channels)
+        return judged(collect(read, count, channels, sink, progress), missing)
+
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / f"{what}.lock"):
-            for stale in set(folder.glob(f"{what}-*")) - {store, log}:
-                stale.unlink()
-            whole = whole_blocks(store, log, count)
-            for start, images in blocks(
-                root, manifest, size, channels, np.flatnonzero(~whole) * BLOCK
-            ):
-                if not whole.any():
-                    np.lib.format.open_memmap(store, "w+", np.uint8, (count, *images.shape[1:]))
-                    np.lib.format.open_memmap(log, "w+", np.uint32, whole.shape)
-                write(store, start, images)
-                write(log, start // BLOCK, np.array([zlib.crc32(images)], np.uint32))
-                whole[start // BLOCK] = True
-                progress(min(start + BLOCK, count), count)
-    except OSError as error:
+        with FileLock(folder / f"{name.what}.lock"):
+            found = whole_store(folder, name, count, missing)  # another may have been at it
+            if found is None:
+                remove_stale(folder, name)
+                found = write_store(folder / f"{'-'.join(name)}.npy", fill, count)
+    except (OSError, WriteError) as error:
+        cause = error.__cause__ if isinstance(error, WriteError) else error
+        said = getattr(cause, "strerror", None) or "not everything was written"
         raise DataError(
-            f"{folder}: cannot keep the packed pixels there ({error}); free space or choose another "
+            f"{folder}: cannot keep the packed pixels there ({said}); free space or choose another "
             f"folder"
         ) from None
-    return Packed(store)
+    return found
 
 
-def write(path, at, values):
-    """Write ``values`` into the npy file, from its row ``at`` on, without mapping it."""
-    with open(path, "r+b") as file:
-        file.seek(np.load(path, mmap_mode="r").offset + at * values[0].nbytes)
-        file.write(values)
+def whole_store(folder: Path, name: Name, count: int, missing: Missing) -> Packed | None:
+    """The store of that name, packed from whichever folder, if it is whole and has every image that
+    it must have.
+    """
+    for path in sorted(folder.glob(f"{name.what}-{name.state}-*.npy")):
+        facts = verified(path, count)
+        if facts is not None:
+            there = facts["channels"] > 0
+            if there.all() or missing == "skip":
+                return Packed(path, np.flatnonzero(there))
+    return None
 
 
-def whole_blocks(store, log, count):
-    """Which blocks of the store still have their checksums, a bool for each; none where a file is damaged."""
-    starts = range(0, count, BLOCK)
+def verified(path: Path, count: int) -> Facts | None:
+    """The facts of the ``count`` images in the store if each has the digest it was written with,
+    else None.
+    """
     try:
-        sums = [
-            zlib.crc32(np.load(store, mmap_mode="r")[start : start + BLOCK]) for start in starts
-        ]
-        return np.array(sums, np.uint32) == np.load(log).reshape(len(starts))
+        facts = read_facts(path)
+        if facts is None or len(facts) != count:
+            return None
+        same = hashed(lambda rows: mapped(path)[rows], count) == facts["digest"]
     except Exception:  # a damaged header can make numpy raise anything
-        return np.zeros(len(starts), bool)
+        return None
+    return facts if same.all() else None
+
+
+def remove_stale(folder: Path, name: Name) -> None:
+    """Remove the stores of the same folder's images in an earlier state, and what a killed process
+    left.
+    """
+    stores = set(folder.glob(f"{name.what}-*-{name.home}.npy"))
+    current = set(folder.glob(f"{name.what}-{name.state}-*.npy"))
+    for path in (stores - current) | set(folder.glob(f".{name.what}-*.tmp")):
+        with contextlib.suppress(OSError):  # on Windows, while another process reads it
+            path.unlink()
+
+
+def write_store(path: Path, fill: Callable[[Sink], Facts], count: int) -> Packed:
+    """Write the store whole, or leave what was there: ``fill`` puts the pixels into a sink and
+    gives the facts.
+    """
+    with atomic(path) as temporary, open(temporary, "wb", buffering=2**20) as file:
+
+        def sink(shape: Shape) -> Put:
+            file.seek(0)
+            file.truncate()
+            header = {"descr": "|u1", "fortran_order": False, "shape": (count, *shape)}
+            np.lib.format.write_array_header_1_0(file, header)
+            return lambda row, pixels: file.write(pixels.data)
+
+        facts = fill(sink)
+        np.save(file, facts)
+        np.save(file, digest_of(facts))
+    return Packed(path, np.flatnonzero(facts["channels"]))
