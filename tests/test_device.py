@@ -20,6 +20,7 @@ from nla.data import images
 from nla.losses import VARIANTS, LossTerms
 from nla.training import inference
 from nla.training import loop as training
+from nla.training import state as making
 from nla.training.config import Config
 from nla.training.processes import World
 
@@ -77,6 +78,7 @@ def epoch(gpu, monkeypatch, tmp_path):
 
     monkeypatch.setattr(training, "check_finite", end)  # where the record is read, once an epoch
     monkeypatch.setattr(training, "Generator", GeneratorThere)
+    monkeypatch.setattr(making, "Generator", GeneratorThere)
     monkeypatch.setattr(
         torch, "bincount", lambda labels, minlength: labels.new_ones(minlength)
     )  # it waits, once

@@ -107,6 +107,8 @@ class Config:
                 f"ambiguous {self.ambiguous} and noisy {self.noise} faces are together more "
                 "than all"
             )
+        if isinstance(self.classes, list):  # as json has it
+            object.__setattr__(self, "classes", tuple(self.classes))
         _check_classes(self.classes, self.data)
 
     @classmethod

@@ -121,9 +121,7 @@ def check_config(folder: Path, config: Config) -> None:
         return
     changes = config_changes(content, config)
     if changes:
-        raise RunError(
-            f"{folder} holds a run of another config ({', '.join(changes)}); {WAY_OUT}"
-        )
+        raise RunError(f"{folder} holds a run of another config ({', '.join(changes)}); {WAY_OUT}")
 
 
 def config_changes(found: dict[str, Any], config: Config) -> list[str]:
@@ -154,11 +152,8 @@ def data_changes(found: pd.DataFrame, wanted: pd.DataFrame) -> str:
         return f"its classes are {', '.join(names)}, now {', '.join(wanted_names)}"
     if "digest" in columns and same(found, wanted, columns):
         return ""  # the same pixels in the same order: what their files are called does not matter
-    keys = [
-        name
-        for name in found
-        if name in wanted and (name in ("path", "row") or name.startswith("box_"))
-    ]
+    shared = [str(name) for name in found.columns if name in wanted]
+    keys = [name for name in shared if name in ("path", "row") or name.startswith("box_")]
     if same(found, wanted, [*keys, *columns]):
         return ""
     was, now = keyed(found, keys), keyed(wanted, keys)
