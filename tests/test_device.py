@@ -1,7 +1,8 @@
 """An epoch on a GPU that need not be there, on PyTorch's fake tensors.
 
-These have a shape, a dtype and a device, and no values: what mixes devices fails, and so does what would wait for a
-value inside the epoch. Left out is what needs the device itself: the backward pass, and its generator's numbers.
+These have a shape, a dtype and a device, and no values: what mixes devices fails, and so does what
+would wait for a value inside the epoch. Left out is what needs the device itself: the backward
+pass, and its generator's numbers.
 """
 
 from threading import Event
