@@ -221,3 +221,4 @@ def test_two_processes_end_though_one_image_is_left_over(tmp_path):
     assert done.returncode == 0, done.stderr[-2000:]
     card = json.loads((tmp_path / "run/card.json").read_text())
     assert card["processes"] == 2 and len(card["parts"]) == 1
+    assert any("statistics of the first process" in note for note in card["notes"])

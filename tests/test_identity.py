@@ -7,11 +7,12 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_data import QUICK, pictures, tree
 
 from nla import fit, read_run
+from nla.data import DataError
 from nla.files import write
 from nla.training import loop
 from nla.training.config import Config
@@ -212,7 +213,7 @@ def test_weights_that_changed_under_their_name_are_another_start(run, tmp_path, 
     shutil.copy(run.folder / "model.safetensors", file)
     config = dataclasses.replace(QUICK, weights=str(file))
     begun = fit(config, tmp_path / "run", False, data)
-    assert any("of the backbone's tensors" in note for note in begun.notes)
+    assert any("of the backbone begins" in note for note in begun.notes)
     assert fit(config, tmp_path / "run", False, data).folder == begun.folder
     shutil.copy(begun.folder / "model.safetensors", file)
     with pytest.raises(RunError, match="began from other weights"):
@@ -262,6 +263,7 @@ def test_built_in_faces_keep_their_folder_and_are_refused_when_drawn_otherwise(
         fit(faces, progress=False, loaded=repainted(images, manifest))
 
 
+@settings(deadline=None)
 @given(st.permutations(range(20)), st.integers(0, 19), st.integers(1, 6))
 def test_any_changed_label_is_found_and_any_order_of_the_paths(order, row, step):
     manifest = marked(*pictures())
@@ -289,3 +291,12 @@ def test_another_run_that_came_first_is_seen_once_the_folder_is_claimed(
     same = fit(Config.parse(run.config), tmp_path / "same", False, data)
     assert same.card == run.card and finished(same.folder, Config.parse(run.config), same.manifest)
     assert read_run(tmp_path / "other").card == run.card
+
+
+def test_a_finished_run_whose_data_is_gone_is_not_said_to_be_of_it(tmp_path):
+    tree(tmp_path / "set")
+    config = dataclasses.replace(QUICK, root=str(tmp_path / "set"), cache="")
+    run = fit(config, tmp_path / "run", progress=False)
+    shutil.rmtree(tmp_path / "set")
+    with pytest.raises(DataError, match="the finished run in .*run is of this data cannot be"):
+        fit(config, run.folder, progress=False)

@@ -114,9 +114,8 @@ def thinned(manifest: pd.DataFrame, config: Config) -> pd.DataFrame:
 
     Classes are counted by label; where labels are to be flipped as well, by true label.
     """
-    counted = manifest
-    if config.noise:
-        counted = manifest.assign(label=manifest["true_label"])
+    counted_by = manifest["true_label" if config.noise else "label"]
+    counted = manifest.assign(label=counted_by, true_label=counted_by)
     kept = data.imbalance(counted, config.imbalance, config.seed)
     result = manifest.loc[kept.index]
     result.attrs = dict(manifest.attrs | kept.attrs)

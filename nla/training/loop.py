@@ -18,10 +18,12 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Generator, Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
 from tqdm import tqdm
 
 from nla import models
 from nla.data.images import augment, two_views
+from nla.data.manifest import DataError
 from nla.files import write
 from nla.metrics import accuracies
 from nla.training.config import Config
@@ -74,7 +76,7 @@ def fit(
     if folder is not None:
         check_config(Path(folder), config)  # before the data is read
     world = join_world(config.device)
-    images, manifest = loaded or load_data(config, progress and world.rank == 0)
+    images, manifest = loaded or data_for(config, folder, progress and world.rank == 0)
     manifest = marked(images, manifest)
     folder = Path(folder) if folder is not None else default_folder(config, manifest)
     if finished(folder, config, manifest):
@@ -95,6 +97,21 @@ def fit(
         if stop.is_set():
             raise KeyboardInterrupt(f"stopped; the run in {folder} has finished all the same")
     return read_run(folder)
+
+
+def data_for(
+    config: Config, folder: str | Path | None, progress: bool
+) -> tuple[Images, pd.DataFrame]:
+    """``load_data(config)``; its DataError says so where a run has finished and can be read."""
+    try:
+        return load_data(config, progress)
+    except DataError as error:
+        if folder is None or not (Path(folder) / "card.json").is_file():
+            raise
+        raise DataError(
+            f"{error}. Without it, that the finished run in {folder} is of this data cannot be "
+            "known; nla show and read_run read it as it is"
+        ) from None
 
 
 def check_batches(task: Task, state: State) -> None:
@@ -135,6 +152,12 @@ def begin(task: Task, state: State) -> None:
         state.load(folder / "checkpoint.pt")
         if world.rank > 0:
             state.record = []  # the first process has it
+    apart = any(isinstance(part, _BatchNorm) for part in state.model.modules())
+    if world.size > 1 and world.device.type == "cpu" and apart:
+        state.notes.append(
+            "batch normalisation saw each process's share of a batch by itself, and the model "
+            "keeps the statistics of the first process"
+        )
     state.parts = with_part(state.parts, surroundings(world), len(state.history), state.step)
 
 
