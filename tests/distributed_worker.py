@@ -2,7 +2,8 @@
 
     torchrun --nproc-per-node 2 distributed_worker.py FOLDER [fail]
 
-The network has no batch normalisation, whose statistics would be those of each process's own images.
+The network has no batch normalisation, whose statistics would be those of each process's own
+images.
 """
 
 import os

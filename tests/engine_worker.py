@@ -1,9 +1,11 @@
-"""Runs of a tiny config in processes that die: forked, so that torch is loaded once. Called by test_engine.py.
+"""Runs of a tiny config in processes that die: forked, so that torch is loaded once.
+
+Called by test_engine.py:
 
     python engine_worker.py FOLDER KILLS SEED
 
-trains once undisturbed, then again and again in FOLDER/killed, killed at random moments, until it is whole.
-Prints one line of json: how often it was killed, and where.
+trains once undisturbed, then again and again in FOLDER/killed, killed at random moments, until it
+is whole. Prints one line of json: how often it was killed, and where.
 """
 
 import json
@@ -33,11 +35,14 @@ CONFIG = Config(
 
 
 def train(folder: Path, die_at: int | None = None, half: bool = False) -> None:
-    """Train; with ``die_at``, die before that many-th file is renamed, with all or (``half``) half of it written."""
+    """Train; with ``die_at``, die before that many-th file is renamed.
+
+    All of it is written by then, or (``half``) half.
+    """
     if die_at is not None:
         count, replace = 0, os.replace
 
-        def killed(source, target):
+        def killed(source: str, target: str) -> None:
             nonlocal count
             count += 1
             if count == die_at:
@@ -51,7 +56,10 @@ def train(folder: Path, die_at: int | None = None, half: bool = False) -> None:
 
 
 def forked(*arguments, seconds: float | None = None) -> bool:
-    """Train in a child; True if it ended by itself, False if it was killed (after ``seconds``, if given)."""
+    """Train in a child; True if it ended by itself, False if it was killed.
+
+    That is after ``seconds``, if given.
+    """
     child = os.fork()
     if child == 0:
         try:

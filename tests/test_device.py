@@ -1,7 +1,8 @@
 """An epoch on a GPU that need not be there, on PyTorch's fake tensors.
 
-These have a shape, a dtype and a device, and no values: what mixes devices fails, and so does what would wait for a
-value inside the epoch. Left out is what needs the device itself: the backward pass, and its generator's numbers.
+These have a shape, a dtype and a device, and no values: what mixes devices fails, and so does what
+would wait for a value inside the epoch. Left out is what needs the device itself: the backward
+pass, and its generator's numbers.
 """
 
 from threading import Event
@@ -20,6 +21,7 @@ from nla.data import images
 from nla.losses import VARIANTS, LossTerms
 from nla.training import inference
 from nla.training import loop as training
+from nla.training import state as making
 from nla.training.config import Config
 from nla.training.processes import World
 
@@ -77,6 +79,7 @@ def epoch(gpu, monkeypatch, tmp_path):
 
     monkeypatch.setattr(training, "check_finite", end)  # where the record is read, once an epoch
     monkeypatch.setattr(training, "Generator", GeneratorThere)
+    monkeypatch.setattr(making, "Generator", GeneratorThere)
     monkeypatch.setattr(
         torch, "bincount", lambda labels, minlength: labels.new_ones(minlength)
     )  # it waits, once

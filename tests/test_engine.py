@@ -1,4 +1,4 @@
-"""What a run survives: death at any moment, a full disk, Ctrl-C, a second run, several processes."""
+"""What a run survives: death at any moment, a full disk, Ctrl-C, a second run, more processes."""
 
 import dataclasses
 import json
@@ -56,8 +56,12 @@ def test_a_folder_in_use_is_refused_until_it_is_let_go(tmp_path):
         with pytest.raises(RunError, match="in use by another run"):
             fit(TINY, tmp_path / "run", progress=False)
     holder = (
-        "import time, sys; from pathlib import Path; from nla.training.processes import claimed, join_world\n"
-        "with claimed(Path(sys.argv[1]), join_world('cpu')): print('held', flush=True); time.sleep(60)"
+        "import time, sys\n"
+        "from pathlib import Path\n"
+        "from nla.training.processes import claimed, join_world\n"
+        "with claimed(Path(sys.argv[1]), join_world('cpu')):\n"
+        "    print('held', flush=True)\n"
+        "    time.sleep(60)\n"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", holder, tmp_path / "run"], stdout=subprocess.PIPE, text=True

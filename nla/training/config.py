@@ -3,21 +3,39 @@
 import dataclasses
 import hashlib
 import json
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin
 
 from nla.baselines import LOSSES, TAKES
 from nla.data.images import Augmentation
 from nla.losses import VARIANTS
 from nla.naw import NAW
 
+if TYPE_CHECKING:
+    Loss = str
+    Variant = str
+else:
+    Loss = Literal[tuple(LOSSES)]
+    Variant = Literal[VARIANTS]
+
+T = TypeVar("T")
 LATER = {"later": True}  # metadata of fields that were added after keys had been written down
+PLACES = ("root", "cache")  # fields that say where data lies, not what it is
+OWN_CLASSES = ("folder", "csv")  # sets that know no classes but those of the user
+UNSAFE = re.compile(r'[\x00-\x1f\x7f<>:"/\\|?*]|\.{2,}')  # in a folder's name, on some system
+LONGEST = 100  # bytes of a name within a folder's name
+LIMITS: tuple[tuple[float, float | None, str], ...] = (
+    (1, None, "epochs batch_size size train_faces test_faces probe imbalance"),
+    (0, 1, "ambiguous noise validation lam"),
+    (0, None, "lr weight_decay lr_decay snapshots checkpoint_minutes seed"),
+)
 
 
 @dataclass(frozen=True)
 class Config:
-    """Everything a run depends on. Equal configs give equal numbers on the same machine.
+    """Everything a run depends on. Equal configs and data give equal numbers on one machine.
 
     ValueError for a value that is unknown, out of range or at odds with another.
     """
@@ -26,21 +44,24 @@ class Config:
 
     data: str = "faces"  # faces, rafdb, fer2013, ferplus, affectnet, folder, csv
     root: str = "data"  # folder that holds the data set
-    classes: tuple[str, ...] = field(default=(), metadata=LATER)  # names in the order in which the
-    # set numbers its labels (folder, csv); empty: the seven or eight expressions, or what is found
-    missing: Literal["refuse", "skip"] = field(default="refuse", metadata=LATER)  # what to do about
-    # images that are listed but not there, or cannot be decoded
-    cache: str = "data/cache"  # folder for the decoded pixels of real data, mapped into memory; empty: decode anew
+    # names of the classes in the order in which the set numbers its labels (folder, csv);
+    # empty: the seven or eight expressions, or what is found
+    classes: tuple[str, ...] = field(default=(), metadata=LATER)
+    # what to do about images that are listed but not there, or cannot be decoded
+    missing: Literal["refuse", "skip"] = field(default="refuse", metadata=LATER)
+    # folder for the decoded pixels of real data, mapped into memory; empty: decode anew
+    cache: str = "data/cache"
     size: int = 48  # pixels, height and width
     train_faces: int = 2000  # built-in faces only
     test_faces: int = 1000  # built-in faces only
     ambiguous: float = 0.2  # share of ambiguous built-in faces
     noise: float = 0.0  # share of training labels replaced by another class
     imbalance: float = 1.0  # n_max / n_min imposed on the training set; 1 leaves it alone
-    validation: float = 0.0  # share of the training images held out to choose a model by, if the set has no such split
+    # share of the training images held out to choose a model by, if the set has no such split
+    validation: float = 0.0
 
-    loss: Literal[tuple(LOSSES)] = "nla"  # the method to train with
-    variant: Literal[VARIANTS] = "paper"  # of the NLA loss
+    loss: Loss = "nla"  # the method to train with
+    variant: Variant = "paper"  # of the NLA loss
     lam: float = 0.5  # weight of NAW against consistency, in losses that have it
     naw: NAW = field(default_factory=NAW)  # parameters of the weighting
 
@@ -54,48 +75,28 @@ class Config:
     augmentation: Augmentation = field(default_factory=Augmentation)  # of the training images
 
     device: str = "auto"  # cpu, cuda, mps; auto: the best there is
-    precision: Literal["auto", "float32", "bf16"] = (
-        "auto"  # of the forward pass; auto: bf16 on a GPU
-    )
+    # of the forward pass; auto: bf16 on a GPU
+    precision: Literal["auto", "float32", "bf16"] = "auto"
     resident: bool = True  # keep all pixels on the device where they fit; else read ahead
     channels_last: bool = True  # memory layout of images and network
     fused: bool = True  # one kernel for the optimiser's step
-    compile: Literal["no", "default", "reduce-overhead"] = (
-        "no"  # torch.compile's mode, for network and NLA loss
-    )
+    # torch.compile's mode, for network and NLA loss
+    compile: Literal["no", "default", "reduce-overhead"] = "no"
 
     record: bool = True  # of each training sample in each epoch
     probe: int = 600  # images in the fixed probe set
     snapshots: int = 8  # about so many latent snapshots
-    checkpoint_minutes: float = (
-        5.0  # between checkpoints within an epoch; there is always one at its end
-    )
+    # between checkpoints within an epoch; there is always one at its end
+    checkpoint_minutes: float = 5.0
     tensorboard: bool = False  # also log the epochs for TensorBoard (needs the extra of that name)
     seed: int = 0  # of everything that is random
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for item in dataclasses.fields(self):
-            choices, value = get_args(item.type), getattr(self, item.name)
-            if get_origin(item.type) is Literal and value not in choices:
-                raise ValueError(
-                    f"unknown {item.name} {value!r}; expected one of {', '.join(choices)}"
-                )
-            if item.type in (int, float) and (
-                isinstance(value, bool) or not isinstance(value, int | item.type)
-            ):
-                raise ValueError(
-                    f"{item.name} must be a number ({item.type.__name__}), got {value!r}"
-                )
-        for low, high, names in (
-            (1, None, "epochs batch_size size train_faces test_faces probe imbalance"),
-            (0, 1, "ambiguous noise validation lam"),
-            (0, None, "lr weight_decay lr_decay snapshots checkpoint_minutes seed"),
-        ):
+            _check_kind(item, getattr(self, item.name))
+        for low, high, names in LIMITS:
             for name in names.split():
-                value = getattr(self, name)
-                if not (low <= value and (high is None or value <= high)):
-                    limit = f"at least {low}" if high is None else f"from {low} to {high}"
-                    raise ValueError(f"{name} must be {limit}, got {value}")
+                _check_limits(name, getattr(self, name), low, high)
         for name in ("lam", "variant"):
             if name not in TAKES[self.loss] and getattr(self, name) != getattr(Config, name):
                 raise ValueError(
@@ -103,12 +104,19 @@ class Config:
                 )
         if self.data == "faces" and self.ambiguous + self.noise > 1:
             raise ValueError(
-                f"ambiguous {self.ambiguous} and noisy {self.noise} faces are together more than all"
+                f"ambiguous {self.ambiguous} and noisy {self.noise} faces are together more "
+                "than all"
             )
+        if isinstance(self.classes, list):  # as json has it
+            object.__setattr__(self, "classes", tuple(self.classes))
+        _check_classes(self.classes, self.data)
 
     @classmethod
     def parse(cls, content: dict[str, Any], base: "Config | None" = None) -> "Config":
-        """A config from a json file's content: a run's ``config.json``, or the fields that differ from ``base``."""
+        """A config from a json file's content.
+
+        That is a run's ``config.json``, or the fields that differ from ``base``.
+        """
         return _replaced(base or cls(), content, "")
 
     @property
@@ -116,34 +124,84 @@ class Config:
         """Eight hex digits of everything above; names the run folder.
 
         A field that was added later enters only where it is not at its default, so that older
-        keys stay valid. Of ``root`` only whether it is empty enters: a moved folder is no other run.
+        keys stay valid. Where the data lies does not enter, only whether ``root`` is empty: a
+        moved folder is no other run.
         """
         values = dataclasses.asdict(self)
         for item in dataclasses.fields(self):
             if item.metadata == LATER and values[item.name] == item.default:
                 del values[item.name]
         values["root"] = values["root"] and Config.root
+        values["cache"] = Config.cache
         text = json.dumps(values, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 
     @property
     def folder(self) -> Path:
-        return Path("data/runs") / f"{self.data}-{(self.name or self.loss).lower()}-{self.key}"
+        """``data/runs/<data>-<name>-<key>``: a folder of that one, whatever the name holds."""
+        label = f"{self.data}-{(self.name or self.loss).lower()}"
+        label = UNSAFE.sub("-", label).encode()[:LONGEST].decode(errors="ignore")
+        return Path("data/runs") / f"{label}-{self.key}"
 
 
-def _replaced(base, content: dict[str, Any], prefix: str):
-    """A copy of a (nested) dataclass with the fields of ``content``; ValueError names one that it has not."""
-    if unknown := set(content) - {item.name for item in dataclasses.fields(base)}:
-        raise ValueError(f"unknown field {prefix}{sorted(unknown)[0]}; see nla train --help")
-    values = {
-        name: _replaced(getattr(base, name), value, f"{name}.")
-        if isinstance(value, dict)
-        else tuple(value)
-        if isinstance(value, list)
-        else value
-        for name, value in content.items()
-    }
-    return dataclasses.replace(base, **values)
+def _check_kind(item: "dataclasses.Field[Any]", value: object) -> None:
+    """ValueError unless the value is one of a field's choices, or a number where it has to be."""
+    choices = get_args(item.type)
+    if get_origin(item.type) is Literal and value not in choices:
+        raise ValueError(
+            f"unknown {item.name} {value!r}; expected one of {', '.join(map(str, choices))}"
+        )
+    if item.type not in (int, float):
+        return
+    allowed = (int,) if item.type is int else (int, float)
+    if isinstance(value, bool) or not isinstance(value, allowed):
+        kind = "int" if item.type is int else "float"
+        raise ValueError(f"{item.name} must be a number ({kind}), got {value!r}")
+
+
+def _check_limits(name: str, value: float, low: float, high: float | None) -> None:
+    """ValueError, naming the limits, for a number beyond them or none."""
+    if low <= value and (high is None or value <= high):
+        return
+    limit = f"at least {low}" if high is None else f"from {low} to {high}"
+    raise ValueError(f"{name} must be {limit}, got {value}")
+
+
+def _check_classes(classes: object, data: str) -> None:
+    """ValueError unless these are the names of two classes or more, or none at all."""
+    if not isinstance(classes, tuple) or not all(isinstance(name, str) for name in classes):
+        raise ValueError(f"classes must be names, one for each class, got {classes!r}")
+    if not classes:
+        return
+    if data not in OWN_CLASSES:
+        raise ValueError(
+            f"classes are named for {' and '.join(OWN_CLASSES)} only: {data} has its own, "
+            "leave them out"
+        )
+    if len(classes) < 2:
+        raise ValueError(f"classes must name at least two, got {classes[0]!r} alone")
+    for name in classes:
+        if not name.strip() or classes.count(name) > 1:
+            raise ValueError(
+                f"classes must be different names, got {name!r} {classes.count(name)} times"
+            )
+
+
+def _replaced(base: T, content: dict[str, Any], prefix: str) -> T:
+    """A copy of a (nested) dataclass with the fields of ``content``; ValueError for others."""
+    known = {item.name for item in dataclasses.fields(base)}  # type: ignore[arg-type]  # one it is
+    unknown = sorted(set(content) - known)
+    if unknown:
+        raise ValueError(f"unknown field {prefix}{unknown[0]}; see nla train --help")
+    values = {}
+    for name, value in content.items():
+        if isinstance(value, dict):
+            values[name] = _replaced(getattr(base, name), value, f"{name}.")
+        elif isinstance(value, list):
+            values[name] = tuple(value)
+        else:
+            values[name] = value
+    return dataclasses.replace(base, **values)  # type: ignore[type-var]  # a dataclass it is
 
 
 PAPER = Config(

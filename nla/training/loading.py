@@ -4,53 +4,93 @@ import itertools
 import math
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import torch
 from torch import Tensor
 
 from nla import data
 from nla.data.datasets import hold_out
+from nla.data.manifest import class_names
 from nla.data.store import Packed
 from nla.training.config import Config
 
+Images = Tensor | Packed  # (N, C, H, W) uint8, in memory or in a store on the disk
+
 TEST_SEED = 1_000_003  # the built-in test faces are the same for every run
 AHEAD = 4  # batches that are read before they are needed
+LEAST = 2  # images a process has to see at once: batch normalisation needs two values
+COLUMNS_OF_TABLES = ("method", "overall", "mean")  # so no class can be called so
 
 
-def load_data(config: Config, progress: bool = False) -> tuple[Tensor | Packed, pd.DataFrame]:
-    """Images (N, C, H, W) uint8 and their manifest, with the configured validation, noise and imbalance.
+def load_data(config: Config, progress: bool = False) -> tuple[Images, pd.DataFrame]:
+    """Images (N, C, H, W) uint8 and their manifest, with validation, imbalance and noise.
 
-    Real data is decoded once into ``config.cache`` and read from there, batch by batch. DataError if it cannot be
-    read or lacks a training or a test split.
+    Real data is decoded once into ``config.cache`` and read from there, batch by batch. The
+    training set is thinned first, and then labels are flipped, so that the shares and factors are
+    those asked for. ``manifest.attrs`` keeps the reader's notes and class names. DataError if the
+    set cannot be read, lacks a training or a test split, or trains on fewer than two classes.
     """
-    if config.data == "faces":
-        images, manifest = draw_faces(config, progress)
-    else:
-        images, manifest = data.load(
-            config.data, config.root, size=config.size, cache=config.cache or None
-        )
-        missing = {"train", "test"} - set(manifest["split"])
-        if missing:
-            raise data.DataError(
-                f"{config.data} in {config.root} has no {' and no '.join(sorted(missing))} images"
-            )
-        if config.validation and "val" not in set(manifest["split"]):
-            manifest = hold_out(manifest, "val", config.validation, config.seed)
-        if config.noise:
-            manifest = data.flip_labels(manifest, config.noise, config.seed)
+    drawn = config.data == "faces"
+    images, manifest = draw_faces(config, progress) if drawn else read_set(config)
     if config.imbalance != 1:
-        manifest = data.imbalance(manifest, config.imbalance, config.seed)
+        manifest = thinned(manifest, config)
         kept = np.array(manifest.index)
         images = images.subset(kept) if isinstance(images, Packed) else images[kept]
-    return images, manifest.reset_index(drop=True)
+    if config.noise and not drawn:
+        manifest = data.flip_labels(manifest, config.noise, config.seed)
+    elif config.noise and config.imbalance != 1:
+        manifest = mislabelled(manifest, config.noise, config.seed)
+    attrs = manifest.attrs
+    manifest = manifest.reset_index(drop=True)
+    manifest.attrs = attrs
+    check_classes(manifest, config)
+    return images, manifest
+
+
+def read_set(config: Config) -> tuple[Images, pd.DataFrame]:
+    """The images and the manifest of a real data set, with a validation split if asked for."""
+    options: dict[str, Any] = {}
+    if config.classes:
+        options["classes"] = config.classes
+    if config.missing != "refuse":
+        options["missing"] = config.missing
+    images, manifest = data.load(
+        config.data, config.root, size=config.size, cache=config.cache or None, **options
+    )
+    there = set(manifest["split"])
+    for split in ("train", "test"):
+        if split not in there:
+            raise data.DataError(
+                f"{config.data} in {config.root} has no {split} images, only "
+                f"{', '.join(sorted(there))}: add a folder (or a split) {split} to it"
+            )
+    if config.validation and "val" not in there:
+        manifest = validated(manifest, config)
+    return images, manifest
+
+
+def validated(manifest: pd.DataFrame, config: Config) -> pd.DataFrame:
+    """The manifest with a share of each training class as its validation split, and a note."""
+    held = hold_out(manifest, "val", config.validation, config.seed)
+    count = int((held["split"] == "val").sum())
+    note = f"{count} training images, drawn from each class, are the validation split"
+    notes = list(manifest.attrs.get("notes", ()))
+    held.attrs = dict(manifest.attrs) | {"notes": [*notes, note]}
+    return held
 
 
 def draw_faces(config: Config, progress: bool) -> tuple[Tensor, pd.DataFrame]:
-    """The built-in faces of all splits; only the training labels get noise."""
+    """The built-in faces of all splits; only the training labels get noise.
+
+    Where the training faces are to be thinned, they get it afterwards (:func:`mislabelled`).
+    """
     sizes = {"train": config.train_faces, "val": config.test_faces // 2, "test": config.test_faces}
+    noise = config.noise if config.imbalance == 1 else 0.0
     parts = [
         data.make_faces(
             n,
@@ -58,61 +98,138 @@ def draw_faces(config: Config, progress: bool) -> tuple[Tensor, pd.DataFrame]:
             size=config.size,
             ambiguous=config.ambiguous,
             split=split,
-            noisy=config.noise if split == "train" else 0.0,
+            noisy=noise if split == "train" else 0.0,
             progress=progress,
         )
         for split, n in sizes.items()
         if n
     ]
-    return torch.cat([part[0] for part in parts]), pd.concat(
-        [part[1] for part in parts], ignore_index=True
-    )
+    manifest = pd.concat([part for _, part in parts], ignore_index=True)
+    manifest.attrs = dict(parts[0][1].attrs)
+    return torch.cat([images for images, _ in parts]), manifest
 
 
-def placed(images: Tensor | Packed, device: torch.device, resident: bool) -> Tensor | Packed:
-    """The images on the device if asked for and if they take no more than half of its free memory, else as they are."""
+def thinned(manifest: pd.DataFrame, config: Config) -> pd.DataFrame:
+    """The manifest with the imbalance asked for among its training rows.
+
+    Classes are counted by label; where labels are to be flipped as well, by true label.
+    """
+    counted_by = manifest["true_label" if config.noise else "label"]
+    counted = manifest.assign(label=counted_by, true_label=counted_by)
+    kept = data.imbalance(counted, config.imbalance, config.seed)
+    result = manifest.loc[kept.index]
+    result.attrs = dict(manifest.attrs | kept.attrs)
+    return result
+
+
+def mislabelled(manifest: pd.DataFrame, share: float, seed: int) -> pd.DataFrame:
+    """A ``share`` of the training faces, drawn among the clean ones, gets another class as label.
+
+    As in :func:`nla.data.make_faces`, the other class is uniform and their kind is noisy. Nothing
+    but uniform doubles is drawn, so that a seed gives the same labels on every platform.
+    """
+    draw = np.random.default_rng(seed)
+    train = (manifest["split"] == "train").to_numpy()
+    clean = np.flatnonzero(train & (manifest["kind"] == "clean").to_numpy())
+    order = np.argsort(draw.random(len(clean)), kind="stable")
+    wanted = round(share * int(train.sum()))
+    chosen = clean[order[:wanted]]
+    others = len(class_names(manifest)) - 1
+    step = 1 + np.floor(draw.random(len(chosen)) * others).astype(np.int64)
+    label = manifest["label"].to_numpy(copy=True)
+    label[chosen] = (label[chosen] + step) % (others + 1)
+    noisy = np.zeros(len(manifest), dtype=bool)
+    noisy[chosen] = True
+    result = manifest.assign(label=label, kind=manifest["kind"].mask(noisy, "noisy"))
+    if len(chosen) < wanted:
+        note = f"{len(chosen)} labels are noisy, not {wanted}: there are no more clean faces"
+        result.attrs = {"notes": [*manifest.attrs.get("notes", ()), note]}
+    return result
+
+
+def check_classes(manifest: pd.DataFrame, config: Config) -> None:
+    """DataError if there is one class to train on, or one whose name the tables need."""
+    names = class_names(manifest)
+    for name in names:
+        if name in COLUMNS_OF_TABLES:
+            raise data.DataError(
+                f"a class is called {name!r}, as a row of the tables is: give it another name"
+            )
+    labels = manifest.loc[manifest["split"] == "train", "label"]
+    if labels.nunique() < 2:
+        raise data.DataError(
+            f"all {len(labels)} training images of {config.data} show {names[labels.iloc[0]]}: "
+            "add images of another class"
+        )
+
+
+def placed(images: Images, device: torch.device, resident: bool) -> Images:
+    """The images on the device if asked for and if they take at most half of its free memory."""
     if not resident or device.type == "cpu":
         return images
     memory = getattr(torch.get_device_module(device), "mem_get_info", None)
     if memory is not None and math.prod(images.shape) > memory(device)[0] / 2:
         return images
     result = torch.empty(images.shape, dtype=torch.uint8, device=device)
-    for rows in torch.arange(len(images)).split(4096):
+    for rows in torch.split(torch.arange(len(images)), 4096):
         result[rows[0] : rows[-1] + 1] = images[rows]
     return result
 
 
+def batch_sizes(count: int, batch_size: int, processes: int = 1) -> list[int]:
+    """How many of ``count`` images each step of an epoch takes, over all processes.
+
+    The last batch is what is left over. Where that is fewer than two images a process, it joins
+    the batch before it: batch normalisation has no variance of a single value.
+    """
+    sizes = [batch_size] * (count // batch_size)
+    left = count % batch_size
+    if left and sizes and left < LEAST * processes:
+        sizes[-1] += left
+    elif left:
+        sizes.append(left)
+    return sizes
+
+
 def feed(
-    images: Tensor | Packed, rows: Tensor, batch_size: int, device: torch.device
+    images: Images, rows: Tensor, sizes: int | list[int], device: torch.device
 ) -> Iterator[Tensor]:
     """The pixels (B, C, H, W), on the device, of ``rows`` (N,), batch by batch.
 
-    Where the images live there, they are indexed in place; else one thread reads a few batches ahead.
+    ``sizes``: of the batches, or of each. Where the images live on the device, they are indexed in
+    place; else one thread reads a few batches ahead.
     """
     if not len(rows):  # a run that goes on from an epoch's last step
         return
     if isinstance(images, Tensor) and images.device.type == device.type:
-        yield from (images[batch] for batch in rows.to(device).split(batch_size))
+        for batch in torch.split(rows.to(device), sizes):
+            yield images[batch]
         return
 
     def read(batch: Tensor) -> Tensor:
-        pixels = images[batch]
-        return pixels if device.type == "cpu" else pixels.pin_memory().to(device, non_blocking=True)
+        pixels: Tensor = images[batch]
+        if device.type == "cpu":
+            return pixels
+        return pixels.pin_memory().to(device, non_blocking=True)
 
     with ThreadPoolExecutor(1) as pool:
-        batches, waiting = iter(rows.split(batch_size)), deque()
-        waiting.extend(pool.submit(read, batch) for batch in itertools.islice(batches, AHEAD))
+        batches = iter(torch.split(rows, sizes))
+        waiting: deque[Future[Tensor]] = deque()
+        for batch in itertools.islice(batches, AHEAD):
+            waiting.append(pool.submit(read, batch))
         while waiting:
             pixels = waiting.popleft().result()
-            waiting.extend(pool.submit(read, batch) for batch in itertools.islice(batches, 1))
+            for batch in itertools.islice(batches, 1):
+                waiting.append(pool.submit(read, batch))
             yield pixels
 
 
-def probe_rows(manifest: pd.DataFrame, count: int) -> np.ndarray:
+def probe_rows(manifest: pd.DataFrame, count: int) -> npt.NDArray[np.int64]:
     """The fixed probe set: half training, half test rows, the classes as even as they allow."""
     chosen = []
     for split, rows in manifest.reset_index().groupby("split"):
         if split != "val":
             rank = rows.groupby("true_label").cumcount()
-            chosen.append(rows["index"].loc[rank.sort_values(kind="stable").index[: count // 2]])
+            first = rank.sort_values(kind="stable").index[: count // 2]
+            chosen.append(rows["index"].loc[first].to_numpy())
     return np.sort(np.concatenate(chosen))

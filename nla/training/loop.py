@@ -1,316 +1,372 @@
 """Training: from a Config to a run folder.
 
-One forward pass serves both views; pixels are augmented on the device; the per-sample record stays there until
-the epoch ends, so that nothing waits inside it. All randomness comes from generators that are seeded by
-(seed, epoch, purpose) and kept in the checkpoint: a run goes on after any interruption with the same numbers.
+One forward pass serves both views; pixels are augmented on the device; the per-sample record stays
+there until the epoch ends, so that nothing waits inside it. All randomness comes from generators
+that are seeded by (seed, epoch, purpose) and kept in the checkpoint: a run goes on after any
+interruption with the same numbers.
 """
 
+import copy
 import dataclasses
-import importlib.metadata
-import json
-import platform
-import shutil
-import subprocess
 import time
 import zlib
-from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from torch import Generator, Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
+from torch import Generator, Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
 from tqdm import tqdm
 
-from nla import data, models
-from nla.baselines import build
+from nla import models
 from nla.data.images import augment, two_views
-from nla.data.store import Packed
-from nla.files import atomic, write
-from nla.losses import Method
+from nla.data.manifest import DataError
+from nla.files import write
 from nla.metrics import accuracies
 from nla.training.config import Config
+from nla.training.identity import (
+    check_config,
+    data_key,
+    default_folder,
+    finished,
+    marked,
+    weights_digest,
+)
 from nla.training.inference import autocast, embed, in_layout, predict
-from nla.training.loading import feed, load_data, placed, probe_rows
-from nla.training.processes import World, claimed, join_world, stoppable
+from nla.training.loading import (
+    LEAST,
+    Images,
+    batch_sizes,
+    feed,
+    load_data,
+    placed,
+    probe_rows,
+)
+from nla.training.processes import claimed, join_world, stoppable
+from nla.training.provenance import surroundings, with_part
 from nla.training.record import FORMAT, Run, RunError, read_run, snapshot_epochs
+from nla.training.state import Network, State, Task, joined, prepare, shared
 
 
 class TrainingError(ValueError):
-    """Training that cannot go on: the loss is no longer a number."""
-
-
-@dataclass(frozen=True)
-class Task:
-    """What does not change during a run."""
-
-    config: Config
-    folder: Path
-    world: World
-    images: Tensor | Packed  # (N, C, H, W) uint8
-    manifest: pd.DataFrame
-
-    @cached_property
-    def classes(self) -> tuple[str, ...]:
-        return data.EXPRESSIONS[
-            : max(7, 1 + int(self.manifest[["label", "true_label"]].to_numpy().max()))
-        ]
-
-    @cached_property
-    def train(self) -> Tensor:
-        """The rows of the training samples, in the order of the manifest."""
-        return torch.tensor(np.flatnonzero(self.manifest["split"] == "train"))
-
-    @cached_property
-    def labels(self) -> Tensor:
-        """The labels of the training samples, on the device."""
-        return torch.tensor(self.manifest["label"].to_numpy()[self.train], device=self.world.device)
-
-
-@dataclass
-class State:
-    """What changes during a run, and so what a checkpoint holds."""
-
-    model: nn.Module
-    method: Method
-    optimizer: torch.optim.Optimizer
-    schedule: torch.optim.lr_scheduler.LRScheduler
-    generator: Generator  # of the augmentation
-    history: list[dict] = field(default_factory=list)  # the rows of epochs.csv so far
-    step: int = 0  # steps taken in the epoch that has begun
-    seconds: float = 0.0  # spent on them
-    record: list[dict[str, Tensor]] = field(default_factory=list)  # of the samples they have seen
-
-    def save(self, path: Path) -> None:
-        parts = {
-            name: getattr(self, name).state_dict()
-            for name in ("model", "method", "optimizer", "schedule")
-        }
-        record = {name: values.cpu() for name, values in joined(self.record).items()}
-        with atomic(path) as temporary, open(temporary, "wb") as file:
-            torch.save(
-                parts
-                | {
-                    "generator": self.generator.get_state(),
-                    "history": self.history,
-                    "step": self.step,
-                    "seconds": self.seconds,
-                    "record": record,
-                },
-                file,
-            )
-
-    def load(self, path: Path) -> None:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        for name in ("model", "method", "optimizer", "schedule"):
-            getattr(self, name).load_state_dict(content[name])
-        self.generator.set_state(content["generator"])
-        self.history, self.step, self.seconds = (
-            content["history"],
-            content["step"],
-            content["seconds"],
-        )
-        device = next(self.model.parameters()).device
-        self.record = (
-            [{k: v.to(device) for k, v in content["record"].items()}] if content["record"] else []
-        )
+    """Training that cannot begin, or not go on: batches too small, or numbers no longer finite."""
 
 
 def fit(
     config: Config,
     folder: str | Path | None = None,
     progress: bool = True,
-    loaded: tuple[Tensor, pd.DataFrame] | None = None,
+    loaded: tuple[Images, pd.DataFrame] | None = None,
 ) -> Run:
-    """Train, recording into ``folder`` (default: ``config.folder``), and return the run.
+    """Train, recording into ``folder``, and return the run.
 
-    A finished run with the same config is read, not repeated; an unfinished one goes on from its last checkpoint
-    to the same numbers. Started by ``torchrun``, the processes share each batch. ``loaded``: what ``load_data(config)``
-    gives, for a caller that has it already. ValueError if the folder holds a run of another config, RunError if it is
-    in use, WriteError if it cannot be written, TrainingError if the loss is no longer a number. KeyboardInterrupt
-    (Ctrl-C, the stop button of a notebook) comes after a checkpoint.
+    The default folder is ``config.folder``, for real data with eight digits of the data's own
+    (:func:`nla.training.identity.default_folder`). A finished run of the same config and data is
+    read, not repeated; an unfinished one goes on from its last checkpoint to the same numbers.
+    Started by ``torchrun``, the processes share each batch. ``loaded``: what ``load_data(config)``
+    gives, for a caller that has it already.
+
+    RunError if the folder holds a run of another config or of other data, or is in use; WriteError
+    if it cannot be written; TrainingError if batches are too small, or weights or losses no longer
+    finite. KeyboardInterrupt (Ctrl-C, the stop button of a notebook) comes after a checkpoint.
     """
-    folder = Path(folder) if folder else config.folder
-    if finished(folder, config):
-        return read_run(folder)
+    if folder is not None:
+        check_config(Path(folder), config)  # before the data is read
     world = join_world(config.device)
-    images, manifest = loaded or load_data(config, progress and world.rank == 0)
+    images, manifest = loaded or data_for(config, folder, progress and world.rank == 0)
+    manifest = marked(images, manifest)
+    folder = Path(folder) if folder is not None else default_folder(config, manifest)
+    if finished(folder, config, manifest):
+        return read_run(folder)
     task = Task(config, folder, world, placed(images, world.device, config.resident), manifest)
     state = prepare(task)
+    check_batches(task, state)
     with claimed(folder, world), stoppable() as stop:
-        if world.rank == 0:
-            write(folder / "config.json", dataclasses.asdict(config))
-            write(folder / "manifest.parquet", manifest)
-        if (folder / "checkpoint.pt").is_file():
-            state.load(folder / "checkpoint.pt")
-        network, steps = shared(state.model, task), -(-len(task.train) // config.batch_size)
-        with tqdm(
-            total=config.epochs * steps,
-            initial=len(state.history) * steps + state.step,
-            unit="step",
-            desc=config.name or config.loss,
-            disable=not progress or world.rank > 0,
-            leave=False,
-        ) as bar:
-            while len(state.history) < config.epochs:
-                if state.step == 0:
-                    state.generator.manual_seed(
-                        seed_of(config.seed, len(state.history), "augmentation")
-                    )
-                    snapshot(task, state)
-                samples = train_epoch(task, state, network, bar, stop)
-                close_epoch(task, state, samples)
-                bar.set_postfix_str(f"test {state.history[-1].get('test_overall', np.nan):.1f} %")
-        snapshot(task, state)
+        # another process may have come first
+        if any(world.gather(world.rank == 0 and finished(folder, config, manifest))):
+            return read_run(folder)
+        begin(task, state)
+        train(task, state, stop, progress and world.rank == 0)
         if world.rank == 0:
             write(folder / "model.safetensors", state.model.state_dict())
             write(folder / "card.json", card(task, state))
         world.gather(None)  # every process waits for the files
+        if stop.is_set():
+            raise KeyboardInterrupt(f"stopped; the run in {folder} has finished all the same")
     return read_run(folder)
 
 
+def data_for(
+    config: Config, folder: str | Path | None, progress: bool
+) -> tuple[Images, pd.DataFrame]:
+    """``load_data(config)``; its DataError says so where a run has finished and can be read."""
+    try:
+        return load_data(config, progress)
+    except DataError as error:
+        if folder is None or not (Path(folder) / "card.json").is_file():
+            raise
+        raise DataError(
+            f"{error}. Without it, that the finished run in {folder} is of this data cannot be "
+            "known; nla show and read_run read it as it is"
+        ) from None
+
+
+def check_batches(task: Task, state: State) -> None:
+    """TrainingError, naming the number to change, if a process would see too few images at once."""
+    config, count, processes = task.config, len(task.train), task.world.size
+    least = LEAST * processes
+    if count < least:
+        images = "image" if count == 1 else "images"
+        number = "train_faces" if config.data == "faces" else "the images of the split train"
+        raise TrainingError(
+            f"there are {count} training {images}, and {processes} process(es) need at least "
+            f"{least}: raise {number}"
+        )
+    if config.batch_size >= least:
+        return
+    alone = torch.zeros(1, *task.images.shape[1:], device=task.world.device)
+    trial = copy.deepcopy(state.model).train()
+    try:
+        if config.batch_size < processes:
+            raise ValueError
+        with torch.no_grad():
+            trial(alone)
+    except ValueError:
+        raise TrainingError(
+            f"batch_size {config.batch_size} gives {processes} process(es) of {config.model} too "
+            f"few images of {config.size} pixels at once: batch_size must be at least {least}"
+        ) from None
+
+
+def begin(task: Task, state: State) -> None:
+    """Write what the run is of, and go back to its last checkpoint, if there is one."""
+    folder, world = task.folder, task.world
+    if world.rank == 0:
+        write(folder / "config.json", dataclasses.asdict(task.config))
+        write(folder / "manifest.parquet", task.manifest)
+        (folder / "non_finite.json").unlink(missing_ok=True)  # of a beginning that led nowhere
+    if (folder / "checkpoint.pt").is_file():
+        state.load(folder / "checkpoint.pt")
+        if world.rank > 0:
+            state.record = []  # the first process has it
+    apart = any(isinstance(part, _BatchNorm) for part in state.model.modules())
+    if world.size > 1 and world.device.type == "cpu" and apart:
+        state.notes.append(
+            "batch normalisation saw each process's share of a batch by itself, and the model "
+            "keeps the statistics of the first process"
+        )
+    state.parts = with_part(state.parts, surroundings(world), len(state.history), state.step)
+
+
+def train(task: Task, state: State, stop: Event, progress: bool) -> None:
+    """Go through the epochs that are left, and take the last snapshot."""
+    config = task.config
+    network = shared(state.model, task)
+    steps = len(batch_sizes(len(task.train), config.batch_size, task.world.size))
+    with tqdm(
+        total=config.epochs * steps,
+        initial=len(state.history) * steps + state.step,
+        unit="step",
+        desc=config.name or config.loss,
+        disable=not progress,
+        leave=False,
+    ) as bar:
+        while len(state.history) < config.epochs:
+            if state.step == 0:
+                state.generator.manual_seed(
+                    seed_of(config.seed, len(state.history), "augmentation")
+                )
+                snapshot(task, state)
+            samples = train_epoch(task, state, network, bar, stop)
+            close_epoch(task, state, samples)
+            bar.set_postfix_str(f"test {state.history[-1].get('test_overall', np.nan):.1f} %")
+    snapshot(task, state)
+
+
 def train_epoch(
-    task: Task, state: State, network: nn.Module, bar: tqdm, stop: Event
+    task: Task, state: State, network: Network, bar: "tqdm[Any]", stop: Event
 ) -> pd.DataFrame:
-    """Go once through the training samples, or through those that are left; returns their record, one row each."""
-    config, world, epoch = task.config, task.world, len(state.history)
-    order = torch.randperm(
-        len(task.train), generator=Generator().manual_seed(seed_of(config.seed, epoch, "order"))
-    )
-    batches = order.to(world.device).split(config.batch_size)[state.step :]
-    rows = task.train[order][state.step * config.batch_size :]
+    """Go once through the training samples, or through those that are left.
+
+    Returns their record, one row each.
+    """
+    config, world = task.config, task.world
+    order = order_of(task, len(state.history))
+    left = order[state.seen :]
+    sizes = batch_sizes(len(left), config.batch_size, world.size)
+    if sizes and sizes[-1] < LEAST * world.size <= config.batch_size:
+        raise TrainingError(
+            f"the epoch was begun by fewer processes, and {sizes[-1]} images are left of it, too "
+            f"few for {world.size}: let fewer go on"
+        )
+    batches = torch.split(left.to(world.device), sizes)
     began = saved = time.monotonic()
     state.model.train()
-    for batch, pixels in zip(
-        batches, feed(task.images, rows, config.batch_size, world.device), strict=True
-    ):
-        views, positions = (
-            augment(pixels, config.augmentation, state.generator)[world.share],
-            batch[world.share],
-        )
-        share = (
-            len(positions) * world.size / len(batch)
-        )  # of the mean over the batch that this process's mean is
-        if (
-            not share
-        ):  # the last batch may be smaller than the number of processes, but all have to take part
-            views, positions = views.new_zeros(1, *pixels.shape[1:]), batch[:1]
-        first, second = outputs(network, views, state.method.views, config)
-        targets = task.labels[positions]
-        terms = state.method.on_outputs(first, second, targets, epoch / config.epochs, positions)
-        state.optimizer.zero_grad(set_to_none=True)
-        (terms.total * share).backward()
-        state.optimizer.step()
-        if share:
-            facts = terms.record(first.logits, targets) if config.record else {}
-            state.record.append(
-                {
-                    "position": positions,
-                    "loss": terms.total.detach().expand(len(positions)),
-                    **facts,
-                }
-            )
-        state.step += 1
+    pixels_ahead = feed(task.images, task.train[left], sizes, world.device)
+    for batch, pixels in zip(batches, pixels_ahead, strict=True):
+        take_step(task, state, network, batch, pixels)
         bar.update()
         now = time.monotonic()
         if world.size == 1 and (stop.is_set() or now - saved > 60 * config.checkpoint_minutes):
-            state.seconds, began, saved = state.seconds + now - began, now, now
+            state.seconds += now - began
+            began = saved = now
             check_finite(task, state, order)
             state.save(task.folder / "checkpoint.pt")
         if stop.is_set():
-            raise KeyboardInterrupt(
-                f"stopped in epoch {epoch + 1} after step {state.step}; the same call goes on"
-            )
+            raise KeyboardInterrupt(stopped_at(task, state))
     check_finite(task, state, order)
     state.seconds += time.monotonic() - began
-    parts = world.gather(
-        {name: values.cpu().numpy() for name, values in joined(state.record).items()}
-    )
-    table = pd.concat(map(pd.DataFrame, parts)).sort_values("position", ignore_index=True)
+    own = {name: values.cpu().numpy() for name, values in joined(state.record).items()}
+    parts = [pd.DataFrame(part) for part in world.gather(own)]
+    table = pd.concat(parts).sort_values("position", ignore_index=True)
     facts = {"index": task.train.numpy(), "label": task.labels.cpu().numpy()}
     return pd.DataFrame(facts).join(table.drop(columns=["position", "loss"]))
 
 
-def outputs(network: nn.Module, views: Tensor, count: int, config: Config) -> tuple:
-    """The network's Output for images (B, C, H, W) and, if ``count`` is 2, for their mirror images, in one pass."""
+def take_step(task: Task, state: State, network: Network, batch: Tensor, pixels: Tensor) -> None:
+    """One step of the optimiser on a batch: positions (B,) among the training samples, pixels."""
+    config, world = task.config, task.world
+    views = augment(pixels, config.augmentation, state.generator)[world.share]
+    positions = batch[world.share]
+    # of the mean over the batch that this process's mean is
+    share = len(positions) * world.size / len(batch)
+    first, second = outputs(network, views, state.method.views, config)
+    targets = task.labels[positions]
+    progress = len(state.history) / config.epochs
+    terms = state.method.on_outputs(first, second, targets, progress, positions)
+    state.optimizer.zero_grad(set_to_none=True)
+    (terms.total * share).backward()  # type: ignore[no-untyped-call]  # torch's
+    state.optimizer.step()
+    facts = terms.record(first.logits, targets) if config.record else {}
+    loss = terms.total.detach().expand(len(positions))
+    state.record.append({"position": positions, "loss": loss, **facts})
+    state.step += 1
+    state.seen += len(batch)
+
+
+def order_of(task: Task, epoch: int) -> Tensor:
+    """The positions (n,) of the training samples in the order in which the epoch takes them."""
+    generator = Generator().manual_seed(seed_of(task.config.seed, epoch, "order"))
+    return torch.randperm(len(task.train), generator=generator)
+
+
+def stopped_at(task: Task, state: State) -> str:
+    """Where a run was stopped, and where it goes on."""
+    epoch = len(state.history) + 1
+    if task.world.size > 1:
+        return f"stopped in epoch {epoch}; the same call begins that epoch anew"
+    return f"stopped in epoch {epoch} after step {state.step}; the same call goes on"
+
+
+def outputs(
+    network: Network, views: Tensor, count: int, config: Config
+) -> tuple[models.Output, models.Output | None]:
+    """The network's Output for images (B, C, H, W) and, if ``count`` is 2, their mirror images.
+
+    In one pass.
+    """
     with autocast(config, views.device):
         output = network(in_layout(two_views(views) if count == 2 else views, config))
     if count == 1:
         return output, None
-    return tuple(models.Output(*part) for part in zip(*(both.chunk(2) for both in output)))
+    first, second = zip(*(both.chunk(2) for both in output))
+    return models.Output(*first), models.Output(*second)
 
 
 def check_finite(task: Task, state: State, order: Tensor) -> None:
-    """TrainingError if a loss in this epoch is not finite; the batch where it began is saved to non_finite.json."""
+    """TrainingError if a loss in this epoch, or a weight after it, is not finite.
+
+    The batch where it began is saved to non_finite.json.
+    """
     record = joined(state.record)
-    lost = task.world.gather(
-        record["position"][~record["loss"].isfinite()].tolist() if record else []
-    )
-    lost = torch.tensor(sum(lost, []), dtype=torch.long)
-    if not len(lost):
+    own = record["position"][~record["loss"].isfinite()].tolist() if record else []
+    lost = torch.tensor(sum(task.world.gather(own), []), dtype=torch.long)
+    sizes = batch_sizes(len(order), task.config.batch_size, task.world.size)
+    if len(lost):
+        what, first = "the loss is", int(torch.isin(order, lost).nonzero()[0])
+    elif not finite(state.model):
+        what, first = "the loss is finite, but the weights are", state.seen - 1
+    else:
         return
-    step = int(torch.isin(order, lost).nonzero()[0]) // task.config.batch_size
-    rows, file = (
-        task.train[order.split(task.config.batch_size)[step]].tolist(),
-        task.folder / "non_finite.json",
-    )
-    epoch = len(state.history)
+    step = int(np.searchsorted(np.cumsum(sizes), first, side="right"))
+    rows = task.train[torch.split(order, sizes)[step]].tolist()
+    epoch, file = len(state.history), task.folder / "non_finite.json"
     if task.world.rank == 0:
         write(file, {"epoch": epoch, "step": step, "index": rows})
     raise TrainingError(
-        f"the loss is not finite in epoch {epoch + 1}, step {step + 1}: training has diverged; lower "
+        f"{what} not finite in epoch {epoch + 1}, step {step + 1}: training has diverged; lower "
         f"the learning rate, or look at the {len(rows)} images of that batch, listed in {file}"
     )
 
 
+def finite(model: models.Classifier) -> bool:
+    """Whether all weights and statistics of a model are numbers."""
+    tensors = [value for value in model.state_dict().values() if value.is_floating_point()]
+    return bool(torch.stack([value.isfinite().all() for value in tensors]).all())
+
+
 def close_epoch(task: Task, state: State, samples: pd.DataFrame) -> None:
-    """Score the held-out samples, write what the epoch leaves behind, and the checkpoint last of all."""
+    """Score the held-out samples, write what the epoch leaves, and the checkpoint last of all."""
     config, folder, epoch = task.config, task.folder, len(state.history)
-    row = {"epoch": epoch, "seconds": state.seconds}
+    row: dict[str, Any] = {"epoch": epoch, "seconds": state.seconds}
     if task.world.rank == 0:
         held_out = np.flatnonzero(task.manifest["split"] != "train")
         predictions = predict(state.model, task.images, held_out, config, task.classes)
+        check_predictions(predictions, epoch)
         if config.record:
             write(folder / f"dynamics/epoch_{epoch:03d}.parquet", samples)
         write(folder / f"predictions/epoch_{epoch:03d}.parquet", predictions)
         row = epoch_row(task, state, samples, predictions)
+    before = max((r["val_mean"] for r in state.history if "val_mean" in r), default=-1)
     state.history.append(row)
     state.schedule.step()
-    state.step, state.seconds, state.record = 0, 0.0, []
+    state.step, state.seen, state.seconds, state.record = 0, 0, 0.0, []
     if task.world.rank == 0:
         write(folder / "epochs.csv", pd.DataFrame(state.history))
-        if "val_mean" in row and row["val_mean"] > max(
-            (r["val_mean"] for r in state.history[:-1]), default=-1
-        ):
+        if row.get("val_mean", -1) > before:
             write(folder / "best.safetensors", state.model.state_dict())
         if config.tensorboard:
             log(folder / "tensorboard", row)
         state.save(folder / "checkpoint.pt")
 
 
-def epoch_row(task: Task, state: State, samples: pd.DataFrame, predictions: pd.DataFrame) -> dict:
-    """One row of epochs.csv: means over the training pass, accuracies (%) on the true labels after it, seconds."""
+def check_predictions(predictions: pd.DataFrame, epoch: int) -> None:
+    """TrainingError if a probability is no number: the largest of such would be the first class."""
+    probabilities = predictions.drop(columns=["index", "prediction"]).to_numpy()
+    bad = int((~np.isfinite(probabilities).all(axis=1)).sum())
+    if bad:
+        raise TrainingError(
+            f"after epoch {epoch + 1} the probabilities of {bad} of {len(predictions)} held-out "
+            "images are not finite: training has diverged; lower the learning rate"
+        )
+
+
+def epoch_row(
+    task: Task, state: State, samples: pd.DataFrame, predictions: pd.DataFrame
+) -> dict[str, Any]:
+    """One row of epochs.csv.
+
+    Means over the training pass, accuracies (%) on the true labels after it, seconds.
+    """
     config, epoch = task.config, len(state.history)
-    row = {
+    row: dict[str, Any] = {
         "epoch": epoch,
         "epsilon": config.naw.epsilon(epoch / config.epochs),
         "learning_rate": state.schedule.get_last_lr()[0],
     }
     if config.record:
-        row |= {
-            name: float(samples[name].mean()) for name in ("weight", "cross_entropy", "divergence")
-        }
+        for name in ("weight", "cross_entropy", "divergence"):
+            row[name] = float(samples[name].mean())
         row["train_accuracy"] = 100 * float(samples["correct"].mean())
     held_out = task.manifest.loc[predictions["index"], ["split", "true_label"]]
     for split in ("val", "test"):
         mask = (held_out["split"] == split).to_numpy()
         if mask.any():
-            scores = accuracies(
-                held_out["true_label"][mask], predictions["prediction"][mask], task.classes
-            )
+            truth, said = held_out["true_label"][mask], predictions["prediction"][mask]
+            scores = accuracies(truth, said, task.classes)
             row |= {f"{split}_overall": scores["overall"], f"{split}_mean": scores["mean"]}
     return row | {"seconds": state.seconds}
 
@@ -320,62 +376,11 @@ def snapshot(task: Task, state: State) -> None:
     config, epoch = task.config, len(state.history)
     if task.world.rank == 0 and epoch in snapshot_epochs(config.epochs, config.snapshots):
         probe = probe_rows(task.manifest, config.probe)
-        write(
-            task.folder / f"latents/epoch_{epoch:03d}.npz",
-            embed(state.model, task.images, probe, config),
-        )
+        latents = embed(state.model, task.images, probe, config)
+        write(task.folder / f"latents/epoch_{epoch:03d}.npz", latents)
 
 
-def prepare(task: Task) -> State:
-    """Model, method, optimiser and schedule at their start, initialised from the config's seed."""
-    config, device = task.config, task.world.device
-    with torch.random.fork_rng():
-        torch.manual_seed(config.seed)
-        model = getattr(models, config.model)(len(task.classes), task.images.shape[1])
-        if config.weights:
-            models.load_weights(model, config.weights)
-        model = model.to(
-            device,
-            memory_format=torch.channels_last if config.channels_last else torch.contiguous_format,
-        )
-        method = build(
-            config.loss,
-            checked=False,
-            naw=config.naw,
-            lam=config.lam,
-            variant=config.variant,
-            compile=config.compile != "no",
-        )
-        method.attach(model, task.labels)
-    parameters = [*model.parameters(), *method.parameters()]
-    optimizer = torch.optim.Adam(
-        parameters, lr=config.lr, weight_decay=config.weight_decay, fused=config.fused
-    )
-    schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, config.lr_decay)
-    return State(model, method, optimizer, schedule, Generator(device))
-
-
-def shared(model: nn.Module, task: Task) -> nn.Module:
-    """The model as it is called in training: on several processes with their gradients and batch statistics joined."""
-    config, world = task.config, task.world
-    if world.size > 1:
-        if config.loss not in ("nla", "cross_entropy") or config.variant != "paper":
-            raise ValueError(
-                f"{config.loss} ({config.variant}) couples samples: train it on one process"
-            )
-        if world.device.type != "cpu":
-            nn.SyncBatchNorm.convert_sync_batchnorm(model)
-        model = DistributedDataParallel(model)
-    return model if config.compile == "no" else torch.compile(model, mode=config.compile)
-
-
-def joined(record: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-    return (
-        {name: torch.cat([part[name] for part in record]) for name in record[0]} if record else {}
-    )
-
-
-def log(folder: Path, row: dict) -> None:
+def log(folder: Path, row: dict[str, Any]) -> None:
     """The epoch's numbers for TensorBoard."""
     try:
         from torch.utils.tensorboard import SummaryWriter
@@ -393,54 +398,21 @@ def seed_of(seed: int, epoch: int, purpose: str) -> int:
     return zlib.crc32(f"{purpose} {epoch}".encode()) + (seed << 32)
 
 
-def finished(folder: Path, config: Config) -> bool:
-    """Whether ``folder`` holds the finished run of this config. ValueError if it holds another config's run."""
-    if not (folder / "checkpoint.pt").is_file():
-        return False
-    wanted, found = json.loads(json.dumps(dataclasses.asdict(config))), Run(folder).config
-    different = [name for name in wanted | found if wanted.get(name) != found.get(name)]
-    if different:
-        changes = ", ".join(
-            f"{name}: {found.get(name)} -> {wanted.get(name)}" for name in different
-        )
-        raise ValueError(
-            f"{folder} holds a run of another config ({changes}); choose another folder"
-        )
-    return (folder / "card.json").is_file()
-
-
-def card(task: Task, state: State) -> dict:
-    """Where the numbers come from: versions, commit, machine, seed, time."""
-    device = task.world.device
-    module = torch.get_device_module(device)
-    name = (
-        module.get_device_name(device) if hasattr(module, "get_device_name") else platform.machine()
-    )
-    versions = {
-        p: importlib.metadata.version(p) for p in ("torch", "torchvision", "numpy", "pandas")
-    }
+def card(task: Task, state: State) -> dict[str, Any]:
+    """Where the numbers come from; its device, commit, versions are those of the last part."""
+    notes = [*task.manifest.attrs.get("notes", ()), *state.notes]
+    last = {name: value for name, value in state.parts[-1].items() if not name.startswith("from_")}
     return {
         "format": FORMAT,
         "key": task.config.key,
         "seed": task.config.seed,
-        "device": str(device),
-        "device_name": name,
-        "threads": torch.get_num_threads(),
-        "processes": task.world.size,
-        "commit": git_commit(),
-        "python": platform.python_version(),
-        **versions,
+        **last,
         "classes": len(task.classes),
+        "class_names": list(task.classes),
         "channels": task.images.shape[1],
+        "data": data_key(task.manifest),
+        "weights_digest": weights_digest(task.config),
         "seconds": sum(row["seconds"] for row in state.history),
+        "parts": state.parts,
+        "notes": notes,
     }
-
-
-def git_commit() -> str:
-    """The commit of the kit's own checkout, empty where it is not one."""
-    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
-    return (
-        subprocess.run(command, capture_output=True, text=True).stdout.strip()
-        if shutil.which(command[0])
-        else ""
-    )

@@ -1,4 +1,7 @@
-"""The process that trains: alone or one of several, the only one in its folder, and stopped by Ctrl-C in good order."""
+"""The process that trains: alone or one of several, the only one in its folder.
+
+Ctrl-C stops it in good order.
+"""
 
 import atexit
 import contextlib
@@ -7,13 +10,16 @@ import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from types import FrameType
+from typing import NamedTuple, TypeVar
 
 import filelock
 import torch
 from torch import distributed
 
 from nla.training.record import RunError
+
+T = TypeVar("T")
 
 
 class World(NamedTuple):
@@ -28,22 +34,22 @@ class World(NamedTuple):
         """This process's part of a global batch."""
         return slice(self.rank, None, self.size)
 
-    def gather(self, value) -> list:
+    def gather(self, value: T) -> list[T]:
         """The ``value`` of every process, in the order of their ranks."""
         if self.size == 1:
             return [value]
-        values = [None] * self.size
+        values = [value] * self.size
         distributed.all_gather_object(values, value)
         return values
 
 
 def join_world(device: str) -> World:
-    """One process; or one of those that ``torchrun`` or ``accelerate launch`` has started, told by the environment."""
-    if device == "auto":
-        device = (
-            torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "cpu"
-        )
-    size, chosen = int(os.environ.get("WORLD_SIZE", 1)), torch.device(device)
+    """One process; or one of those that ``torchrun`` or ``accelerate launch`` has started.
+
+    The environment tells which.
+    """
+    chosen = best_device() if device == "auto" else torch.device(device)
+    size = int(os.environ.get("WORLD_SIZE", 1))
     if size == 1:
         return World(0, 1, chosen)
     if chosen.type != "cpu":
@@ -51,15 +57,23 @@ def join_world(device: str) -> World:
         torch.accelerator.set_device_index(chosen.index)
     if not distributed.is_initialized():
         distributed.init_process_group()
-        atexit.register(
-            distributed.destroy_process_group
-        )  # left to the interpreter's end, it can abort the process
+        # left to the interpreter's end, it can abort the process
+        atexit.register(distributed.destroy_process_group)
     return World(distributed.get_rank(), distributed.get_world_size(), chosen)
+
+
+def best_device() -> torch.device:
+    """The accelerator that is there, else the CPU."""
+    found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    return found or torch.device("cpu")
 
 
 @contextlib.contextmanager
 def claimed(folder: Path, world: World) -> Iterator[None]:
-    """Hold the folder for this run. RunError while another process does; a process that dies lets go of it."""
+    """Hold the folder for this run. RunError while another process does.
+
+    A process that dies lets go of it.
+    """
     with contextlib.ExitStack() as held:
         try:
             if world.rank == 0:
@@ -78,13 +92,16 @@ def claimed(folder: Path, world: World) -> Iterator[None]:
 
 @contextlib.contextmanager
 def stoppable() -> Iterator[threading.Event]:
-    """An event that the first Ctrl-C sets, for the loop to stop where it can resume; a second one stops at once."""
+    """An event that the first Ctrl-C sets, for the loop to stop where it can resume.
+
+    A second one stops at once.
+    """
     asked = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield asked  # signals reach the main thread only
         return
 
-    def ask(number, frame):
+    def ask(number: int, frame: FrameType | None) -> None:
         if asked.is_set():
             raise KeyboardInterrupt
         asked.set()

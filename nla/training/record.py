@@ -1,14 +1,17 @@
 """What a run records, and how it is read back. The format is documented in ``data/README.md``.
 
-A run folder holds raw facts only; everything shown is derived from them later, without the GPU and the images.
+A run folder holds raw facts only; everything shown is derived from them later, without the GPU
+and the images.
 """
 
 import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from nla.data.manifest import EXPRESSIONS, KINDS, knows_truth
@@ -22,10 +25,10 @@ class RunError(ValueError):
 
 
 def snapshot_epochs(epochs: int, count: int = 8) -> list[int]:
-    """When to take latent snapshots: before epoch 0, after the last, and early rather than evenly in between.
+    """When to take latent snapshots: before epoch 0, after the last, and early in between.
 
-    At the start of epoch e, e from 0 (untrained) to ``epochs`` (finished). Gaps grow geometrically, since
-    epsilon is at 95 % of its way by e / E = 0.2.
+    At the start of epoch e, e from 0 (untrained) to ``epochs`` (finished). Gaps grow geometrically,
+    since epsilon is at 95 % of its way by e / E = 0.2.
     """
     inner = np.geomspace(1, epochs, max(count - 1, 1))
     return sorted({0, epochs, *(int(round(e)) for e in inner)})
@@ -33,17 +36,20 @@ def snapshot_epochs(epochs: int, count: int = 8) -> list[int]:
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run, or what there is of an unfinished one. Tables are read when first asked for."""
+    """A finished run, or what there is of an unfinished one.
+
+    Tables are read when first asked for.
+    """
 
     folder: Path
 
     @cached_property
-    def config(self) -> dict:
-        return json.loads((self.folder / "config.json").read_text())
+    def config(self) -> dict[str, Any]:
+        return read_json(self.folder / "config.json")
 
     @cached_property
-    def card(self) -> dict:
-        return json.loads((self.folder / "card.json").read_text())
+    def card(self) -> dict[str, Any]:
+        return read_json(self.folder / "card.json")
 
     @cached_property
     def manifest(self) -> pd.DataFrame:
@@ -57,11 +63,17 @@ class Run:
 
     @property
     def name(self) -> str:
-        return self.config["name"] or self.config["loss"]
+        return str(self.config["name"] or self.config["loss"])
 
     @property
     def classes(self) -> tuple[str, ...]:
+        """The names of the classes, in the order of the labels."""
         return tuple(self.card.get("class_names", EXPRESSIONS[: self.card["classes"]]))
+
+    @property
+    def notes(self) -> list[str]:
+        """Sentences: what was assumed, left out or held out when the data was read, and so on."""
+        return list(self.card.get("notes", self.manifest.attrs.get("notes", ())))
 
     @cached_property
     def knows_truth(self) -> bool:
@@ -71,28 +83,32 @@ class Run:
     def samples(self, epoch: int = -1) -> pd.DataFrame:
         """One row per training sample as seen in that epoch's training pass (-1: the last epoch).
 
-        index, label, p_gt, p_nn, correct, weight, cross_entropy, divergence; true_label and, where known,
-        kind are joined from the manifest.
+        index, label, p_gt, p_nn, correct, weight, cross_entropy, divergence; true_label and, where
+        known, kind are joined from the manifest.
         """
         return self._table("dynamics", epoch, ["true_label", "kind"])
 
     def predictions(self, epoch: int = -1) -> pd.DataFrame:
-        """One row per held-out sample after that epoch: index, prediction, p_<class>; true_label, split (and kind)."""
+        """One row per held-out sample after that epoch.
+
+        index, prediction, p_<class>; true_label, split and, where known, kind are joined.
+        """
         return self._table("predictions", epoch, ["true_label", "split", "kind"])
 
     @cached_property
     def all_samples(self) -> pd.DataFrame:
         """:meth:`samples` of all epochs, one below the other, with a column ``epoch``."""
-        return pd.concat(
-            {e: self.samples(e) for e in self.epochs["epoch"]}, names=["epoch"]
-        ).reset_index("epoch")
+        tables = {epoch: self.samples(epoch) for epoch in self.epochs["epoch"]}
+        table: pd.DataFrame = pd.concat(tables, names=["epoch"]).reset_index("epoch")
+        return table
 
     @cached_property
-    def latents(self) -> dict[int, dict[str, np.ndarray]]:
-        """Snapshots by the epoch at whose start they were taken (the last: after training); RunError if there are none.
+    def latents(self) -> dict[int, dict[str, npt.NDArray[Any]]]:
+        """Snapshots by the epoch at whose start they were taken (the last: after training).
 
-        Each: index (P,), latent and flipped_latent (P, D), logits and flipped_logits (P, K) of the fixed
-        probe set and of its mirror images, in evaluation mode without augmentation.
+        Each: index (P,), latent and flipped_latent (P, D), logits and flipped_logits (P, K) of the
+        fixed probe set and of its mirror images, in evaluation mode without augmentation. RunError
+        if there are none.
         """
         files = sorted((self.folder / "latents").glob("epoch_*.npz"))
         if not files:
@@ -113,27 +129,32 @@ class Run:
 
     @property
     def best_epoch(self) -> int | None:
-        """The epoch with the best mean accuracy on the validation split, the first of equals; None without one."""
-        return int(self.epochs["val_mean"].idxmax()) if "val_mean" in self.epochs else None
+        """The epoch with the best mean accuracy on the validation split, the first of equals."""
+        if "val_mean" not in self.epochs:
+            return None
+        return int(self.epochs["val_mean"].to_numpy().argmax())
 
     def summary(self) -> dict[str, float | str]:
-        """Test accuracies (%) after the last epoch and the best on validation; mean w* of each kind of sample."""
+        """Test accuracies (%) after the last epoch and the best on validation; mean w* by kind.
+
+        A class without test images has the accuracy NaN.
+        """
         rows = self.predictions().query("split == 'test'")
-        table = {
-            "method": self.name,
-            **accuracies(rows["true_label"], rows["prediction"], self.classes),
-        }
+        scores = accuracies(rows["true_label"], rows["prediction"], self.classes)
+        table: dict[str, float | str] = {"method": self.name, **scores}
         if self.best_epoch is not None:
-            best = self.epochs.loc[self.best_epoch]
-            table |= {
-                f"best val: {name}": float(best[f"test_{name}"]) for name in ("overall", "mean")
-            }
+            for name in ("overall", "mean"):
+                scores_then = self.epochs[f"test_{name}"].to_numpy()
+                table[f"best val: {name}"] = float(scores_then[self.best_epoch])
         if "kind" in rows and rows["kind"].notna().all():
-            for kind, part in rows.groupby("kind", observed=True):
-                table[f"on {kind}"] = 100 * (part["true_label"] == part["prediction"]).mean()
+            right = rows["true_label"] == rows["prediction"]
+            for kind, share in right.groupby(rows["kind"], observed=True).mean().items():
+                table[f"on {kind}"] = 100 * float(share)
         if (self.folder / "dynamics").is_dir() and "kind" in self.manifest:
             weights = self.samples().groupby("kind", observed=True)["weight"].mean()
-            table |= {f"w* {kind}": weights[kind] for kind in KINDS if kind in weights}
+            for kind in KINDS:
+                if kind in weights:
+                    table[f"w* {kind}"] = float(weights[kind])
         return table
 
     def _table(self, part: str, epoch: int, facts: list[str]) -> pd.DataFrame:
@@ -144,6 +165,17 @@ class Run:
                 f"{self.folder} has no {part} of epoch {epoch}; it has {len(self.epochs)} epochs"
             )
         return pd.read_parquet(file).join(self.manifest.filter(facts), on="index")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object that a json file holds; RunError, naming the file, if it holds none."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        content = None
+    if not isinstance(content, dict):
+        raise RunError(f"{path} is damaged: it holds no JSON object; restore it, or train anew")
+    return content
 
 
 def read_run(folder: str | Path) -> Run:

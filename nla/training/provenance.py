@@ -1,0 +1,71 @@
+"""Where a run's numbers come from: versions, commit, machine, processes."""
+
+import functools
+import importlib.metadata
+import platform
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nla.training.processes import World
+
+PACKAGE = Path(__file__).resolve().parents[1]
+PACKAGES = ("torch", "torchvision", "numpy", "pandas")
+
+
+def surroundings(world: World) -> dict[str, Any]:
+    """By what code and on what machine a part of a run is computed."""
+    module = torch.get_device_module(world.device)
+    name = platform.machine()
+    if hasattr(module, "get_device_name"):
+        name = module.get_device_name(world.device)
+    return {
+        "device": str(world.device),
+        "device_name": name,
+        "threads": torch.get_num_threads(),
+        "processes": world.size,
+        **checkout(),
+        "python": platform.python_version(),
+        **{package: importlib.metadata.version(package) for package in PACKAGES},
+    }
+
+
+def with_part(
+    parts: list[dict[str, Any]], here: dict[str, Any], epoch: int, step: int
+) -> list[dict[str, Any]]:
+    """The parts of a run, with one more if it goes on, from there, in other surroundings."""
+    if parts:
+        last = {name: value for name, value in parts[-1].items() if name in here}
+        if last == here:
+            return parts
+    return [*parts, {"from_epoch": epoch, "from_step": step, **here}]
+
+
+@functools.cache
+def checkout() -> dict[str, Any]:
+    """``commit`` of the kit's own checkout, and ``dirty``, whether its code differs from that.
+
+    Both empty (None) where the kit is installed: another repository around it says nothing of it.
+    """
+    nothing = {"commit": "", "dirty": None}
+    top = git("rev-parse", "--show-toplevel")
+    if not top or Path(top).resolve() != PACKAGE.parent:
+        return nothing
+    if not git("ls-files", "--", "nla/__init__.py", folder=PACKAGE.parent):
+        return nothing
+    changed = git("status", "--porcelain", "--", "nla", folder=PACKAGE.parent)
+    return {"commit": git("rev-parse", "HEAD"), "dirty": bool(changed)}
+
+
+def git(*arguments: str, folder: Path = PACKAGE) -> str:
+    """What git says of a folder, or nothing: without git, and outside of a repository."""
+    command = shutil.which("git")
+    if command is None:
+        return ""
+    done = subprocess.run(
+        [command, "-C", str(folder), *arguments], capture_output=True, text=True, encoding="utf-8"
+    )
+    return done.stdout.strip() if done.returncode == 0 else ""

@@ -1,0 +1,157 @@
+"""What a run is made of: the task, which stays, and the state, which a checkpoint holds."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Generator, Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from nla import models
+from nla.baselines import build
+from nla.data.manifest import class_names
+from nla.files import atomic
+from nla.losses import Method
+from nla.training.config import Config
+from nla.training.loading import Images
+from nla.training.processes import World
+from nla.weights import load_weights
+
+PARTS = ("model", "method", "optimizer", "schedule")  # of the state, with states of their own
+
+
+@dataclass(frozen=True)
+class Task:
+    """What does not change during a run."""
+
+    config: Config
+    folder: Path
+    world: World
+    images: Images  # (N, C, H, W) uint8
+    manifest: pd.DataFrame
+
+    @cached_property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes, in the order of the labels."""
+        return class_names(self.manifest)
+
+    @cached_property
+    def train(self) -> Tensor:
+        """The rows of the training samples, in the order of the manifest."""
+        return torch.tensor(np.flatnonzero(self.manifest["split"] == "train"))
+
+    @cached_property
+    def labels(self) -> Tensor:
+        """The labels of the training samples, on the device."""
+        return torch.tensor(self.manifest["label"].to_numpy()[self.train], device=self.world.device)
+
+
+@dataclass
+class State:
+    """What changes during a run, and so what a checkpoint holds."""
+
+    model: models.Classifier
+    method: Method
+    optimizer: torch.optim.Optimizer
+    schedule: torch.optim.lr_scheduler.LRScheduler
+    generator: Generator  # of the augmentation
+    history: list[dict[str, Any]] = field(default_factory=list)  # the rows of epochs.csv so far
+    step: int = 0  # steps taken in the epoch that has begun
+    seen: int = 0  # images that they took
+    seconds: float = 0.0  # spent on them
+    record: list[dict[str, Tensor]] = field(default_factory=list)  # of the samples they have seen
+    parts: list[dict[str, Any]] = field(default_factory=list)  # of the run, by surroundings
+    notes: list[str] = field(default_factory=list)  # sentences for the card
+
+    def save(self, path: Path) -> None:
+        """Write the checkpoint, whole or not at all."""
+        content = {name: getattr(self, name).state_dict() for name in PARTS}
+        content |= {
+            "generator": self.generator.get_state(),
+            "history": self.history,
+            "step": self.step,
+            "seen": self.seen,
+            "seconds": self.seconds,
+            "record": {name: values.cpu() for name, values in joined(self.record).items()},
+            "parts": self.parts,
+        }
+        with atomic(path) as temporary, open(temporary, "wb") as file:
+            torch.save(content, file)
+
+    def load(self, path: Path) -> None:
+        """Go back to a checkpoint."""
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        for name in PARTS:
+            getattr(self, name).load_state_dict(content[name])
+        self.generator.set_state(content["generator"])
+        self.history = content["history"]
+        self.step = content["step"]
+        self.seconds = content["seconds"]
+        self.parts = content.get("parts", [])
+        device = next(self.model.parameters()).device
+        record = {name: values.to(device) for name, values in content["record"].items()}
+        self.record = [record] if record else []
+        self.seen = len(record["position"]) if record else 0
+
+
+def joined(record: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """The records of several steps as one."""
+    if not record:
+        return {}
+    return {name: torch.cat([part[name] for part in record]) for name in record[0]}
+
+
+def prepare(task: Task) -> State:
+    """Model, method, optimiser and schedule at their start, initialised from the config's seed."""
+    config, device, notes = task.config, task.world.device, []
+    layout = torch.channels_last if config.channels_last else torch.contiguous_format
+    with torch.random.fork_rng():
+        torch.manual_seed(config.seed)
+        model = getattr(models, config.model)(len(task.classes), task.images.shape[1])
+        if config.weights:
+            report = load_weights(model, config.weights)
+            start = f"{config.weights}: {report.matched:.0%} of the backbone begins as there"
+            notes = [start, *report.adapted]
+        model = model.to(device, memory_format=layout)
+        method = build(
+            config.loss,
+            checked=False,
+            naw=config.naw,
+            lam=config.lam,
+            variant=config.variant,
+            compile=config.compile != "no",
+        )
+        method.attach(model, task.labels)
+    parameters = [*model.parameters(), *method.parameters()]
+    optimizer = torch.optim.Adam(
+        parameters, lr=config.lr, weight_decay=config.weight_decay, fused=config.fused
+    )
+    schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, config.lr_decay)
+    return State(model, method, optimizer, schedule, Generator(device), notes=notes)
+
+
+Network = Callable[[Tensor], models.Output]  # a model, as it is called in training
+
+
+def shared(model: nn.Module, task: Task) -> Network:
+    """The model as it is called in training.
+
+    On several processes their gradients are joined, and on GPUs their batch statistics as well.
+    """
+    config, world = task.config, task.world
+    if world.size > 1:
+        if config.loss not in ("nla", "cross_entropy") or config.variant != "paper":
+            raise ValueError(
+                f"{config.loss} ({config.variant}) couples samples: train it on one process"
+            )
+        if world.device.type != "cpu":
+            nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
+        model = DistributedDataParallel(model)
+    if config.compile == "no":
+        return model
+    return torch.compile(model, mode=config.compile)
