@@ -46,7 +46,9 @@ AFFECTNET_CSV = (
 )
 NAMES = ("affectnet", "affect-net", "affectnet-hq", "manually_annotated")
 OFFICIAL = tuple(
-    f"{folder}{name}.csv" for folder in ("", "*/", "*/*/") for name in ("training", "validation")
+    f"{folder}{name}.csv"
+    for folder in ("", "*/", "*/Manually_Annotated_file_lists/")
+    for name in ("training", "validation")
 )
 FOLDERS = class_layout("train/0/*.jpg or train/neutral/*.jpg", AFFECTNET, 0)
 

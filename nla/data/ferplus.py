@@ -18,7 +18,7 @@ from .folders import (
     relative,
 )
 from .manifest import EXPRESSIONS, DataError, data_root, refuse
-from .names import codes, composed, order_note, refuse_from_one, splits
+from .names import SPLIT_NAMES, codes, composed, order_note, refuse_from_one, splits
 from .parsing import finish, left_out, safe, table
 
 FER2013 = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")
@@ -174,29 +174,32 @@ def votes_by_name(
     """
     votes = vote_numbers(table(path, ("Usage", "Image name", *VOTES)), path)
     split = splits(votes["Usage"], path)
-    folders = {}
+    above: dict[str, str] = {}
+    there: dict[str, str] = {}
     for folder in matching(base, *PARTS):
-        its = splits(pd.Series([folder.name]), base).iloc[0]
-        for name in inside(folder).files:
-            if is_picture(name):
-                folders[its, composed(name)] = f"{relative(folder, root)}/{name}"
+        its = SPLIT_NAMES[folder.name.lower()]
+        above[its] = f"{relative(folder, root)}/"
+        pictures = filter(is_picture, inside(folder).files)
+        there |= {above[its] + composed(name): above[its] + name for name in pictures}
     named = votes["Image name"].str.strip() != ""
     names = safe(votes["Image name"].where(named, "no name"), path).map(composed)
-    paths = pd.Series([folders.get(key) for key in zip(split, names)], votes.index, dtype=object)
-    message = f"is no picture of its Usage's folder below {base}; unpack them again"
-    refuse(named & paths.isna(), votes["Image name"], path, message)
-    rows = pd.DataFrame({"path": paths, "split": split})[named].reset_index(drop=True)
+    paths = split.map(above).astype(object) + names
+    reasons = {
+        "show no face (their name is blank)": ~named,
+        f"of {path.name} belong to a folder that is not there": ~split.isin(set(above)),
+    }
     notes = [f"the votes of {path.name} are matched to the pictures by their names"]
-    if not named.all():
-        notes.append(f"{(~named).sum()} rows show no face (their name is blank): left out")
-    unlisted = len(folders) - int(named.sum())
-    if unlisted > 0:
+    votes, notes = left_out(votes, reasons, notes)
+    rows = pd.DataFrame({"path": paths, "split": split}).loc[votes.index]
+    unlisted = len(set(there) - set(rows["path"]))
+    if unlisted:
         notes.append(f"{unlisted} pictures have no votes: not read")
-    return votes[named].reset_index(drop=True), rows, notes
+    rows["path"] = rows["path"].map(lambda name: there.get(name, name))
+    return votes.reset_index(drop=True), rows.reset_index(drop=True), notes
 
 
 def read_votes(path: Path, rows: pd.DataFrame | None = None) -> pd.DataFrame:
-    """Votes as integers: ``fer2013new.csv``, which must fit FER2013's ``rows``, or ``label.csv``."""
+    """Votes as integers: ``fer2013new.csv``, fitting FER2013's ``rows``, or ``label.csv``."""
     if rows is None:
         return vote_numbers(table(path, ("Image name", "box", *VOTES), header=False), path)
     frame = vote_numbers(table(path, ("Usage", "Image name", *VOTES)), path)

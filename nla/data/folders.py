@@ -18,6 +18,7 @@ from .parsing import IMAGES
 
 LEFT_BEHIND = ("__macosx", "thumbs.db", "desktop.ini", "@eadir", "$recycle.bin")
 LISTS = (".csv", ".tsv", ".txt", ".lst", ".json", ".xlsx", ".xls", ".parquet", ".npy", ".gz")
+SUFFIXES = frozenset(IMAGES)
 DEPTH = 3
 """How many folders that hold nothing but one folder are gone through, as unpacking makes them."""
 
@@ -72,7 +73,8 @@ def is_folder(entry: "os.DirEntry[str]") -> bool:
 
 def is_picture(name: str) -> bool:
     """Whether a file is called like a still picture."""
-    return os.path.splitext(name)[1].lower() in IMAGES
+    stem, dot, suffix = name.rpartition(".")
+    return bool(stem) and dot + suffix.lower() in SUFFIXES
 
 
 def matching(base: Path, *patterns: str) -> list[Path]:
@@ -80,13 +82,18 @@ def matching(base: Path, *patterns: str) -> list[Path]:
     result: list[Path] = []
     for pattern in patterns:
         found = [base]
-        for part in pattern.lower().split("/"):
-            deeper = []
-            for folder in found:
-                names = sorted([*inside(folder).folders, *inside(folder).files])
-                deeper += [folder / name for name in names if fnmatchcase(name.lower(), part)]
-            found = deeper
-        result += found
+        *above, last = pattern.lower().split("/")
+        for part in above:
+            below = [folder / name for folder in found for name in inside(folder).folders]
+            found = [folder for folder in below if fnmatchcase(folder.name.lower(), part)]
+        for folder in found:
+            content = inside(folder)
+            names = sorted(
+                name
+                for name in [*content.folders, *content.files]
+                if fnmatchcase(name.lower(), last)
+            )
+            result += [folder / name for name in names]
     return result
 
 
@@ -148,14 +155,20 @@ def candidates(root: Path, names: Collection[str]) -> list[Path]:
 
 def listing(folder: Path, most: int = 8) -> str:
     """The first names in a folder, for a message."""
-    names = sorted([*inside(folder).folders, *inside(folder).files])
+    content = inside(folder)
+    names = sorted([*content.folders, *content.files])
     more = f", ... ({len(names)} in all)" if len(names) > most else ""
     return (", ".join(names[:most]) or "nothing") + more
 
 
 def has_pictures(folder: Path) -> bool:
-    """Whether pictures lie in the folder itself."""
-    return any(map(is_picture, inside(folder).files))
+    """Whether pictures lie in the folder itself; looks no further than the first."""
+    try:
+        with os.scandir(folder) as entries:
+            names = (entry.name for entry in entries if not is_folder(entry))
+            return any(is_picture(name) and not hidden(name) for name in names)
+    except OSError:
+        return False
 
 
 def unpacked(folder: Path, top: bool = False) -> Path:
@@ -164,8 +177,10 @@ def unpacked(folder: Path, top: bool = False) -> Path:
     ``top``: a split folder that is alone (``train``) is not gone into.
     """
     for _ in range(DEPTH):
+        if has_pictures(folder):
+            return folder
         folders = inside(folder).folders
-        if len(folders) != 1 or has_pictures(folder):
+        if len(folders) != 1:
             return folder
         below = folder / folders[0]
         if has_pictures(below) or (top and fold(below.name) in SPLIT_NAMES):
@@ -203,10 +218,11 @@ def class_folders(base: Path) -> list[ClassFolder]:
 
 def picture_folder(folder: Path) -> Path:
     """``folder``, or the only folder in it if the pictures lie there."""
+    if has_pictures(folder):
+        return folder
     folders = inside(folder).folders
-    if len(folders) == 1 and not has_pictures(folder) and has_pictures(folder / folders[0]):
-        return folder / folders[0]
-    return folder
+    nested = len(folders) == 1 and has_pictures(folder / folders[0])
+    return folder / folders[0] if nested else folder
 
 
 def class_layout(said: str, order: Sequence[str], first: int) -> Layout:
@@ -244,7 +260,8 @@ def class_tree(root: Path, base: Path) -> tuple[pd.DataFrame, list[str]]:
     for one in found:
         content = inside(one.folder)
         pictures = [name for name in content.files if is_picture(name)]
-        other.update(suffix_of(name) for name in content.files if not is_picture(name))
+        if len(pictures) < len(content.files):
+            other.update(suffix_of(name) for name in content.files if not is_picture(name))
         above = relative(one.folder, root)
         deeper += [f"{above}/{name}" for name in content.folders]
         empty += [] if pictures else [above]

@@ -251,7 +251,7 @@ def own_names(given: pd.Series, path: object, words: list[str]) -> Labels:
     note = f"the classes are the set's own, in this order: {counted(labels, own)}"
     known = [name for name in own if expression_of(name)]
     if known:
-        note += f"; {', '.join(known)} are expressions, but not treated as such among other names"
+        note += f"; not treated as expressions, beside names that are none: {', '.join(known)}"
     if not words:
         note += "; numbers say no expression: name them in this order with --classes NAME NAME ..."
     return Labels(labels, own, [note])

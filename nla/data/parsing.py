@@ -103,11 +103,10 @@ def safe(names: pd.Series, path: object) -> pd.Series:
     """``names`` with ``/`` for ``\\``; refused if one is empty or could lead out of the folder."""
     slashed = names.str.replace("\\", "/", regex=False)
     outside = slashed.str.contains(r"(?:^|/)\.\.(?:/|$)|^/|^[A-Za-z]:|[\x00-\x1f]")
+    short = slashed.str.replace(r"/(?:\.?/)+", "/", regex=True).str.replace(r"^\./", "", regex=True)
     message = "is no image name: use paths below the data folder, with / and without .."
-    refuse((slashed == "") | outside, names, path, message)
-    return slashed.str.replace(
-        r"^(?:\./+)+|/(?:\./|(?=/))+", lambda m: "/" * m[0].startswith("/"), regex=True
-    )
+    refuse((short == "") | outside, names, path, message)
+    return short
 
 
 def left_out(

@@ -21,7 +21,8 @@ def pictures_below(base: Path) -> pd.Series:
     """
     found: list[str] = []
     walk(str(base), "", (), found)
-    return pd.Series(found, index=pd.Index([composed(name) for name in found]), dtype=object)
+    files = pd.Series(found, dtype=object)
+    return files.set_axis(pd.Index(files.str.normalize("NFC")))
 
 
 def walk(folder: str, above: str, parents: tuple[tuple[int, int], ...], found: list[str]) -> None:
@@ -36,6 +37,11 @@ def walk(folder: str, above: str, parents: tuple[tuple[int, int], ...], found: l
         walk(f"{folder}/{name}", f"{above}{name}/", (*parents, me), found)
 
 
+def folders_of(names: pd.Series) -> pd.Series:
+    """The folder of each path, "" where it has none."""
+    return names.str.replace(r"/?[^/]*$", "", regex=True)
+
+
 def split_in(folder: str) -> str | None:
     """The split that a folder's path speaks of (``DATASET/train/1``), or None."""
     spoken = {SPLIT_NAMES[fold(part)] for part in folder.split("/") if fold(part) in SPLIT_NAMES}
@@ -44,8 +50,7 @@ def split_in(folder: str) -> str | None:
 
 def with_suffix(names: pd.Series, there: pd.Series) -> tuple[pd.Series, list[str]]:
     """Names without any picture's suffix get the commonest one; and a note on it."""
-    last = names.str.rsplit("/", n=1).str[-1]
-    if not len(names) or last.map(is_picture).any():
+    if any(map(is_picture, names)):
         return names, []
     suffixes = pd.Series([os.path.splitext(name)[1] for name in there], dtype=object)
     suffix = suffixes.mode().iloc[0] if len(suffixes) else ".jpg"
@@ -57,7 +62,7 @@ def placed(
     split: pd.Series,
     there: pd.Series,
     base: Path,
-    path: object,
+    path: Path,
     expected: Collection[str] = (),
 ) -> tuple[pd.Series, list[str]]:
     """Where each picture lies, relative to ``base``, and notes on what was not as named.
@@ -67,7 +72,7 @@ def placed(
     others.  A name that fits several pictures is refused; one that fits none stays, and is counted.
     ``expected``: folders, in small letters, where the set's layout has them, which needs no note.
     """
-    names, notes = with_suffix(names.map(composed), there)
+    names, notes = with_suffix(names.str.normalize("NFC"), there)
     found = names.map(there.to_dict()).astype(object)
     lost = found.isna()
     if not lost.any():
@@ -79,12 +84,12 @@ def placed(
     folders = pd.Series(above, dtype=object).value_counts()
     if not {folder.lower() for folder in folders.index} <= {"", *expected}:
         shown = [f"{folder or './'} ({count})" for folder, count in folders.items()]
-        notes.append(f"the pictures of {path} were found in {shortened(shown)}")
+        notes.append(f"the pictures of {path.name} were found in {shortened(shown)}")
     if gone.any():
         usual = str(folders.index[0]) if len(folders) else ""
         first = int(gone.to_numpy().argmax())
         notes.append(
-            f"{gone.sum()} of {len(names)} pictures that {path} names are not there "
+            f"{gone.sum()} of {len(names)} pictures that {path.name} names are not there "
             f"({place_of(names.index[first])}{names.iloc[first]}); looked for below "
             f"{base / usual}, where there is: {listing(base / usual)}"
         )
@@ -103,11 +108,11 @@ def above_of(file: str, name: str) -> str:
     return composed(file).removesuffix(name)
 
 
-def by_ending(names: pd.Series, split: pd.Series, there: pd.Series, path: object) -> pd.Series:
+def by_ending(names: pd.Series, split: pd.Series, there: pd.Series, path: Path) -> pd.Series:
     """The picture whose path ends in each name, where there is one; several are refused."""
     files = pd.DataFrame({"key": there.index, "file": there.to_numpy()})
     files["last"] = files["key"].str.rsplit("/", n=1).str[-1]
-    folder = files["key"].str.rpartition("/")[0]
+    folder = folders_of(files["key"])
     files["its"] = folder.map({one: split_in(one) for one in folder.unique()}).astype(object)
     wanted = pd.DataFrame({"name": names.to_numpy(), "split": split.to_numpy()}).astype(object)
     wanted["row"] = range(len(wanted))

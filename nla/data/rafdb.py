@@ -66,7 +66,7 @@ def rafdb_list(root: Path, base: Path, path: Path) -> pd.DataFrame:
             f"Image/original. Found: {listing(base)}; in Image: {listing(base / 'Image')}"
         )
     usual = ("image/aligned/", "aligned/", "image/original/", "original/")
-    found, notes = placed(names, split, there, base, path.name, usual)
+    found, notes = placed(names, split, there, base, path, usual)
     above = relative(base, root)
     manifest = pd.DataFrame(
         {

@@ -10,7 +10,7 @@ from .folders import inside, is_picture, relative, shortened
 from .manifest import BOX, DataError, refuse
 from .names import expression_of, split_of, splits, whole_number
 from .parsing import lines_of, pairs, safe, table
-from .placing import pictures_below, placed, split_in
+from .placing import folders_of, pictures_below, placed, split_in
 
 IMAGE_COLUMNS = (
     *("path", "image", "file", "filename", "subdirectory_filepath", "pth", "filepath"),
@@ -92,7 +92,7 @@ def one_label(frame: pd.DataFrame, labels: list[str], path: Path) -> str:
                 f"{path}, line 1: the columns {labels[0]} and {other} could both be the label, and "
                 f"they differ; rename the one that is not (to old_{other}, say)"
             )
-    named = [name for name in labels if frame[name].map(expression_of).notna().all()]
+    named = [name for name in labels if all(map(expression_of, frame[name].unique()))]
     return (named or labels)[0]
 
 
@@ -200,7 +200,7 @@ def gathered(
     ``there``: the pictures below ``base``; ``expected``: see :func:`nla.data.placing.placed`.
     """
     for path, part in parts.items():
-        part["path"], said = placed(part["path"], part["split"], there, base, path.name, expected)
+        part["path"], said = placed(part["path"], part["split"], there, base, path, expected)
         notes = [*notes, *said]
     named = {str(path): part for path, part in parts.items()}
     rows = pd.concat(named)
@@ -227,7 +227,7 @@ def divided(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     if not lacking.all():
         message = "has no split: name the file train, val or test, or give a column split"
         refuse(lacking, rows["path"], "", message)
-    folders = rows["path"].str.rpartition("/")[0]
+    folders = folders_of(rows["path"])
     spoken = folders.map({one: split_in(one) for one in folders.unique()}).astype(object)
     if spoken.isna().any():
         some = sorted(set(folders[spoken.notna()]))
