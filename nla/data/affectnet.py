@@ -147,9 +147,10 @@ def affectnet_lists(root: Path, base: Path) -> Listed:
         header = AFFECTNET_CSV[0].lower() in first_line(path)
         parts[path] = rows_of(table(path, AFFECTNET_CSV, header), path, no_expression).rows
     there = pictures_below(base)
-    own = there[there.str.lower().str.contains("manually_annotated_images/", regex=False)]
-    expected = ("manually_annotated_images/", "manually_annotated/manually_annotated_images/")
-    return gathered(root, base, parts, [], own if len(own) else there, expected)
+    marked = "manually_annotated_images/"
+    own = {key: name for key, name in there.items() if marked in key.lower()}
+    expected = (marked, f"manually_annotated/{marked}")
+    return gathered(root, base, parts, [], own or there, expected)
 
 
 def csv_or_folders(root: Path, base: Path) -> Listed:

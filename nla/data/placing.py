@@ -1,6 +1,7 @@
 """Where the pictures lie that a list or a csv names: one walk through the folders."""
 
 import os
+from collections import Counter
 from collections.abc import Collection
 from pathlib import Path
 
@@ -14,15 +15,14 @@ from .names import SPLIT_NAMES, composed, fold
 DEEPEST = 8
 
 
-def pictures_below(base: Path) -> pd.Series:
-    """All pictures below ``base``, relative to it, as on disk; the index has composed letters.
+def pictures_below(base: Path) -> dict[str, str]:
+    """All pictures below ``base``: their paths with composed letters, and as on disk.
 
     Links to folders are followed, but not round in a loop.
     """
     found: list[str] = []
     walk(str(base), "", (), found)
-    files = pd.Series(found, dtype=object)
-    return files.set_axis(pd.Index(files.str.normalize("NFC")))
+    return {composed(name): name for name in found}
 
 
 def walk(folder: str, above: str, parents: tuple[tuple[int, int], ...], found: list[str]) -> None:
@@ -48,19 +48,20 @@ def split_in(folder: str) -> str | None:
     return spoken.pop() if len(spoken) == 1 else None
 
 
-def with_suffix(names: pd.Series, there: pd.Series) -> tuple[pd.Series, list[str]]:
+def with_suffix(names: list[str], there: dict[str, str]) -> tuple[list[str], list[str]]:
     """Names without any picture's suffix get the commonest one; and a note on it."""
     if any(map(is_picture, names)):
         return names, []
-    suffixes = pd.Series([os.path.splitext(name)[1] for name in there], dtype=object)
-    suffix = suffixes.mode().iloc[0] if len(suffixes) else ".jpg"
-    return names + suffix, [f"the pictures' names have no suffix, {suffix} is taken"]
+    suffixes = Counter(os.path.splitext(name)[1] for name in there)
+    suffix = suffixes.most_common(1)[0][0] if suffixes else ".jpg"
+    note = f"the pictures' names have no suffix, {suffix} is taken"
+    return [name + suffix for name in names], [note]
 
 
 def placed(
     names: pd.Series,
     split: pd.Series,
-    there: pd.Series,
+    there: dict[str, str],
     base: Path,
     path: Path,
     expected: Collection[str] = (),
@@ -72,29 +73,33 @@ def placed(
     others.  A name that fits several pictures is refused; one that fits none stays, and is counted.
     ``expected``: folders, in small letters, where the set's layout has them, which needs no note.
     """
-    names, notes = with_suffix(names.str.normalize("NFC"), there)
-    found = names.map(there.to_dict()).astype(object)
-    lost = found.isna()
-    if not lost.any():
-        return found, notes
-    ends = by_ending(names[lost], split[lost], there, path)
-    found[lost] = ends.reindex(found.index[lost])
-    gone = found.isna()
-    above = [above_of(str(file), name) for file, name in zip(found[~gone], names[~gone])]
-    folders = pd.Series(above, dtype=object).value_counts()
-    if not {folder.lower() for folder in folders.index} <= {"", *expected}:
-        shown = [f"{folder or './'} ({count})" for folder, count in folders.items()]
+    wanted, notes = with_suffix([composed(name) for name in names.to_list()], there)
+    fitting = by_ending(wanted, split.to_list(), there)
+    several = pd.Series([len(keys) > 1 for keys in fitting], names.index)
+    if several.any():
+        some = shortened(fitting[int(several.to_numpy().argmax())])
+        message = f"may be {some}: write the folder into the name, or remove the others"
+        refuse(several, names, path, message)
+    above = Counter(
+        keys[0].removesuffix(name) for keys, name in zip(fitting, wanted, strict=True) if keys
+    )
+    folders = above.most_common()
+    if not {folder.lower() for folder in above} <= {"", *expected}:
+        shown = [f"{folder or './'} ({count})" for folder, count in folders]
         notes.append(f"the pictures of {path.name} were found in {shortened(shown)}")
-    if gone.any():
-        usual = str(folders.index[0]) if len(folders) else ""
-        first = int(gone.to_numpy().argmax())
+    usual = folders[0][0] if folders else ""
+    gone = [not keys for keys in fitting]
+    if any(gone):
+        first = gone.index(True)
         notes.append(
-            f"{gone.sum()} of {len(names)} pictures that {path.name} names are not there "
-            f"({place_of(names.index[first])}{names.iloc[first]}); looked for below "
+            f"{sum(gone)} of {len(names)} pictures that {path.name} names are not there "
+            f"({place_of(names.index[first])}{wanted[first]}); looked for below "
             f"{base / usual}, where there is: {listing(base / usual)}"
         )
-        found[gone] = usual + names[gone]
-    return found, notes
+    found = [
+        there[keys[0]] if keys else usual + name for keys, name in zip(fitting, wanted, strict=True)
+    ]
+    return pd.Series(found, names.index, dtype=object), notes
 
 
 def place_of(place: object) -> str:
@@ -103,31 +108,23 @@ def place_of(place: object) -> str:
     return f"line {line}: " if isinstance(line, int | np.integer) else ""
 
 
-def above_of(file: str, name: str) -> str:
-    """The folders that lie above ``name`` in ``file``, with a / at the end, or ""."""
-    return composed(file).removesuffix(name)
+def by_ending(names: list[str], split: list[str | None], there: Collection[str]) -> list[list[str]]:
+    """For each name the pictures it may be: the one at that path, or those whose path ends in it.
 
-
-def by_ending(names: pd.Series, split: pd.Series, there: pd.Series, path: Path) -> pd.Series:
-    """The picture whose path ends in each name, where there is one; several are refused."""
-    files = pd.DataFrame({"key": there.index, "file": there.to_numpy()})
-    files["last"] = files["key"].str.rsplit("/", n=1).str[-1]
-    folder = folders_of(files["key"])
-    files["its"] = folder.map({one: split_in(one) for one in folder.unique()}).astype(object)
-    wanted = pd.DataFrame({"name": names.to_numpy(), "split": split.to_numpy()}).astype(object)
-    wanted["row"] = range(len(wanted))
-    wanted["last"] = wanted["name"].str.rsplit("/", n=1).str[-1]
-    both = wanted.merge(files, on="last")
-    fits = [
-        f"/{key}".endswith(f"/{name}") for key, name in zip(both["key"], both["name"], strict=True)
-    ]
-    known = both["its"].notna() & both["split"].notna()
-    both = both[pd.Series(fits, both.index, dtype=bool) & ~(known & (both["its"] != both["split"]))]
-    several = both["row"].duplicated(keep=False)
-    if several.any():
-        row = both[several].iloc[0]["row"]
-        fitting = shortened(both.loc[both["row"] == row, "file"].to_list())
-        bad = pd.Series(range(len(names)), names.index) == row
-        message = f"may be {fitting}: write the folder into the name, or remove the others"
-        refuse(bad, names, path, message)
-    return pd.Series(both["file"].to_numpy(), names.index[both["row"]], dtype=object)
+    A picture in a folder of another split than the row's is none of them.
+    """
+    result = [[name] if name in there else [] for name in names]
+    if all(result):
+        return result
+    called: dict[str, list[str]] = {}
+    for key in there:
+        called.setdefault(key.rpartition("/")[2], []).append(key)
+    splits_in = {folder: split_in(folder) for folder in {key.rpartition("/")[0] for key in there}}
+    for fitting, name, its in zip(result, names, split, strict=True):
+        candidates = () if fitting else called.get(name.rpartition("/")[2], ())
+        for key in candidates:
+            spoken = splits_in[key.rpartition("/")[0]]
+            other = its is not None and spoken is not None and spoken != its
+            if not other and f"/{key}".endswith(f"/{name}"):
+                fitting.append(key)
+    return result

@@ -56,11 +56,11 @@ def rafdb_list(root: Path, base: Path, path: Path) -> pd.DataFrame:
     names = labels.index.to_series()
     split = splits(names.str.split("_").str[0], path)
     there = pictures_below(base)
-    last = there.str.rsplit("/", n=1).str[-1]
+    called = {key.rpartition("/")[2] for key in there}
     aligned = names.str.replace(r"(\.[^.]*)$", r"_aligned\1", regex=True)
-    if last.isin(aligned).any():
+    if called & set(aligned):
         names = aligned
-    elif not last.isin(names).any():
+    elif not called & set(names):
         raise DataError(
             f"{base}: no images that {path.name} names; unpack them into Image/aligned or "
             f"Image/original. Found: {listing(base)}; in Image: {listing(base / 'Image')}"

@@ -192,7 +192,7 @@ def gathered(
     base: Path,
     parts: dict[Path, pd.DataFrame],
     notes: list[str],
-    there: pd.Series,
+    there: dict[str, str],
     expected: Collection[str] = (),
 ) -> Listed:
     """The rows of several files in one, each picture where it lies, nothing twice.
@@ -204,7 +204,7 @@ def gathered(
         notes = [*notes, *said]
     named = {str(path): part for path, part in parts.items()}
     rows = pd.concat(named)
-    unlisted = len(set(there) - set(rows["path"]))
+    unlisted = len(set(there.values()) - set(rows["path"]))
     if unlisted:
         notes.append(f"{unlisted} pictures below {base} are in none of the lists: not read")
     face = ["path", *(side for side in BOX if side in rows)]
