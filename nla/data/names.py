@@ -73,6 +73,12 @@ def whole_number(text: str) -> int | None:
     return int(number[1]) if number else None
 
 
+def is_odd_number(text: str) -> bool:
+    """Whether ``text`` is a number that counts nothing: ``3.5``, ``-1``."""
+    number = re.fullmatch(r"\s*[+-]?[0-9]*[.,]?[0-9]+\s*", text)
+    return number is not None and whole_number(text) is None
+
+
 def natural(name: str) -> list[tuple[int, str]]:
     """A key that sorts names as people do: class2 before class10, whatever the case."""
     parts = re.findall(r"[0-9]+|[^0-9]+", fold(name))
@@ -184,6 +190,9 @@ def name_classes(
     distinct = list(given.unique())
     missing = {text: fold(text) in NO_LABEL for text in distinct}
     refuse(given.map(missing).astype(bool), given, path, "is no label; give each row its class")
+    odd = {text: is_odd_number(text) for text in distinct}
+    message = "is no label: it is a number, but none of 0, 1, 2, ..."
+    refuse(given.map(odd).astype(bool), given, path, message)
     if classes:
         return named_by_hand(given, path, tuple(composed(name).strip() for name in classes))
     numbers = numbers_in(given)
