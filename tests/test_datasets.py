@@ -521,7 +521,7 @@ MUTATION = st.integers(0, 2**62)
 
 
 def mutate(content, seed):
-    """``content`` with up to four stretches set, inserted, deleted, cut off or doubled by ``seed``."""
+    """``content`` with up to four stretches set, inserted, deleted, cut or doubled by ``seed``."""
     content, draw = bytearray(content), random.Random(seed)
     for _ in range(draw.randint(1, 4)):
         at, byte = (

@@ -103,6 +103,5 @@ def first_bad(bad: pd.Series, values: pd.Series, expected: str) -> None:
     """Raise a DataError naming the first row where ``bad`` holds."""
     if bad.any():
         at = int(bad.to_numpy().argmax())
-        raise DataError(
-            f"row {bad.index[at]}: {values.name} is {values.iloc[at]!r}, expected {expected}"
-        )
+        value = str(values.iloc[at])[:60]
+        raise DataError(f"row {bad.index[at]}: {values.name} is {value!r}, expected {expected}")

@@ -81,8 +81,11 @@ def is_odd_number(text: str) -> bool:
 
 def natural(name: str) -> list[tuple[int, str]]:
     """A key that sorts names as people do: class2 before class10, whatever the case."""
-    parts = re.findall(r"[0-9]+|[^0-9]+", fold(name))
-    return [(int(part[:9]), part) if part[0] in "0123456789" else (-1, part) for part in parts]
+    result = []
+    for part in re.findall(r"[0-9]+|[^0-9]+", fold(name)):
+        number = whole_number(part)
+        result.append((-1 if number is None else number, part))
+    return result
 
 
 def codes(
@@ -98,14 +101,16 @@ def codes(
     A label is a name in ``order`` (or another word for that expression), or, unless ``first`` is
     None, its number there, counted from ``first``.
     """
-    place = {fold(name): classes.index(name) if name in classes else -1 for name in order}
-    by_number = [place[fold(name)] for name in order]
+    by_number = [classes.index(name) if name in classes else -1 for name in order]
+    place = dict(zip(map(fold, order), by_number, strict=True))
     meaning: dict[Hashable, int] = {}
     for text in values.unique():
-        number = whole_number(text) if first is not None else None
-        if number is not None and first is not None and 0 <= number - first < len(order):
-            meaning[text] = by_number[number - first]
-        elif number is None:
+        number = None if first is None else whole_number(text)
+        if number is not None:
+            at = number - (first or 0)
+            if 0 <= at < len(order):
+                meaning[text] = by_number[at]
+        else:
             word = fold(text) if fold(text) in place else expression_of(text)
             if word in place:
                 meaning[text] = place[word]
@@ -127,8 +132,8 @@ def splits(values: pd.Series, path: object) -> pd.Series:
 
 def split_of(path: Path) -> str | None:
     """The split that a file's name speaks of (``affectnet_train.csv``); None if none or two."""
-    words = re.split("[^a-z]+", fold(path.stem))
-    spoken = {SPLIT_NAMES[word] for word in words if word in SPLIT_NAMES}
+    words = set(re.split("[^a-z]+", fold(path.stem)))
+    spoken = {SPLIT_NAMES[word] for word in words & set(SPLIT_NAMES)}
     return spoken.pop() if len(spoken) == 1 else None
 
 

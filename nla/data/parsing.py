@@ -54,8 +54,9 @@ def table(path: str | Path, columns: Sequence[str], header: bool = True) -> pd.D
     found = [str(column).strip() for column in frame.columns]
     wanted = {column.lower(): column for column in columns if column not in found}
     frame.columns = pd.Index([wanted.get(column.lower(), column) for column in found])
-    whole = set(columns) <= set(frame.columns) and isinstance(frame.index, pd.RangeIndex)
-    if not whole or frame.columns.has_duplicates:
+    lacking = set(columns) - set(frame.columns)
+    counted = isinstance(frame.index, pd.RangeIndex)
+    if lacking or not counted or frame.columns.has_duplicates:
         expected = f"the columns {', '.join(columns)}" if columns else "columns, each name once,"
         raise DataError(
             f"{path}, line 1: expected {expected} separated by commas; "
@@ -75,10 +76,11 @@ def lines_of(path: str | Path) -> pd.Series:
             f"{path}: not readable as text ({error}); give lines of 'name label'"
         ) from None
     lines = pd.Series(text.split("\n"), dtype=object).str.strip()
-    lines = lines.set_axis(lines.index + 1)[lines.to_numpy() != ""]
-    if lines.empty:
+    lines.index += 1
+    kept: pd.Series = lines[lines != ""]
+    if kept.empty:
         raise DataError(f"{path}: the list is empty; expected one 'name label' a line")
-    return lines
+    return kept
 
 
 def pairs(path: str | Path) -> pd.DataFrame:
@@ -127,10 +129,12 @@ def hold_out(
     frame: pd.DataFrame, split: str = "test", share: float = 0.2, seed: int = 0
 ) -> pd.DataFrame:
     """Move a share (0..1) of each label's training rows to another split, drawn with ``seed``."""
-    could = (frame["split"] == "train").to_numpy(copy=True)
-    place = pd.Series(np.random.default_rng(seed).random(could.sum()))
+    could = (frame["split"] == "train").to_numpy()
+    draw = np.random.default_rng(seed)
+    place = pd.Series(draw.random(could.sum()))
+    label = frame["label"].to_numpy()[could]
     moved = could.copy()
-    moved[could] = place.groupby(frame["label"].to_numpy()[could]).rank(pct=True) <= share
+    moved[could] = place.groupby(label).rank(pct=True) <= share
     return frame.assign(split=frame["split"].mask(moved, split))
 
 
