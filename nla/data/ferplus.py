@@ -1,4 +1,4 @@
-"""FER2013's labels and FERPlus's ten votes per image: real label noise with human truth, same pixels."""
+"""FER2013's labels and FERPlus's ten votes per image: real label noise with human truth."""
 
 import hashlib
 from pathlib import Path
@@ -6,75 +6,112 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .manifest import EXPRESSIONS, DataError
-from .parsing import class_tree, codes, finish, left_out, locate, refuse, safe, splits, table
+from .folders import (
+    class_layout,
+    class_tree,
+    files,
+    find,
+    inside,
+    is_picture,
+    locate,
+    matching,
+    relative,
+)
+from .manifest import EXPRESSIONS, DataError, data_root, refuse
+from .names import SPLIT_NAMES, codes, composed, order_note, refuse_from_one, splits
+from .parsing import finish, left_out, safe, table
 
 FER2013 = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")
 FERPLUS = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt")
 VOTES = (*FERPLUS, "unknown", "NF")
 FER_CSV = ("fer2013.csv", "fer2013.csv.gz", "icml_face_data.csv", "icml_face_data.csv.gz")
 FER_FOLDERS = ("fer2013", "fer-2013", "ferplus", "fer+", "data", "images")
+VOTES_CSV = "fer2013new.csv"
+TREE = class_layout("train/angry/*.jpg", FER2013, 0)
+PARTS = ("FER2013Train", "FER2013Valid", "FER2013Test")
+FERPLUS_LABELS = files(*(f"{part}/label.csv" for part in PARTS))
+FERPLUS_PICTURES = files(*(f"{part}/*.png" for part in PARTS))
 
 
-def read_fer2013(root, truth=True, dedupe=True):
-    """FER2013 (Goodfellow et al. 2013): 35,887 grey 48 x 48 faces; its own labels, scored on human truth.
+def read_fer2013(
+    root: str | Path | None = None, truth: bool = True, dedupe: bool = True
+) -> pd.DataFrame:
+    """FER2013 (Goodfellow et al. 2013): 35,887 grey 48 x 48 faces; its own labels.
 
-    Layouts: ``fer2013.csv``, ``icml_face_data.csv`` (or .gz), or the ``train/angry/*.jpg`` tree.  With ``truth`` and
-    FERPlus's ``fer2013new.csv`` beside the csv, ``true_label`` is the plurality of ten people's votes and ``kind`` is
-    set (:func:`with_votes`); rows whose truth is none of the seven are left out.  Training = train, PublicTest = val,
+    Layouts: ``fer2013.csv``, ``icml_face_data.csv`` (or .gz), or the ``train/angry/*.jpg`` tree.
+    With ``truth`` and FERPlus's ``fer2013new.csv`` beside the csv it is scored on human truth:
+    ``true_label`` is the plurality of ten people's votes and ``kind`` is set (:func:`with_votes`);
+    rows whose truth is none of the seven are left out.  Training = train, PublicTest = val,
     PrivateTest = test.  ``dedupe`` leaves out evaluation images that an earlier split also holds.
     """
-    base, tree = locate(root, "FER2013", FER_FOLDERS, FER_CSV, ("train/angry/*", "train/anger/*"))
-    votes, notes = base / "fer2013new.csv", []
-    manifest = class_tree(root, base, FER2013) if tree else fer_rows(root)
-    if truth and not tree and votes.exists():
-        manifest, notes = with_votes(manifest, read_votes(votes, manifest), "plurality", 7)
+    root = data_root(root)
+    base, tree = locate(root, "FER2013", FER_FOLDERS, files(*FER_CSV), TREE)
+    if tree:
+        manifest, notes = fer_tree(root, base)
+    else:
+        manifest, notes = fer_rows(root), []
+        votes = matching(base, VOTES_CSV) if truth else []
+        if votes:
+            manifest, notes = with_votes(manifest, read_votes(votes[0], manifest), "plurality", 7)
     return finish(keyed(root, manifest, dedupe), notes)
 
 
-def read_ferplus(root, protocol="plurality", classes=8, dedupe=True):
+def read_ferplus(
+    root: str | Path | None = None,
+    protocol: str = "plurality",
+    classes: int = 8,
+    dedupe: bool = True,
+) -> pd.DataFrame:
     """FERPlus (Barsoum et al. 2016): FER2013's images with the label that ten people chose by vote.
 
-    Layouts: ``fer2013new.csv`` beside FER2013's csv, or ``FER2013Train/label.csv`` with its png files.  ``protocol``:
-    see :func:`plurality`.  ``classes`` 7 leaves out the rows that contempt wins.  Rows without face or winner are
-    left out, ties stay in train only; splits and ``dedupe`` as in :func:`read_fer2013`.
+    Layouts: ``fer2013new.csv`` with FER2013's csv; ``FER2013Train/label.csv`` with its png files;
+    or ``fer2013new.csv`` with these png files, the votes matched by the files' names.
+    ``protocol``: see :func:`plurality`.  ``classes`` 7 leaves out the rows that contempt wins.
+    Rows without face or winner are left out, ties stay in train only; splits and ``dedupe`` as in
+    :func:`read_fer2013`.
     """
-    base, folders = locate(
-        root, "FERPlus", FER_FOLDERS, ("fer2013new.csv",), ("FER2013Train/label.csv",)
-    )
-    if folders:
-        parts = [
-            (path.parent, read_votes(path)) for path in sorted(base.glob("FER2013*/label.csv"))
-        ]
-        votes = pd.concat(
-            [
-                part.assign(
-                    split=folder.name,
-                    path=folder.relative_to(root).as_posix()
-                    + "/"
-                    + safe(part["Image name"], folder / "label.csv"),
-                )
-                for folder, part in parts
-            ],
-            ignore_index=True,
-        )
-        rows = votes[["path"]].assign(split=splits(votes["split"], base))
-    else:
+    root = data_root(root)
+    votes_csv = files(VOTES_CSV)
+    listed = find(root, FER_FOLDERS, votes_csv)
+    pixels = find(root, FER_FOLDERS, files(*FER_CSV))
+    labelled = find(root, FER_FOLDERS, FERPLUS_LABELS)
+    pictures = find(root, FER_FOLDERS, FERPLUS_PICTURES)
+    if listed and pixels:
         rows = fer_rows(root).drop(columns="label")
-        votes = read_votes(base / "fer2013new.csv", rows)
-    manifest, notes = with_votes(rows, votes, protocol, classes)
-    manifest = finish(keyed(root, manifest, dedupe), notes)
+        votes = read_votes(matching(listed[0], VOTES_CSV)[0], rows)
+        notes = ["FER2013Train/label.csv is not used, but fer2013new.csv"] if labelled else []
+    elif labelled:
+        votes, rows = votes_of_folders(root, labelled[0])
+        notes = ["fer2013new.csv is not used, but the label.csv of the folders"] if listed else []
+    elif listed and pictures:
+        votes, rows, notes = votes_by_name(root, matching(listed[0], VOTES_CSV)[0], pictures[0])
+    else:
+        expected = f"{VOTES_CSV} beside fer2013.csv, or beside FER2013Train/*.png"
+        locate(
+            root,
+            "FERPlus",
+            FER_FOLDERS,
+            votes_csv._replace(said=expected, here=nowhere),
+            FERPLUS_LABELS,
+        )
+    manifest, said = with_votes(rows, votes, protocol, classes)
+    manifest = finish(keyed(root, manifest, dedupe), [*said, *notes])
     manifest.attrs["rows"] = rows["split"].value_counts().to_dict()
     return manifest
 
 
-def fer2013_csv(root):
+def nowhere(base: Path) -> bool:
+    """No folder holds it."""
+    return False
+
+
+def fer2013_csv(root: str | Path) -> Path:
     """The pixel csv of FER2013 under ``root``."""
-    base, _ = locate(root, "FER2013", FER_FOLDERS, FER_CSV)
-    return next(base / name for name in FER_CSV if (base / name).exists())
+    base, _ = locate(data_root(root), "FER2013", FER_FOLDERS, files(*FER_CSV))
+    return matching(base, *FER_CSV)[0]
 
 
-def fer_rows(root):
+def fer_rows(root: Path) -> pd.DataFrame:
     """FER2013's csv as a frame: row, label, split, key (the pixels as text)."""
     path = fer2013_csv(root)
     frame = table(path, ("emotion", "pixels", "Usage"))
@@ -88,61 +125,114 @@ def fer_rows(root):
     )
 
 
-def keyed(root, manifest, dedupe):
-    """With ``dedupe`` the column ``key``, alike for exact copies: the pixels, or a digest of each file's bytes."""
+def fer_tree(root: Path, base: Path) -> tuple[pd.DataFrame, list[str]]:
+    """FER2013 as class folders, by name or by FER2013's own numbers from 0."""
+    frame, notes = class_tree(root, base)
+    remedy = "name the folders by their expressions"
+    refuse_from_one(frame["label"], base, 6, remedy)
+    labels = codes(frame["label"], FER2013, base)
+    order = order_note(frame["label"], labels, FER2013, EXPRESSIONS, "FER2013's own order")
+    return frame.assign(label=labels), [*notes, *order]
+
+
+def keyed(root: Path, manifest: pd.DataFrame, dedupe: bool) -> pd.DataFrame:
+    """With ``dedupe`` the column ``key``, alike for exact copies: pixels, or a digest of bytes."""
     if not dedupe:
         return manifest.drop(columns="key", errors="ignore")
-    try:
-        return (
-            manifest
-            if "key" in manifest
-            else manifest.assign(
-                key=[
-                    hashlib.blake2b((Path(root) / path).read_bytes(), digest_size=16).digest()
-                    for path in manifest["path"]
-                ]
-            )
-        )
-    except OSError as error:
-        raise DataError(
-            f"{error.filename}: listed but not there ({error.strerror}); unpack it again"
-        ) from None
-
-
-def read_votes(path, rows=None):
-    """Votes as integers: ``fer2013new.csv``, which must fit FER2013's ``rows``, or else a ``label.csv``."""
-    frame = table(
-        path, ("Image name", "box" if rows is None else "Usage", *VOTES), header=rows is not None
-    )
-    for column in VOTES:
-        number = pd.to_numeric(frame[column], errors="coerce")
-        refuse(
-            ~number.isin(range(11)),
-            frame[column],
-            path,
-            f"is no number of {column} votes (0 to 10)",
-        )
-        frame[column] = number.astype("int64")
-    refuse(frame[list(VOTES)].sum(axis=1) == 0, frame["Image name"], path, "has no votes at all")
-    if rows is not None:
-        if len(frame) != len(rows):
+    if "key" in manifest:
+        return manifest
+    keys = []
+    for path in manifest["path"]:
+        try:
+            content = (root / path).read_bytes()
+        except OSError as error:
             raise DataError(
-                f"{path}: {len(frame)} rows, but FER2013's csv has {len(rows)}; both must be whole"
-            )
-        differs = splits(frame["Usage"], path) != rows["split"]
-        refuse(differs, frame["Usage"], path, "is not the same line's Usage in FER2013's csv")
+                f"{error.filename}: listed but not there ({error.strerror}); unpack it again"
+            ) from None
+        keys.append(hashlib.blake2b(content, digest_size=16).digest())
+    return manifest.assign(key=keys)
+
+
+def votes_of_folders(root: Path, base: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The votes in each folder's ``label.csv``, and the rows: path and split."""
+    parts = []
+    for path in matching(base, *(f"{part}/label.csv" for part in PARTS)):
+        part = read_votes(path)
+        above = relative(path.parent, root)
+        paths = f"{above}/" + safe(part["Image name"], path)
+        parts.append(part.assign(split=path.parent.name, path=paths))
+    votes = pd.concat(parts, ignore_index=True)
+    return votes, votes[["path"]].assign(split=splits(votes["split"], base))
+
+
+def votes_by_name(
+    root: Path, path: Path, base: Path
+) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
+    """The votes of ``fer2013new.csv`` for the pictures in ``FER2013Train`` and its siblings.
+
+    The names in the csv are the files' names; rows without a name show no face.
+    """
+    votes = vote_numbers(table(path, ("Usage", "Image name", *VOTES)), path)
+    split = splits(votes["Usage"], path)
+    above: dict[str, str] = {}
+    there: dict[str, str] = {}
+    for folder in matching(base, *PARTS):
+        its = SPLIT_NAMES[folder.name.lower()]
+        above[its] = f"{relative(folder, root)}/"
+        pictures = filter(is_picture, inside(folder).files)
+        there |= {above[its] + composed(name): above[its] + name for name in pictures}
+    named = votes["Image name"].str.strip() != ""
+    names = safe(votes["Image name"].where(named, "no name"), path).map(composed)
+    paths = split.map(above).astype(object) + names
+    reasons = {
+        "show no face (their name is blank)": ~named,
+        f"of {path.name} belong to a folder that is not there": ~split.isin(set(above)),
+    }
+    notes = [f"the votes of {path.name} are matched to the pictures by their names"]
+    votes, notes = left_out(votes, reasons, notes)
+    rows = pd.DataFrame({"path": paths, "split": split}).loc[votes.index]
+    unlisted = len(set(there) - set(rows["path"]))
+    if unlisted:
+        notes.append(f"{unlisted} pictures have no votes: not read")
+    rows["path"] = rows["path"].map(lambda name: there.get(name, name))
+    return votes.reset_index(drop=True), rows.reset_index(drop=True), notes
+
+
+def read_votes(path: Path, rows: pd.DataFrame | None = None) -> pd.DataFrame:
+    """Votes as integers: ``fer2013new.csv``, fitting FER2013's ``rows``, or ``label.csv``."""
+    if rows is None:
+        return vote_numbers(table(path, ("Image name", "box", *VOTES), header=False), path)
+    frame = vote_numbers(table(path, ("Usage", "Image name", *VOTES)), path)
+    if len(frame) != len(rows):
+        raise DataError(
+            f"{path}: {len(frame)} rows, but FER2013's csv has {len(rows)}; both must be whole"
+        )
+    differs = splits(frame["Usage"], path) != rows["split"]
+    refuse(differs, frame["Usage"], path, "is not the same line's Usage in FER2013's csv")
     return frame
 
 
-def plurality(votes, protocol="plurality"):
+def vote_numbers(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """``frame`` with its votes as integers from 0 to 10, at least one in each row."""
+    for column in VOTES:
+        number = pd.to_numeric(frame[column], errors="coerce")
+        message = f"is no number of {column} votes (0 to 10)"
+        refuse(~number.isin(range(11)), frame[column], path, message)
+        frame[column] = number.astype("int64")
+    refuse(frame[list(VOTES)].sum(axis=1) == 0, frame["Image name"], path, "has no votes at all")
+    return frame
+
+
+def plurality(votes: pd.DataFrame, protocol: str = "plurality") -> tuple[pd.Series, pd.Series]:
     """Each row's winning expression, -1 where there is none, and whether others have as many votes.
 
-    ``plurality``: most votes; no winner if ``unknown`` or ``NF`` has more.  ``majority``: over half of all votes.
-    Among tied expressions the first in the file's order is named.
+    ``plurality``: most votes; no winner if ``unknown`` or ``NF`` has more.  ``majority``: over half
+    of all votes.  Among tied expressions the first in the file's order is named.
     """
     if protocol not in ("plurality", "majority"):
         raise DataError(f"no protocol is called {protocol!r}; there are plurality, majority")
-    faces, others = votes[list(FERPLUS)], votes[["unknown", "NF"]]
+    faces = votes[list(FERPLUS)]
+    others = votes[["unknown", "NF"]]
     top = faces.max(axis=1)
     none = (others.max(axis=1) > top) | (top == 0)
     if protocol == "majority":
@@ -151,23 +241,28 @@ def plurality(votes, protocol="plurality"):
     return winner.mask(none, -1), faces.eq(top, axis=0).sum(axis=1) > 1
 
 
-def with_votes(manifest, votes, protocol, classes):
-    """Add truth, kind and votes, and leave out the rows without a truth.  Returns (manifest, notes).
+def with_votes(
+    manifest: pd.DataFrame, votes: pd.DataFrame, protocol: str, classes: int
+) -> tuple[pd.DataFrame, list[str]]:
+    """Add truth, kind and votes, leave out the rows without a truth.  Returns (manifest, notes).
 
-    ``kind``: *noisy* if ``label`` did not win and has at most one vote in ten (FERPlus's authors treat single
-    votes as slips), *clean* if at least seven in ten are for it, else *ambiguous*.  Ties leave evaluation but
-    stay in train, where FER2013's own label is taken as true if it is among the tied.
+    ``kind``: *noisy* if ``label`` did not win and has at most one vote in ten (FERPlus's authors
+    treat single votes as slips), *clean* if at least seven in ten are for it, else *ambiguous*.
+    Ties leave evaluation but stay in train, where FER2013's own label is taken as true if it is
+    among the tied.
     """
     winner, tied = plurality(votes, protocol)
-    ballots, at = votes[list(EXPRESSIONS)].to_numpy(), np.arange(len(votes))
+    ballots = votes[list(EXPRESSIONS)].to_numpy()
+    at = np.arange(len(votes))
     if "label" in manifest:
         own = ballots[at, manifest["label"]] == ballots.max(axis=1)
         winner = winner.mask(tied & own & (winner >= 0), manifest["label"])
     manifest = manifest.assign(**{"label": winner, **manifest, "true_label": winner})
     total = votes[list(VOTES)].sum(axis=1)
-    share, odd = ballots[at, manifest["label"]] / total, (total != 10).sum()
+    share = ballots[at, manifest["label"]] / total
     wrong = (share < 0.15) & (manifest["label"] != winner)
     manifest["kind"] = np.select([wrong, share > 0.65], ["noisy", "clean"], "ambiguous")
+    odd = int((total != 10).sum())
     return left_out(
         manifest.join(votes[list(EXPRESSIONS)].add_prefix("votes_")),
         {

@@ -1,72 +1,41 @@
-"""Reading other people's folders, tables and lists strictly: read right, or a DataError naming the line."""
+"""Tables and lists read strictly: right, or a DataError naming the line; and how a reader ends."""
 
-import re
 import zlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+from PIL import Image
 
-from .manifest import EXPRESSIONS, DataError, validate
+from .manifest import BOX, EXPRESSIONS, DataError, refuse, validate
+from .names import codes
 
-IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
-SYNONYMS = {
-    "surprised": "surprise",
-    "fearful": "fear",
-    "disgusted": "disgust",
-    "happy": "happiness",
-    "sad": "sadness",
-    "angry": "anger",
-    "contemptuous": "contempt",
-}
-SPLIT_NAMES = {
-    name: split
-    for split, names in {
-        "train": "train training train_set fer2013train",
-        "val": "val valid validation val_set publictest fer2013valid",
-        "test": "test testing test_set privatetest fer2013test",
-    }.items()
-    for name in names.split()
-}
+__all__ = ["IMAGES", "TWO_SPLITS", "finish", "hold_out", "label_list", "refuse", "safe", "table"]
+
+NO_PICTURE = (  # formats that Pillow names but that hold films, icons, pages or measurements
+    *("MPEG", "FLI", "ICO", "CUR", "ICNS", "EPS", "WMF", "PSD"),
+    *("BUFR", "GRIB", "HDF5", "FITS", "IPTC", "GBR"),
+)
+
+
+def picture_suffixes() -> tuple[str, ...]:
+    """The file suffixes, in small letters, of the still pictures that this Pillow reads."""
+    known = Image.registered_extensions()
+    read = {kind for kind in Image.OPEN if kind not in NO_PICTURE}
+    return tuple(sorted(suffix for suffix, kind in known.items() if kind in read))
+
+
+IMAGES = picture_suffixes()
 TWO_SPLITS = "there is no third split: the second (PublicTest, validation) is the test"
+ONE_SPLIT = "there is no test and no validation: a fifth of each class, drawn with a fixed seed, "
 
 
-def locate(root, name, inside, *layouts):
-    """Return (base, i): the folder where ``layouts[i]``, a tuple of alternative patterns, is found.
+def table(path: str | Path, columns: Sequence[str], header: bool = True) -> pd.DataFrame:
+    """Read a csv (or csv.gz) as text, indexed by line number; refused unless it has ``columns``.
 
-    Looked for in the subfolders called one of ``inside``, down to the second level, then in ``root`` itself.
+    Columns are found in any case, and then called as in ``columns``.
     """
-    root = Path(root)
-    if not root.is_dir():
-        raise DataError(
-            f"{root}: no such folder; give the folder that holds {name}, or the one above it"
-        )
-    named = [
-        child
-        for pattern in ("*", "*/*")
-        for child in sorted(root.glob(pattern))
-        if child.name.lower() in inside and child.is_dir()
-    ]
-    for base in [*named, root]:
-        for i, layout in enumerate(layouts):
-            if any(next(base.glob(pattern), None) for pattern in layout):
-                return base, i
-    found = ", ".join(sorted(child.name for child in root.iterdir())[:8]) or "nothing"
-    expected = "; ".join(" or ".join(layout) for layout in layouts)
-    raise DataError(f"{root}: no {name} here. Expected one of: {expected}. Found: {found}")
-
-
-def refuse(bad, values, path, message):
-    """Raise a DataError naming the first line (or file) where ``bad`` holds."""
-    if bad.any():
-        at = bad.to_numpy().argmax()
-        where = (
-            f"line {bad.index[at]}" if pd.api.types.is_integer_dtype(bad.index) else bad.index[at]
-        )
-        raise DataError(f"{path}, {where}: {str(values.iloc[at])[:60]!r} {message}")
-
-
-def table(path, columns, header=True):
-    """Read a csv (or csv.gz) as text, indexed by line number; a DataError unless it has ``columns``."""
     try:
         frame = pd.read_csv(
             path,
@@ -81,20 +50,25 @@ def table(path, columns, header=True):
             f"{path}: not readable as csv ({error}); download or unpack it again"
         ) from None
     if not header and frame.shape[1] == len(columns):
-        frame.columns = columns
-    frame.columns = [str(column).strip() for column in frame.columns]
-    if not set(columns) <= set(frame.columns) or not isinstance(frame.index, pd.RangeIndex):
+        frame.columns = pd.Index(columns)
+    found = [str(column).strip() for column in frame.columns]
+    wanted = {column.lower(): column for column in columns if column not in found}
+    frame.columns = pd.Index([wanted.get(column.lower(), column) for column in found])
+    lacking = set(columns) - set(frame.columns)
+    counted = isinstance(frame.index, pd.RangeIndex)
+    if lacking or not counted or frame.columns.has_duplicates:
+        expected = f"the columns {', '.join(columns)}" if columns else "columns, each name once,"
         raise DataError(
-            f"{path}, line 1: expected the columns {', '.join(columns)} separated by commas; "
-            f"found {', '.join(frame.columns)[:200]}"
+            f"{path}, line 1: expected {expected} separated by commas; "
+            f"found {', '.join(found)[:200]}"
         )
     if frame.empty:
         raise DataError(f"{path}: no rows below the header; download or unpack it again")
     return frame.set_axis(frame.index + 1 + header)
 
 
-def label_list(path, order=EXPRESSIONS, first=1):
-    """Read a list of ``name label`` lines: canonical labels, indexed by name without ``_aligned``."""
+def lines_of(path: str | Path) -> pd.Series:
+    """The lines of a text that are not blank, stripped, indexed by line number."""
     try:
         text = Path(path).read_bytes().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -102,117 +76,117 @@ def label_list(path, order=EXPRESSIONS, first=1):
             f"{path}: not readable as text ({error}); give lines of 'name label'"
         ) from None
     lines = pd.Series(text.split("\n"), dtype=object).str.strip()
-    lines = lines.set_axis(lines.index + 1)[lines.to_numpy() != ""]
-    if lines.empty:
+    lines.index += 1
+    kept: pd.Series = lines[lines != ""]
+    if kept.empty:
         raise DataError(f"{path}: the list is empty; expected one 'name label' a line")
+    return kept
+
+
+def pairs(path: str | Path) -> pd.DataFrame:
+    """Read a list of ``name label`` lines, separated by blanks or tabs: name, label, by line."""
+    lines = lines_of(path)
     parts = lines.str.rsplit(n=1, expand=True).reindex(columns=[0, 1])
-    refuse(
-        parts[1].isna() | parts[0].str.contains(r"[,;]$"),
-        lines,
-        path,
-        "is not 'name label' separated by a blank",
-    )
-    names = safe(parts[0].str.strip(), path).str.replace("_aligned", "")
+    lacking = parts[1].isna() | parts[0].str.contains(r"[,;]$")
+    refuse(lacking, lines, path, "is not 'name label' separated by a blank")
+    names = safe(parts[0].str.strip(), path)
+    return pd.DataFrame({"name": names, "label": parts[1]})
+
+
+def label_list(path: str | Path, order: Sequence[str] = EXPRESSIONS, first: int = 1) -> pd.Series:
+    """Read a list of ``name label`` lines: places in ``order``, by name without ``_aligned``."""
+    listed = pairs(path)
+    names = listed["name"].str.replace("_aligned", "")
     refuse(names.duplicated(), names, path, "is listed twice; keep one of the lines")
-    return codes(parts[1], order, path, first).set_axis(names)
+    return codes(listed["label"], order, path, first, classes=order).set_axis(pd.Index(names))
 
 
-def safe(names, path):
-    """Return ``names`` unless one is empty or could lead out of the data folder."""
-    bad = (names == "") | names.str.contains(r"(?:^|/)\.\.(?:/|$)|^/|^[A-Za-z]:|\\|[\x00-\x1f]")
-    refuse(
-        bad, names, path, "is no image name: use paths below the data folder, with / and without .."
-    )
-    return names
+def safe(names: pd.Series, path: object) -> pd.Series:
+    """``names`` with ``/`` for ``\\``; refused if one is empty or could lead out of the folder."""
+    slashed = names.str.replace("\\", "/", regex=False)
+    outside = slashed.str.contains(r"(?:^|/)\.\.(?:/|$)|^/|^[A-Za-z]:|[\x00-\x1f]")
+    short = slashed.str.replace(r"/(?:\.?/)+", "/", regex=True).str.replace(r"^\./", "", regex=True)
+    message = "is no image name: use paths below the data folder, with / and without .."
+    refuse((short == "") | outside, names, path, message)
+    return short
 
 
-def codes(values, order, path, first=0):
-    """Map labels, ``first``, ``first + 1``, ... or the names in ``order``, to canonical integers.
-
-    A name in ``order`` that is no expression (AffectNet's "uncertain") becomes -1.
-    """
-    meaning = {name: EXPRESSIONS.index(name) if name in EXPRESSIONS else -1 for name in order}
-    meaning |= {synonym: meaning[name] for synonym, name in SYNONYMS.items() if name in order}
-    meaning |= {str(first + i): meaning[name] for i, name in enumerate(order) if first is not None}
-    result = values.str.strip().str.lower().map(meaning)
-    numbers = "" if first is None else f"{first} to {first + len(order) - 1}, or "
-    refuse(result.isna(), values, path, f"is no label; expected {numbers}{', '.join(order)}")
-    return result.astype("int64")
-
-
-def splits(values, path):
-    """Map names of splits (Training, PublicTest, val_set, ...) to train, val and test."""
-    result = values.str.strip().str.lower().map(SPLIT_NAMES)
-    refuse(
-        result.isna(),
-        values,
-        path,
-        "is no split; expected train, val, test, Training, PublicTest, ...",
-    )
-    return result
-
-
-def split_of(path):
-    """The split that a file's name speaks of (``affectnet_train.csv``), or None."""
-    return next(
-        (
-            SPLIT_NAMES[word]
-            for word in re.split("[^a-z]+", path.stem.lower())
-            if word in SPLIT_NAMES
-        ),
-        None,
-    )
-
-
-def class_tree(root, base, order, first=None):
-    """Read ``<split>/<class>/<image>`` or ``<class>/<image>`` below ``base``: path, label, split if there."""
-    for depth in (3, 2):
-        files = [
-            file
-            for file in sorted(base.glob("/".join("*" * depth)))
-            if file.suffix.lower() in IMAGES
-        ]
-        if files:
-            break
-    else:
-        raise DataError(f"{base}: no images; expected them as train/happy/1.jpg or as happy/1.jpg")
-    paths = pd.Series([file.relative_to(root).as_posix() for file in files])
-    parts = pd.DataFrame([file.parts[-3:-1] for file in files], index=paths)
-    frame = pd.DataFrame({"path": paths, "label": codes(parts[1], order, base, first).to_numpy()})
-    return frame.assign(split=splits(parts[0], base).to_numpy()) if depth == 3 else frame
-
-
-def left_out(manifest, reasons, notes=()):
+def left_out(
+    manifest: pd.DataFrame, reasons: Mapping[str, pd.Series], notes: Sequence[str] = ()
+) -> tuple[pd.DataFrame, list[str]]:
     """Drop the rows that each of ``reasons`` (sentence: mask) names.  Returns (manifest, notes)."""
     gone = pd.Series(False, index=manifest.index)
+    said = list(notes)
     for reason, rows in reasons.items():
         count = (rows & ~gone).sum()
-        notes = [*notes, f"{count} rows {reason}: left out"] if count else notes
+        if count:
+            said.append(f"{count} rows {reason}: left out")
         gone |= rows
-    return manifest[~gone], notes
+    return manifest[~gone], said
 
 
-def finish(manifest, notes=()):
-    """Number the rows, drop evaluation rows whose ``key`` an earlier split has too, validate, add notes."""
+def hold_out(
+    frame: pd.DataFrame, split: str = "test", share: float = 0.2, seed: int = 0
+) -> pd.DataFrame:
+    """Move a share (0..1) of each label's training rows to another split, drawn with ``seed``."""
+    could = (frame["split"] == "train").to_numpy()
+    draw = np.random.default_rng(seed)
+    place = pd.Series(draw.random(could.sum()))
+    label = frame["label"].to_numpy()[could]
+    moved = could.copy()
+    moved[could] = place.groupby(label).rank(pct=True) <= share
+    return frame.assign(split=frame["split"].mask(moved, split))
+
+
+def without_copies(manifest: pd.DataFrame, notes: list[str]) -> tuple[pd.DataFrame, list[str]]:
+    """Drop evaluation rows whose ``key`` an earlier split has too; say how many copies disagree."""
+    labels = manifest.groupby("key")["label"].transform("nunique")
+    differing = int((labels > 1).sum())
+    if differing:
+        notes = [*notes, f"{differing} rows are exact copies of an image with another label"]
+    rank = manifest["split"].map({"train": 0, "val": 1, "test": 2})
+    copies = rank > rank.groupby(manifest["key"]).transform("min")
+    reason = "of val and test are exact copies of images in an earlier split"
+    return left_out(manifest.drop(columns="key"), {reason: copies}, notes)
+
+
+def with_test(manifest: pd.DataFrame, notes: list[str]) -> tuple[pd.DataFrame, list[str]]:
+    """A manifest that has a test: the second of two splits, or a fifth of the only one."""
+    if "split" not in manifest:
+        manifest = manifest.assign(split="train")
+    found = set(manifest["split"])
+    if "test" in found:
+        return manifest, notes
+    if "val" in found:
+        manifest = manifest.assign(split=manifest["split"].replace("val", "test"))
+        return manifest, [*notes, TWO_SPLITS]
+    manifest = hold_out(manifest)
+    held = int((manifest["split"] == "test").sum())
+    if held:
+        return manifest, [*notes, f"{ONE_SPLIT}is the test: {held} of {len(manifest)} images"]
+    few = "cannot be the test: every class has fewer than five images"
+    return manifest, [*notes, f"{ONE_SPLIT}{few}"]
+
+
+def finish(
+    manifest: pd.DataFrame, notes: Sequence[str] = (), own: Sequence[str] = ()
+) -> pd.DataFrame:
+    """Number the rows, drop copies (``key``), see to a test, set attrs, validate.
+
+    ``own``: the set's own class names in label order, () for the expressions.
+    """
+    said = list(notes)
     if "key" in manifest:
-        rank = manifest["split"].map({"train": 0, "val": 1, "test": 2})
-        copies = rank > rank.groupby(manifest["key"]).transform("min")
-        manifest, notes = left_out(
-            manifest.drop(columns="key"),
-            {"of val and test are exact copies of images in an earlier split": copies},
-            notes,
-        )
+        manifest, said = without_copies(manifest, said)
     manifest = manifest.reset_index(drop=True)
     if "path" in manifest:
-        refuse(
-            manifest["path"].duplicated(),
-            manifest["path"],
-            "images",
-            "occurs twice; keep one of them",
-        )
-    if "test" not in set(manifest["split"]):
-        manifest["split"], notes = manifest["split"].replace("val", "test"), [*notes, TWO_SPLITS]
+        face = ["path", *(side for side in BOX if side in manifest)]
+        twice = manifest.duplicated(face)
+        refuse(twice, manifest["path"], "images", "occurs twice; keep one of them")
+    manifest, said = with_test(manifest, said)
     if "true_label" not in manifest:
         manifest["true_label"] = manifest["label"]
-    manifest.attrs["notes"] = list(notes)
+    manifest.attrs["notes"] = said
+    if own:
+        manifest.attrs["classes"] = list(own)
     return validate(manifest)

@@ -1,0 +1,330 @@
+"""Folders as people have them: found some levels down, split and class folders, whatever the case.
+
+Hidden files and folders, and what systems leave behind (``__MACOSX``, ``Thumbs.db``), do not count.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+from .manifest import DataError
+from .names import SPLIT_NAMES, expression_of, fold, splits, whole_number
+from .parsing import IMAGES
+
+LEFT_BEHIND = ("__macosx", "thumbs.db", "desktop.ini", "@eadir", "$recycle.bin")
+LISTS = (".csv", ".tsv", ".txt", ".lst", ".json", ".xlsx", ".xls", ".parquet", ".npy", ".gz")
+SUFFIXES = frozenset(IMAGES)
+DEPTH = 3
+"""How many folders that hold nothing but one folder are gone through, as unpacking makes them."""
+
+
+class Layout(NamedTuple):
+    """One way in which a set lies on disk: how to say it, and whether a folder holds it."""
+
+    said: str
+    here: Callable[[Path], bool]
+
+
+class ClassFolder(NamedTuple):
+    """A folder of one class's pictures; ``split`` is the name of the folder above it, or None."""
+
+    split: str | None
+    name: str
+    folder: Path
+
+
+class Inside(NamedTuple):
+    """The names in a folder, sorted: its folders and its files, without the hidden ones."""
+
+    folders: list[str]
+    files: list[str]
+
+
+def hidden(name: str) -> bool:
+    """Whether a name is one that people do not see, or do not mean."""
+    return name.startswith(".") or name.lower() in LEFT_BEHIND
+
+
+def inside(folder: str | Path) -> Inside:
+    """What lies in ``folder``; nothing if it is no folder or cannot be read."""
+    result = Inside([], [])
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if not hidden(entry.name):
+                    (result.folders if is_folder(entry) else result.files).append(entry.name)
+    except OSError:
+        return Inside([], [])
+    return Inside(sorted(result.folders), sorted(result.files))
+
+
+def is_folder(entry: "os.DirEntry[str]") -> bool:
+    """Whether an entry is a folder, or a link to one; a loop of links is none."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
+def is_picture(name: str) -> bool:
+    """Whether a file is called like a still picture."""
+    stem, dot, suffix = name.rpartition(".")
+    return bool(stem) and dot + suffix.lower() in SUFFIXES
+
+
+def matching(base: Path, *patterns: str) -> list[Path]:
+    """What lies below ``base`` under one of the patterns (``*/label.csv``), in any case."""
+    result: list[Path] = []
+    for pattern in patterns:
+        found = [base]
+        *above, last = pattern.lower().split("/")
+        for part in above:
+            below = [folder / name for folder in found for name in inside(folder).folders]
+            found = [folder for folder in below if fnmatchcase(folder.name.lower(), part)]
+        for folder in found:
+            content = inside(folder)
+            names = sorted(
+                name
+                for name in [*content.folders, *content.files]
+                if fnmatchcase(name.lower(), last)
+            )
+            result += [folder / name for name in names]
+    return result
+
+
+def files(*patterns: str) -> Layout:
+    """The layout that has a file (or folder) of one of these patterns."""
+    return Layout(" or ".join(patterns), lambda base: bool(matching(base, *patterns)))
+
+
+def relative(path: Path, root: Path) -> str:
+    """``path`` below ``root`` with /, and "" for ``root`` itself."""
+    name = path.relative_to(root).as_posix()
+    return "" if name == "." else name
+
+
+def find(root: Path, names: Collection[str], *layouts: Layout) -> tuple[Path, int] | None:
+    """The folder where the first of ``layouts`` lies, and which; None if there is none.
+
+    Looked for in the folders called one of ``names``, down to the second level, then in ``root``;
+    of each also in the folder that is all it holds, as unpacking makes it.
+    """
+    if not root.is_dir():
+        raise DataError(f"{root}: no such folder; give the folder that holds the set, or one above")
+    for base in candidates(root, names):
+        for i, layout in enumerate(layouts):
+            if layout.here(base):
+                return base, i
+    return None
+
+
+def locate(root: Path, name: str, names: Collection[str], *layouts: Layout) -> tuple[Path, int]:
+    """:func:`find`, or a DataError that says what was expected, and what lies there instead."""
+    found = find(root, names, *layouts)
+    if found:
+        return found
+    expected = "; ".join(layout.said for layout in layouts)
+    there = [f"Found: {listing(root)}"]
+    for base in candidates(root, names)[:3]:
+        if base != root:
+            there.append(f"in {relative(base, root)}: {listing(base)}")
+    raise DataError(f"{root}: no {name} here. Expected one of: {expected}. {'; '.join(there)}")
+
+
+def candidates(root: Path, names: Collection[str]) -> list[Path]:
+    """The folders in which a set called one of ``names`` may lie, likeliest first."""
+    first = [root / name for name in inside(root).folders]
+    second = [folder / name for folder in first for name in inside(folder).folders]
+    called = [folder for folder in [*first, *second] if folder.name.lower() in names]
+    result = []
+    for base in [*called, root]:
+        result.append(base)
+        for _ in range(DEPTH):
+            folders = inside(base).folders
+            if len(folders) != 1:
+                break
+            base = base / folders[0]
+            result.append(base)
+    return list(dict.fromkeys(result))
+
+
+def listing(folder: Path, most: int = 8) -> str:
+    """The first names in a folder, for a message."""
+    content = inside(folder)
+    names = sorted([*content.folders, *content.files])
+    more = f", ... ({len(names)} in all)" if len(names) > most else ""
+    return (", ".join(names[:most]) or "nothing") + more
+
+
+def has_pictures(folder: Path) -> bool:
+    """Whether pictures lie in the folder itself; looks no further than the first."""
+    try:
+        with os.scandir(folder) as entries:
+            names = (entry.name for entry in entries if not is_folder(entry))
+            return any(is_picture(name) and not hidden(name) for name in names)
+    except OSError:
+        return False
+
+
+def unpacked(folder: Path, top: bool = False) -> Path:
+    """Down through folders that hold one folder and no picture, to the one that holds classes.
+
+    ``top``: a split folder that is alone (``train``) is not gone into.
+    """
+    for _ in range(DEPTH):
+        if has_pictures(folder):
+            return folder
+        folders = inside(folder).folders
+        if len(folders) != 1:
+            return folder
+        below = folder / folders[0]
+        if has_pictures(below) or (top and fold(below.name) in SPLIT_NAMES):
+            return folder
+        folder = below
+    return folder
+
+
+def class_folders(base: Path) -> list[ClassFolder]:
+    """The class folders of ``<split>/<class>/<image>`` or ``<class>/<image>`` below ``base``.
+
+    Beside split folders, others that hold class folders are refused: a misspelt split is no class.
+    """
+    base = unpacked(base, top=True)
+    names = inside(base).folders
+    divided = [name for name in names if fold(name) in SPLIT_NAMES]
+    if not divided:
+        found = [ClassFolder(None, name, picture_folder(base / name)) for name in names]
+        if any(has_pictures(one.folder) for one in found):
+            return found
+    result = []
+    for name in names:
+        folder = unpacked(base / name)
+        found = [
+            ClassFolder(name, inner, picture_folder(folder / inner))
+            for inner in inside(folder).folders
+        ]
+        holds = any(has_pictures(one.folder) for one in found)
+        if name not in divided and (holds or expression_of(name)):
+            place = pd.Index([f"{name}/{found[0].name}" if found else name])
+            splits(pd.Series([name], index=place, dtype=object), base)
+        result += found if name in divided else []
+    return result
+
+
+def picture_folder(folder: Path) -> Path:
+    """``folder``, or the only folder in it if the pictures lie there."""
+    if has_pictures(folder):
+        return folder
+    folders = inside(folder).folders
+    nested = len(folders) == 1 and has_pictures(folder / folders[0])
+    return folder / folders[0] if nested else folder
+
+
+def class_layout(said: str, order: Sequence[str], first: int) -> Layout:
+    """The layout of class folders called by names or numbers of ``order`` (from ``first``)."""
+
+    def known(name: str) -> bool:
+        number = whole_number(name)
+        if number is not None:
+            return first <= number < first + len(order)
+        return expression_of(name) in order or fold(name) in order
+
+    def here(base: Path) -> bool:
+        try:
+            found = class_folders(base)
+        except DataError:
+            return False
+        return len({fold(one.name) for one in found if known(one.name)}) > 1
+
+    return Layout(said, here)
+
+
+def class_tree(root: Path, base: Path) -> tuple[pd.DataFrame, list[str]]:
+    """Read class folders below ``base``: path, label (the folder's name), split if there are any.
+
+    The index is the path, for errors.  The notes count files that are no pictures, and name lists
+    (csv, txt) beside the folders, which are not used.
+    """
+    paths: list[str] = []
+    label: list[str] = []
+    split: list[str | None] = []
+    other: Counter[str] = Counter()
+    deeper: list[str] = []
+    empty: list[str] = []
+    found = class_folders(base)
+    for one in found:
+        content = inside(one.folder)
+        pictures = [name for name in content.files if is_picture(name)]
+        if len(pictures) < len(content.files):
+            other.update(suffix_of(name) for name in content.files if not is_picture(name))
+        above = relative(one.folder, root)
+        deeper += [f"{above}/{name}" for name in content.folders]
+        empty += [] if pictures else [above]
+        paths += [f"{above}/{name}" for name in pictures]
+        label += [one.name] * len(pictures)
+        split += [one.split] * len(pictures)
+    if not paths:
+        raise DataError(
+            f"{base}: no images; expected them as train/happy/1.jpg or as happy/1.jpg. "
+            f"Found: {listing(base)}"
+        )
+    index = pd.Index(paths)
+    frame = pd.DataFrame({"path": paths, "label": label}, index=index)
+    if split[0] is not None:
+        frame["split"] = splits(pd.Series(split, index=index), base)
+    notes = unread(other, deeper, empty)
+    return frame, [*notes, *lists_beside(root, base, found)]
+
+
+def suffix_of(name: str) -> str:
+    """A file's suffix as counted in notes."""
+    return os.path.splitext(name)[1].lower() or "without suffix"
+
+
+def shortened(names: list[str], most: int = 5) -> str:
+    """The first few names, for a note."""
+    return ", ".join(names[:most]) + (" ..." if len(names) > most else "")
+
+
+def unread(other: Counter[str], deeper: list[str], empty: list[str]) -> list[str]:
+    """Notes on what lies in class folders and is not read."""
+    notes = []
+    if other:
+        kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(other.items()))
+        notes.append(f"files in class folders that Pillow does not read are left out: {kinds}")
+    if deeper:
+        notes.append(
+            f"{len(deeper)} folders inside class folders are not read: {shortened(deeper)}"
+        )
+    if empty:
+        notes.append(f"{len(empty)} class folders hold no picture: {shortened(empty)}")
+    return notes
+
+
+def lists_beside(root: Path, base: Path, found: list[ClassFolder]) -> list[str]:
+    """Notes on lists and pictures that lie beside class folders and are not used."""
+    around = {base, *(one.folder.parent for one in found)}
+    top = unpacked(base, top=True)
+    while top != base:
+        around.add(top)
+        top = top.parent
+    if base != root and len(inside(base.parent).folders) == 1:
+        around.add(base.parent)
+    lists: list[str] = []
+    loose = 0
+    for folder in sorted(around):
+        names = inside(folder).files
+        above = f"{relative(folder, root)}/" if folder != root else ""
+        lists += [above + name for name in names if suffix_of(name) in LISTS]
+        loose += sum(map(is_picture, names))
+    notes = []
+    if lists:
+        notes.append(f"labels are the class folders' names; not used: {shortened(lists)}")
+    if loose:
+        notes.append(f"{loose} pictures lie outside the class folders: not read")
+    return notes

@@ -1,0 +1,130 @@
+"""Where the pictures lie that a list or a csv names: one walk through the folders."""
+
+import os
+from collections import Counter
+from collections.abc import Collection
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from .folders import inside, is_picture, listing, shortened
+from .manifest import refuse
+from .names import SPLIT_NAMES, composed, fold
+
+DEEPEST = 8
+
+
+def pictures_below(base: Path) -> dict[str, str]:
+    """All pictures below ``base``: their paths with composed letters, and as on disk.
+
+    Links to folders are followed, but not round in a loop.
+    """
+    found: list[str] = []
+    walk(str(base), "", (), found)
+    return {composed(name): name for name in found}
+
+
+def walk(folder: str, above: str, parents: tuple[tuple[int, int], ...], found: list[str]) -> None:
+    """Add the pictures in ``folder`` and below to ``found``, each name with ``above`` before it."""
+    state = os.stat(folder)
+    me = (state.st_dev, state.st_ino)
+    if me in parents or len(parents) > DEEPEST:
+        return
+    content = inside(folder)
+    found += [above + name for name in content.files if is_picture(name)]
+    for name in content.folders:
+        walk(f"{folder}/{name}", f"{above}{name}/", (*parents, me), found)
+
+
+def folders_of(names: pd.Series) -> pd.Series:
+    """The folder of each path, "" where it has none."""
+    return names.str.replace(r"/?[^/]*$", "", regex=True)
+
+
+def split_in(folder: str) -> str | None:
+    """The split that a folder's path speaks of (``DATASET/train/1``), or None."""
+    spoken = {SPLIT_NAMES[fold(part)] for part in folder.split("/") if fold(part) in SPLIT_NAMES}
+    return spoken.pop() if len(spoken) == 1 else None
+
+
+def with_suffix(names: list[str], there: dict[str, str]) -> tuple[list[str], list[str]]:
+    """Names without any picture's suffix get the commonest one; and a note on it."""
+    if any(map(is_picture, names)):
+        return names, []
+    suffixes = Counter(os.path.splitext(name)[1] for name in there)
+    suffix = suffixes.most_common(1)[0][0] if suffixes else ".jpg"
+    note = f"the pictures' names have no suffix, {suffix} is taken"
+    return [name + suffix for name in names], [note]
+
+
+def placed(
+    names: pd.Series,
+    split: pd.Series,
+    there: dict[str, str],
+    base: Path,
+    path: Path,
+    expected: Collection[str] = (),
+) -> tuple[pd.Series, list[str]]:
+    """Where each picture lies, relative to ``base``, and notes on what was not as named.
+
+    ``names`` (as listed in ``path``, a place in it as the index) are paths below ``base``, or the
+    ends of paths; ``split`` speaks for a picture that lies in a folder of that split, and against
+    others.  A name that fits several pictures is refused; one that fits none stays, and is counted.
+    ``expected``: folders, in small letters, where the set's layout has them, which needs no note.
+    """
+    wanted, notes = with_suffix([composed(name) for name in names.to_list()], there)
+    fitting = by_ending(wanted, split.to_list(), there)
+    several = pd.Series([len(keys) > 1 for keys in fitting], names.index)
+    if several.any():
+        some = shortened(fitting[int(several.to_numpy().argmax())])
+        message = f"may be {some}: write the folder into the name, or remove the others"
+        refuse(several, names, path, message)
+    above = Counter(
+        keys[0].removesuffix(name) for keys, name in zip(fitting, wanted, strict=True) if keys
+    )
+    folders = above.most_common()
+    if not {folder.lower() for folder in above} <= {"", *expected}:
+        shown = [f"{folder or './'} ({count})" for folder, count in folders]
+        notes.append(f"the pictures of {path.name} were found in {shortened(shown)}")
+    usual = folders[0][0] if folders else ""
+    gone = [not keys for keys in fitting]
+    if any(gone):
+        first = gone.index(True)
+        notes.append(
+            f"{sum(gone)} of {len(names)} pictures that {path.name} names are not there "
+            f"({place_of(names.index[first])}{wanted[first]}); looked for below "
+            f"{base / usual}, where there is: {listing(base / usual)}"
+        )
+    found = [
+        there[keys[0]] if keys else usual + name for keys, name in zip(fitting, wanted, strict=True)
+    ]
+    return pd.Series(found, names.index, dtype=object), notes
+
+
+def place_of(place: object) -> str:
+    """``line 3: `` of an index that counts lines, else nothing."""
+    line = place[-1] if isinstance(place, tuple) else place
+    return f"line {line}: " if isinstance(line, int | np.integer) else ""
+
+
+def by_ending(names: list[str], split: list[str | None], there: Collection[str]) -> list[list[str]]:
+    """For each name the pictures it may be: the one at that path, or those whose path ends in it.
+
+    A picture in a folder of another split than the row's is none of them.
+    """
+    result = [[name] if name in there else [] for name in names]
+    if all(result):
+        return result
+    called: dict[str, list[str]] = {}
+    for key in there:
+        called.setdefault(key.rpartition("/")[2], []).append(key)
+    splits_in = {folder: split_in(folder) for folder in {key.rpartition("/")[0] for key in there}}
+    for fitting, name, its in zip(result, names, split, strict=True):
+        candidates = () if fitting else called.get(name.rpartition("/")[2], ())
+        for key in candidates:
+            spoken = splits_in[key.rpartition("/")[0]]
+            other = its is not None and spoken is not None and spoken != its
+            if not other and f"/{key}".endswith(f"/{name}"):
+                fitting.append(key)
+    return result

@@ -1,0 +1,85 @@
+"""RAF-DB's basic set (Li, Deng and Du, CVPR 2017), in the layouts that people have."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from .corruption import relabel
+from .folders import class_layout, class_tree, files, listing, locate, matching, relative
+from .manifest import EXPRESSIONS, DataError, data_root
+from .names import codes, order_note, splits
+from .parsing import finish, label_list
+from .placing import pictures_below, placed
+from .tables import csv_rows
+
+RAFDB = EXPRESSIONS[:7]
+NAMES = ("rafdb", "raf-db", "raf_db", "raf", "basic", "raf-basic", "dataset")
+LISTS = (
+    *("EmoLabel/list_patition_label.txt", "list_patition_label.txt"),
+    *("*/list_patition_label.txt", "EmoLabel/list_partition_label.txt"),
+)
+
+
+def read_rafdb(root: str | Path | None = None, labels: str | Path | None = None) -> pd.DataFrame:
+    """RAF-DB basic: 12,271 training and 3,068 test faces, 100 x 100, aligned, 7 classes.
+
+    Layouts: the official ``EmoLabel/list_patition_label.txt`` with ``Image/aligned`` (or
+    ``Image/original``); the ``train/1..7/*.jpg`` tree, whose csv files only repeat it; or pictures
+    with ``train_labels.csv`` and ``test_labels.csv`` (image, label from 1).  ``labels``: another
+    list for the training images, such as the literature's noise files
+    (:func:`nla.data.corruption.relabel`).
+    """
+    root = data_root(root)
+    csvs = ("*train*.csv", "*label*.csv")
+    base, layout = locate(
+        root,
+        "RAF-DB",
+        NAMES,
+        files(*LISTS)._replace(said="EmoLabel/list_patition_label.txt"),
+        class_layout("train/1/*.jpg", RAFDB, 1),
+        files(*csvs)._replace(said="train_labels.csv"),
+    )
+    if layout == 0:
+        manifest = rafdb_list(root, base, matching(base, *LISTS)[0])
+    elif layout == 1:
+        frame, notes = class_tree(root, base)
+        manifest = rafdb_numbers(frame, base, notes)
+    else:
+        listed = csv_rows(root, base)
+        manifest = rafdb_numbers(listed.rows, base, listed.notes)
+    return relabel(manifest, labels) if labels else manifest
+
+
+def rafdb_list(root: Path, base: Path, path: Path) -> pd.DataFrame:
+    """The official list: ``train_00001.jpg 5``, its pictures aligned, or else the original ones."""
+    labels = label_list(path, RAFDB)
+    names = labels.index.to_series()
+    split = splits(names.str.split("_").str[0], path)
+    there = pictures_below(base)
+    called = {key.rpartition("/")[2] for key in there}
+    aligned = names.str.replace(r"(\.[^.]*)$", r"_aligned\1", regex=True)
+    if called & set(aligned):
+        names = aligned
+    elif not called & set(names):
+        raise DataError(
+            f"{base}: no images that {path.name} names; unpack them into Image/aligned or "
+            f"Image/original. Found: {listing(base)}; in Image: {listing(base / 'Image')}"
+        )
+    usual = ("image/aligned/", "aligned/", "image/original/", "original/")
+    found, notes = placed(names, split, there, base, path, usual)
+    above = relative(base, root)
+    manifest = pd.DataFrame(
+        {
+            "path": f"{above}/" * bool(above) + found.to_numpy(object),
+            "label": labels.to_numpy(),
+            "split": split.to_numpy(),
+        }
+    )
+    return finish(manifest, notes)
+
+
+def rafdb_numbers(rows: pd.DataFrame, base: Path, notes: list[str]) -> pd.DataFrame:
+    """Rows whose label is a number from 1 in RAF-DB's order, or a name."""
+    labels = codes(rows["label"], RAFDB, base, 1)
+    said = order_note(rows["label"], labels, RAFDB, RAFDB, "RAF-DB's order")
+    return finish(rows.assign(label=labels), [*notes, *said])
