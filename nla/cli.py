@@ -130,7 +130,7 @@ def figures(
 
 
 def audit(run: Positional[Path], out: Path = Path("figures/audit.csv"), top: int = 10) -> None:
-    """Rank the labels of a run, the most suspect first, and write the list.
+    """Rank a run's labels, of all splits, the most suspect first, and write the list.
 
     Args:
         out: the list, a csv.
@@ -141,10 +141,10 @@ def audit(run: Positional[Path], out: Path = Path("figures/audit.csv"), top: int
     table = ranked(read_run(run))
     write(out, table)
     print(table.head(top).to_string(index=False, float_format="{:.3f}".format))
-    if "seen" in table:
-        groups = table["seen"].value_counts()
-        print("; ".join(f"{count} labels {seen}" for seen, count in groups.items()))
-    print(f"wrote {out}: {len(table)} labels, the most suspect first")
+    print_notes(table.attrs["notes"])
+    groups = table["seen"].value_counts()
+    shares = ", ".join(f"{count} {seen}" for seen, count in groups.items())
+    print(f"wrote {out}: {len(table)} labels ({shares}), the most suspect first")
 
 
 def study(
@@ -231,8 +231,19 @@ def evaluate(
         config = replace(config, root=str(root))
     images, manifest = load_data(config)
     print_notes([*opened.notes, *manifest.attrs.get("notes", ())])
-    scores = inference.evaluate(opened, images, manifest, split)
-    print(pd.Series(scores).to_string(float_format="{:.2f}".format))
+    manifest = known_to(manifest, opened.classes, split)
+    scores = inference.evaluate(opened.model, images, manifest, config, split, opened.classes)
+    print(pd.Series(scores).to_string(float_format="{:.2f}".format, na_rep=""))
+
+
+def known_to(manifest: pd.DataFrame, classes: Classes, split: str) -> pd.DataFrame:
+    """The rows whose true class is one of ``classes``; how many others there are is printed."""
+    names = pd.Series(class_names(manifest))
+    strange = manifest["true_label"].isin(names.index[~names.isin(classes)])
+    left_out = manifest[strange & (manifest["split"] == split)]
+    for label, part in left_out.groupby("true_label"):
+        print_notes([f"{len(part)} images of {names[label]}, unknown to the model, are left out"])
+    return manifest[~strange]
 
 
 def predict(
@@ -257,8 +268,8 @@ def predict(
         std: of the model's normalisation.
     """
     opened = inference.open_model(weights, size, names_in(order), mean, std)
-    table = inference.predict_files(opened, pictures(images))
-    print_notes(opened.notes)
+    table = inference.predict_files(opened, listed(images))
+    print_notes(table.attrs["notes"])
     with pd.option_context("display.max_colwidth", 60):
         print(table.to_string(index=False, float_format="{:.3f}".format, na_rep=""))
     if out is not None:
@@ -271,19 +282,12 @@ def names_in(order: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in order.split(",") if name.strip())
 
 
-def pictures(named: Iterable[str]) -> list[Path]:
-    """The files meant by names of files, of folders (all pictures below), and by ``-``."""
-    files: list[Path] = []
-    for name in named:
-        if name == "-":
-            files += [Path(line.strip()) for line in sys.stdin if line.strip()]
-        elif Path(name).is_dir():
-            files += store.pictures_in(Path(name))
-        else:
-            files.append(Path(name))
-    if not files:
-        raise DataError(f"there are no pictures in {', '.join(named) or 'an empty list'}")
-    return files
+def listed(names: Iterable[str]) -> list[str]:
+    """The names as given, and in place of ``-`` the lines of standard input."""
+    found: list[str] = []
+    for name in names:
+        found += [line.strip() for line in sys.stdin if line.strip()] if name == "-" else [name]
+    return found
 
 
 def export_model(run: Positional[Path], out: Path, best: bool = False) -> None:
@@ -295,8 +299,9 @@ def export_model(run: Positional[Path], out: Path, best: bool = False) -> None:
         out: name that ends in .onnx, .pt2 (torch.export) or .safetensors (weights alone).
         best: the model that validation would choose, not the last.
     """
-    model, config = inference.restore(read_run(run), best)
-    difference = export(model, out, config.size, config.augmentation)
+    trained = read_run(run)
+    model, config = inference.restore(trained, best)
+    difference = export(model, out, config.size, config.augmentation, classes=trained.classes)
     print(f"wrote {out}: its outputs differ from the model's by at most {difference:.2g}")
 
 

@@ -134,8 +134,8 @@ def test_export_and_audit_name_what_they_wrote(tiny_run, tmp_path, capsys):
     call("export", tiny_run.folder, "--out", tmp_path / "model.pt2")
     assert (tmp_path / "model.pt2").stat().st_size > 100_000 and "differ" in capsys.readouterr().out
     call("audit", tiny_run.folder, "--out", tmp_path / "audit.csv", "--top", 3)
-    assert "120 labels" in capsys.readouterr().out
-    assert len(pd.read_csv(tmp_path / "audit.csv")) == 120
+    assert "180 labels (120 trained on, 60 held out)" in capsys.readouterr().out
+    assert len(pd.read_csv(tmp_path / "audit.csv")) == 180
 
 
 def test_the_command_is_installed():
