@@ -56,7 +56,8 @@ def augment(images: Tensor, augmentation: Augmentation, generator: Generator) ->
     step = len(images)
     if images.device.type == "cpu":
         step = max(1, CHUNK // images[:1].numel())
-    for part, pixels in zip(torch.split(images, step), torch.split(result, step)):
+    parts = torch.split(images, step)
+    for part, pixels in zip(parts, torch.split(result, step)):
         pixels.copy_(part)
         _augment(pixels, augmentation, generator)
     return result
@@ -75,7 +76,8 @@ def two_views(images: Tensor) -> Tensor:
 def _augment(pixels: Tensor, a: Augmentation, generator: Generator) -> None:
     """In place, by products and sums of whole arrays: choosing by a mask is ten times slower."""
     mean, std = _statistics(a, pixels.shape[1], pixels.device)
-    draws = torch.rand(7, len(pixels), 1, 1, 1, generator=generator, device=pixels.device)
+    each = (len(pixels), 1, 1, 1)
+    draws = torch.rand(7, *each, generator=generator, device=pixels.device)
     noisy = (draws[0] < a.noise_p).float()
     flipped = (draws[1] < a.flip_p).float()
     erased = (draws[2] < a.erase_p).float()
@@ -88,7 +90,8 @@ def _augment(pixels: Tensor, a: Augmentation, generator: Generator) -> None:
         pixels.clamp_(0, 255)
     pixels.sub_(mean).div_(std)
     pixels.lerp_(mirror(pixels), flipped)
-    rows, columns = _boxes(draws[3:], pixels.shape[-2:], a)
+    size = pixels.shape[-2:]
+    rows, columns = _boxes(draws[3:], size, a)
     gone = erased * rows * columns
     pixels.mul_(1 - gone)
 
@@ -147,7 +150,8 @@ def _span(side: Tensor, length: int, place: Tensor) -> Tensor:
     places = length - side + 1
     start = (place * places).floor()
     at = torch.arange(length, dtype=torch.float32, device=side.device)
-    inside = (at >= start) & (at < start + side)
+    end = start + side
+    inside = (at >= start) & (at < end)
     return inside.float()
 
 
