@@ -103,20 +103,23 @@ def _noise(shape: torch.Size, generator: Generator) -> Tensor:
     words = torch.empty(eights, dtype=torch.int64, device=generator.device)
     words.random_(-(2**63), None, generator=generator)
     picks = words.view(torch.uint8)[:count].int()
-    return _quantiles(generator.device).index_select(0, picks).view(shape)
+    quantiles = _quantiles(generator.device)
+    return quantiles.index_select(0, picks).view(shape)
 
 
 def _crop_and_shift(pixels: Tensor, a: Augmentation, generator: Generator) -> Tensor:
     """A part of each image, at a uniform place, enlarged bilinearly; and a uniform shift."""
-    side, *draws = torch.rand(5, len(pixels), generator=generator, device=pixels.device)
+    count = len(pixels)
+    side, *draws = torch.rand(5, count, generator=generator, device=pixels.device)
     area = a.crop + (1 - a.crop) * side
     side = area.sqrt()
-    matrix = pixels.new_zeros(len(pixels), 2, 3)
+    matrix = pixels.new_zeros(count, 2, 3)
     height, width = pixels.shape[-2:]
     for axis, length in enumerate((width, height)):
         place = 2 * draws[axis] - 1
         choices = 2 * a.shift + 1
-        steps = (draws[2 + axis] * choices).floor() - a.shift
+        steps = draws[2 + axis] * choices
+        steps = steps.floor() - a.shift
         matrix[:, axis, axis] = side
         moved = (1 - side) * place
         matrix[:, axis, 2] = moved + 2 * steps / length
@@ -146,9 +149,11 @@ def _boxes(draws: Tensor, size: torch.Size, a: Augmentation) -> tuple[Tensor, Te
 
 def _span(side: Tensor, length: int, place: Tensor) -> Tensor:
     """Which of ``length`` pixels lie in a run of ``side`` at ``place``: (B, 1, 1, length)."""
-    side = side.round().clamp(1, length)
+    side = side.round()
+    side = side.clamp(1, length)
     places = length - side + 1
-    start = (place * places).floor()
+    start = place * places
+    start = start.floor()
     at = torch.arange(length, dtype=torch.float32, device=side.device)
     end = start + side
     inside = (at >= start) & (at < end)
