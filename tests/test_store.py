@@ -44,7 +44,7 @@ def one(path):
     return pd.DataFrame({"path": [path.name]})
 
 
-# ------------------------------------------------------------------------------------------------ decoding
+# --------------------------------------------------------------------------------------- decoding
 
 
 def test_pixels_belong_to_their_rows(tmp_path):
@@ -386,7 +386,7 @@ def test_what_another_packs_is_waited_for_and_what_is_whole_is_not(tmp_path):
     assert torch.equal(waiting.result()[:], read_pixels(tmp_path / "faces", manifest))
 
 
-# ----------------------------------------------------------------------------------- rows and digests
+# ------------------------------------------------------------------------------- rows and digests
 
 
 @pytest.fixture(scope="module")
@@ -533,7 +533,7 @@ def test_what_cannot_be_packed_is_explained(tmp_path, small_blocks):
     )
 
 
-# ------------------------------------------------------------------ grey among colour, what is missing
+# -------------------------------------------------------------- grey among colour, what is missing
 
 
 def mixed(root, modes, size=8):

@@ -66,9 +66,10 @@ def check(
     facts, faults = gather(decoder(root, manifest), len(manifest), progress=progress)
     listed = named(root, manifest, facts)
     there = facts["channels"] > 0
-    damage = listed[~there].assign(wrong=[fault.wrong for fault in faults])
+    damage = listed[~there].assign(wrong=[fault.wrong for fault in faults]).astype(object)
     absent = damage["wrong"] == ABSENT
-    said = [f"{row.name}, {row.where}: {row.wrong}" for row in damage[~absent].itertuples()]
+    undecoded = damage[~absent]
+    said = undecoded["name"] + ", " + undecoded["where"] + ": " + undecoded["wrong"]
     problems = [
         *differences(table),
         *untrainable(name, root, manifest, options),
@@ -82,8 +83,8 @@ def check(
         *copies_told(twice),
         *(strays(root, manifest["path"]) if "path" in manifest else ()),
     ]
-    files = pd.concat([damage, twice])[["file", "where", "wrong"]].reset_index(drop=True)
-    return Report(table, problems, notes, files)
+    files = pd.concat([damage, twice], ignore_index=True)
+    return Report(table, problems, notes, files[["file", "where", "wrong"]])
 
 
 def named(root: str | Path, manifest: pd.DataFrame, facts: Facts) -> pd.DataFrame:
@@ -92,11 +93,14 @@ def named(root: str | Path, manifest: pd.DataFrame, facts: Facts) -> pd.DataFram
     listed = manifest[["split"]].assign(digest=facts["digest"])
     listed["label"] = [names[label] for label in manifest["label"]]
     if "path" in manifest:
-        listed["file"] = listed["name"] = manifest["path"]
+        listed["file"] = manifest["path"]
+        listed["name"] = manifest["path"]
         listed["where"] = [f"row {row}" for row in manifest.index]
     else:
         listed["file"] = str(fer2013_csv(root))
-        listed["where"] = listed["name"] = [f"line {row + 2}" for row in manifest["row"]]
+        lines = manifest["row"] + 2
+        listed["where"] = [f"line {line}" for line in lines]
+        listed["name"] = listed["where"]
     return listed
 
 
@@ -106,10 +110,11 @@ def differences(table: pd.DataFrame) -> list[str]:
     for split, part in table.dropna().groupby("split", sort=False):
         unlike = part[part["difference"] != 0]
         if len(unlike):
-            pairs = zip(unlike["class"], unlike["difference"], strict=True)
-            by_class = ", ".join(f"{name} {difference:+}" for name, difference in pairs)
-            found, expected = part["found"].sum(), part["expected"].sum()
-            said.append(f"{split}: {found} images, expected {expected}; {by_class}")
+            by_class = unlike["class"] + " " + unlike["difference"].map("{:+}".format)
+            found = part["found"].sum()
+            expected = part["expected"].sum()
+            detail = ", ".join(by_class)
+            said.append(f"{split}: {found} images, expected {expected}; {detail}")
     return said
 
 
@@ -144,8 +149,8 @@ def counts(name: str, manifest: pd.DataFrame, options: dict[str, object]) -> pd.
         split = split.replace("test", "val")  # as published
     found = manifest.groupby([split, label]).size()
     if name == "ferplus":
-        rows = manifest.attrs["rows"]
-        found = pd.Series({(split, "all"): number for split, number in rows.items()})
+        rows = pd.Series(manifest.attrs["rows"])
+        found = pd.concat({"all": rows}).swaplevel()
     key = "ferplus folders" if name == "ferplus" and "path" in manifest else name
     if key in PUBLISHED.index.get_level_values("set"):
         expected = PUBLISHED["count"][key]
@@ -169,13 +174,13 @@ def copies(listed: pd.DataFrame) -> pd.DataFrame:
     twice["across"] = groups["split"].transform("nunique") > 1
     twice["within"] = twice.duplicated(["digest", "split"], keep=False)
     twice["unlike"] = groups["label"].transform("nunique") > 1
-    each = [f"{row.name} ({row.split}, {row.label})" for row in twice.itertuples()]
-    alike = pd.Series(each, dtype=object).groupby(twice["digest"].to_numpy()).apply(list)
-    twice["copies"] = [" = ".join(alike[digest][:SHOWN]) for digest in twice["digest"]]
-    label = np.where(twice["unlike"], "another label", "the same label")
-    twice["wrong"] = [
-        f"exact copy with {how}: {copies}" for how, copies in zip(label, twice["copies"])
-    ]
+    told = twice.astype(object)
+    each = told["name"] + " (" + told["split"] + ", " + told["label"] + ")"
+    each.index = pd.Index(twice["digest"])
+    alike = each.groupby(level=0).agg(lambda names: " = ".join(names[:SHOWN]))
+    twice["copies"] = twice["digest"].map(alike).astype(object)
+    label = np.where(twice["unlike"], "another", "the same")
+    twice["wrong"] = "exact copy with " + label + " label: " + twice["copies"]
     return twice
 
 
@@ -194,8 +199,8 @@ def strays(root: str | Path, paths: pd.Series) -> list[str]:
     in sentences.
     """
     folders = {os.path.dirname(path) for path in paths}
-    top = os.path.commonpath(folders) if len(folders) > 1 else next(iter(folders))
-    below = {os.path.relpath(folder, root) for folder, _, _ in os.walk(Path(root, top))}
+    top = Path(root, os.path.commonpath(list(folders)))
+    below = {os.path.relpath(walked[0], root) for walked in os.walk(top)}
     images, others = set(), Counter[str]()
     for folder in {os.path.normpath(folder) for folder in folders} | below:
         for file in files_in(Path(root, folder)):
@@ -207,17 +212,20 @@ def strays(root: str | Path, paths: pd.Series) -> list[str]:
     in_lists = listed_names(root) if unused else set()
     left_out = [path for path in unused if is_listed(Path(root, path), in_lists)]
     unlabelled = sorted(set(unused) - set(left_out))
-    kinds = ", ".join(f"{kind} {number}" for kind, number in others.most_common(SHOWN))
-    return [
-        *some("images are left out by the protocol", left_out),
-        *some("images have no label", unlabelled),
-        *([f"{others.total()} files are not read, by suffix: {kinds}"] if others else []),
-    ]
+    said = some("images are left out by the protocol", left_out)
+    said += some("images have no label", unlabelled)
+    if others:
+        counted = [f"{kind} {number}" for kind, number in others.most_common(SHOWN)]
+        kinds = ", ".join(counted)
+        said.append(f"{others.total()} files are not read, by suffix: {kinds}")
+    return said
 
 
 def files_in(folder: Path) -> list[Path]:
     """The files in a folder, none if there is no such folder."""
-    return [file for file in folder.iterdir() if file.is_file()] if folder.is_dir() else []
+    if not folder.is_dir():
+        return []
+    return [file for file in folder.iterdir() if file.is_file()]
 
 
 def listed_names(root: str | Path) -> set[str]:
@@ -242,5 +250,9 @@ def is_listed(image: Path, names: set[str]) -> bool:
 def some(what: str, names: Iterable[str]) -> list[str]:
     """One sentence with the first few names, or none."""
     every = list(names)
-    more = f"; and {len(every) - SHOWN} more" if len(every) > SHOWN else ""
-    return [f"{len(every)} {what}: {'; '.join(every[:SHOWN])}{more}"] if every else []
+    if not every:
+        return []
+    first = "; ".join(every[:SHOWN])
+    unnamed = len(every) - SHOWN
+    more = f"; and {unnamed} more" if unnamed > 0 else ""
+    return [f"{len(every)} {what}: {first}{more}"]

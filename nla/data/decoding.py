@@ -130,7 +130,8 @@ def eight_bits(image: Image.Image) -> tuple[Image.Image, int]:
     65535 as 16-bit, and the upper eight bits are kept.  Negative and larger ones are refused.
     """
     values = np.asarray(image)
-    low, high = int(values.min()), int(values.max())
+    low = int(values.min())
+    high = int(values.max())
     if low < 0 or high > 65535:
         raise Refused(f"its pixels, from {low} to {high}, are of unknown range; save it as 8-bit")
     bits = next(bits for bits in (8, 12, 16) if high < 2**bits)
@@ -141,8 +142,9 @@ def eight_bits(image: Image.Image) -> tuple[Image.Image, int]:
 def cut(image: Image.Image, box: Box) -> Image.Image:
     """The part of ``image`` inside the face box (x, y, width, height)."""
     x, y, width, height = (int(side) for side in box)
-    left, right = np.clip([x, x + width], 0, image.width).tolist()
-    top, bottom = np.clip([y, y + height], 0, image.height).tolist()
+    left, top = max(x, 0), max(y, 0)
+    right = min(x + width, image.width)
+    bottom = min(y + height, image.height)
     if left >= right or top >= bottom:
         raise Refused(f"the face box {[x, y, width, height]} lies outside the image")
     return image.crop((left, top, right, bottom))
@@ -192,13 +194,15 @@ def csv_source(
     """The images of FER2013's csv, in the order of ``manifest``."""
     path = fer2013_csv(root)
     lines = manifest["row"].to_numpy() + 2
-    texts = table(path, ("pixels",))["pixels"].reindex(lines, fill_value="").to_numpy(object)
+    column = table(path, ("pixels",))["pixels"]
+    texts = column.reindex(lines, fill_value="").to_numpy(object)
 
     def read(i: int) -> tuple[Image.Image, int]:
         try:
             return parse_pixels(texts[i]), 0
         except Refused as error:
-            raise NotAnImage(path, f"not a whole image ({error})", f"line {lines[i]}") from None
+            where = f"line {lines[i]}"
+            raise NotAnImage(path, f"not a whole image ({error})", where) from None
 
     return read
 
@@ -211,6 +215,7 @@ def file_source(
     boxes = manifest[BOX].to_numpy() if "box_x" in manifest else [None] * len(paths)
 
     def read(i: int) -> tuple[Image.Image, int]:
-        return read_image(os.path.join(root, paths[i]), boxes[i], f"row {rows[i]}")
+        path = os.path.join(root, paths[i])
+        return read_image(path, boxes[i], f"row {rows[i]}")
 
     return read

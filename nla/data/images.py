@@ -56,7 +56,8 @@ def augment(images: Tensor, augmentation: Augmentation, generator: Generator) ->
     step = len(images)
     if images.device.type == "cpu":
         step = max(1, CHUNK // images[:1].numel())
-    for part, pixels in zip(torch.split(images, step), torch.split(result, step)):
+    parts = torch.split(images, step)
+    for part, pixels in zip(parts, torch.split(result, step)):
         pixels.copy_(part)
         _augment(pixels, augmentation, generator)
     return result
@@ -75,7 +76,8 @@ def two_views(images: Tensor) -> Tensor:
 def _augment(pixels: Tensor, a: Augmentation, generator: Generator) -> None:
     """In place, by products and sums of whole arrays: choosing by a mask is ten times slower."""
     mean, std = _statistics(a, pixels.shape[1], pixels.device)
-    draws = torch.rand(7, len(pixels), 1, 1, 1, generator=generator, device=pixels.device)
+    each = (len(pixels), 1, 1, 1)
+    draws = torch.rand(7, *each, generator=generator, device=pixels.device)
     noisy = (draws[0] < a.noise_p).float()
     flipped = (draws[1] < a.flip_p).float()
     erased = (draws[2] < a.erase_p).float()
@@ -88,7 +90,8 @@ def _augment(pixels: Tensor, a: Augmentation, generator: Generator) -> None:
         pixels.clamp_(0, 255)
     pixels.sub_(mean).div_(std)
     pixels.lerp_(mirror(pixels), flipped)
-    rows, columns = _boxes(draws[3:], pixels.shape[-2:], a)
+    size = pixels.shape[-2:]
+    rows, columns = _boxes(draws[3:], size, a)
     gone = erased * rows * columns
     pixels.mul_(1 - gone)
 
@@ -100,20 +103,23 @@ def _noise(shape: torch.Size, generator: Generator) -> Tensor:
     words = torch.empty(eights, dtype=torch.int64, device=generator.device)
     words.random_(-(2**63), None, generator=generator)
     picks = words.view(torch.uint8)[:count].int()
-    return _quantiles(generator.device).index_select(0, picks).view(shape)
+    quantiles = _quantiles(generator.device)
+    return quantiles.index_select(0, picks).view(shape)
 
 
 def _crop_and_shift(pixels: Tensor, a: Augmentation, generator: Generator) -> Tensor:
     """A part of each image, at a uniform place, enlarged bilinearly; and a uniform shift."""
-    side, *draws = torch.rand(5, len(pixels), generator=generator, device=pixels.device)
+    count = len(pixels)
+    side, *draws = torch.rand(5, count, generator=generator, device=pixels.device)
     area = a.crop + (1 - a.crop) * side
     side = area.sqrt()
-    matrix = pixels.new_zeros(len(pixels), 2, 3)
+    matrix = pixels.new_zeros(count, 2, 3)
     height, width = pixels.shape[-2:]
     for axis, length in enumerate((width, height)):
         place = 2 * draws[axis] - 1
         choices = 2 * a.shift + 1
-        steps = (draws[2 + axis] * choices).floor() - a.shift
+        steps = draws[2 + axis] * choices
+        steps = steps.floor() - a.shift
         matrix[:, axis, axis] = side
         moved = (1 - side) * place
         matrix[:, axis, 2] = moved + 2 * steps / length
@@ -143,11 +149,14 @@ def _boxes(draws: Tensor, size: torch.Size, a: Augmentation) -> tuple[Tensor, Te
 
 def _span(side: Tensor, length: int, place: Tensor) -> Tensor:
     """Which of ``length`` pixels lie in a run of ``side`` at ``place``: (B, 1, 1, length)."""
-    side = side.round().clamp(1, length)
+    side = side.round()
+    side = side.clamp(1, length)
     places = length - side + 1
-    start = (place * places).floor()
+    start = place * places
+    start = start.floor()
     at = torch.arange(length, dtype=torch.float32, device=side.device)
-    inside = (at >= start) & (at < start + side)
+    end = start + side
+    inside = (at >= start) & (at < end)
     return inside.float()
 
 
