@@ -25,7 +25,12 @@ def pictures_below(base: Path) -> dict[str, str]:
     return {composed(name): name for name in found}
 
 
-def walk(folder: str, above: str, parents: tuple[tuple[int, int], ...], found: list[str]) -> None:
+def walk(
+    folder: str,
+    above: str,
+    parents: tuple[tuple[int, int], ...],
+    found: list[str],
+) -> None:
     """Add the pictures in ``folder`` and below to ``found``, each name with ``above`` before it."""
     state = os.stat(folder)
     me = (state.st_dev, state.st_ino)
@@ -49,7 +54,10 @@ def split_in(folder: str) -> str | None:
     return spoken.pop() if len(spoken) == 1 else None
 
 
-def with_suffix(names: list[str], there: dict[str, str]) -> tuple[list[str], list[str]]:
+def with_suffix(
+    names: list[str],
+    there: dict[str, str],
+) -> tuple[list[str], list[str]]:
     """Names without any picture's suffix get the commonest one; and a note on it."""
     if any(map(is_picture, names)):
         return names, []
@@ -85,15 +93,16 @@ def placed(
     if not {folder.lower() for folder in above} <= {"", *expected}:
         shown = [f"{folder or './'} ({count})" for folder, count in folders]
         notes.append(f"the pictures of {path.name} were found in {shortened(shown)}")
-    gone = [not keys for keys in fitting]
-    if any(gone):
-        first = gone.index(True)
+    gone = fitting.count([])
+    if gone:
+        first = fitting.index([])
         place = place_of(names.index[first])
+        name = wanted[first]
         looked = base / usual
+        there_is = listing(looked)
         notes.append(
-            f"{sum(gone)} of {len(names)} pictures that {path.name} names are not there "
-            f"({place}{wanted[first]}); looked for below {looked}, "
-            f"where there is: {listing(looked)}"
+            f"{gone} of {len(names)} pictures that {path.name} names are not there "
+            f"({place}{name}); looked for below {looked}, where there is: {there_is}"
         )
     found = []
     for keys, name in zip(fitting, wanted, strict=True):
@@ -101,13 +110,19 @@ def placed(
     return pd.Series(found, names.index, dtype=object), notes
 
 
-def refuse_several(fitting: list[list[str]], names: pd.Series, path: Path) -> None:
+def refuse_several(
+    fitting: list[list[str]],
+    names: pd.Series,
+    path: Path,
+) -> None:
     """Refuse a name that may be several pictures, naming them."""
-    several = [len(keys) > 1 for keys in fitting]
-    if any(several):
-        some = shortened(fitting[several.index(True)])
+    counts = pd.Series(map(len, fitting), names.index, dtype=int)
+    several = counts > 1
+    if several.any():
+        first = int(several.to_numpy().argmax())
+        some = shortened(fitting[first])
         message = f"may be {some}: write the folder into the name, or remove the others"
-        refuse(pd.Series(several, names.index), names, path, message)
+        refuse(several, names, path, message)
 
 
 def place_of(place: object) -> str:
@@ -116,7 +131,11 @@ def place_of(place: object) -> str:
     return f"line {line}: " if isinstance(line, int | np.integer) else ""
 
 
-def by_ending(names: list[str], split: list[str | None], there: Collection[str]) -> list[list[str]]:
+def by_ending(
+    names: list[str],
+    split: list[str | None],
+    there: Collection[str],
+) -> list[list[str]]:
     """For each name the pictures it may be: the one at that path, or those whose path ends in it.
 
     A picture in a folder of another split than the row's is none of them.

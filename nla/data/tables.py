@@ -91,7 +91,11 @@ def columns_of(frame: pd.DataFrame, path: Path) -> Columns:
     return Columns(images[0], label, split, box, notes)
 
 
-def one_label(frame: pd.DataFrame, labels: list[str], path: Path) -> str:
+def one_label(
+    frame: pd.DataFrame,
+    labels: list[str],
+    path: Path,
+) -> str:
     """The label's column: of several that agree the one with names, else a DataError."""
     for other in labels[1:]:
         together = len(frame[[labels[0], other]].drop_duplicates())
@@ -105,7 +109,9 @@ def one_label(frame: pd.DataFrame, labels: list[str], path: Path) -> str:
 
 
 def rows_of(
-    frame: pd.DataFrame, path: Path, unneeded: Callable[[pd.Series], pd.Series] = nothing
+    frame: pd.DataFrame,
+    path: Path,
+    unneeded: Callable[[pd.Series], pd.Series] = nothing,
 ) -> Listed:
     """The rows of one table: path as listed, label as text, split or None, box in pixels.
 
@@ -131,7 +137,10 @@ def rows_of(
 
 
 def box_of(
-    frame: pd.DataFrame, columns: tuple[str, ...], path: Path, unneeded: pd.Series
+    frame: pd.DataFrame,
+    columns: tuple[str, ...],
+    path: Path,
+    unneeded: pd.Series,
 ) -> pd.DataFrame:
     """The face boxes as x, y, width, height in whole pixels; far outside where not needed."""
     sides = []
@@ -183,7 +192,9 @@ def lists_in(base: Path) -> tuple[list[Path], list[str]]:
 
 
 def csv_rows(
-    root: Path, base: Path, unneeded: Callable[[pd.Series], pd.Series] = nothing
+    root: Path,
+    base: Path,
+    unneeded: Callable[[pd.Series], pd.Series] = nothing,
 ) -> Listed:
     """Rows of all csv files (or else plain lists) in ``base``, their pictures found below it."""
     paths, notes = lists_in(base)
