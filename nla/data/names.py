@@ -150,7 +150,11 @@ def numbers_in(values: pd.Series) -> list[int]:
 
 
 def order_note(
-    given: pd.Series, labels: pd.Series, order: Sequence[str], classes: Sequence[str], whose: str
+    given: pd.Series,
+    labels: pd.Series,
+    order: Sequence[str],
+    classes: Sequence[str],
+    whose: str,
 ) -> list[str]:
     """The sentence on the order that numbers were taken in; none if no label is a number."""
     numbers = numbers_in(given)
@@ -163,7 +167,12 @@ def order_note(
     ]
 
 
-def refuse_from_one(given: pd.Series, path: object, most: int, remedy: str) -> None:
+def refuse_from_one(
+    given: pd.Series,
+    path: object,
+    most: int,
+    remedy: str,
+) -> None:
     """Refuse numbers that look counted from 1 where they would be read from 0.
 
     That is: no 0, and either 1 to K for some K of at least 3, or ``most``, among others.
@@ -183,7 +192,10 @@ def refuse_from_one(given: pd.Series, path: object, most: int, remedy: str) -> N
 
 
 def name_classes(
-    given: pd.Series, path: object, classes: Sequence[str] = (), numbered: bool = True
+    given: pd.Series,
+    path: object,
+    classes: Sequence[str] = (),
+    numbered: bool = True,
 ) -> Labels:
     """Take a set's labels for what they say: expressions, or classes of the set's own.
 
@@ -241,7 +253,11 @@ def named_by_hand(given: pd.Series, path: object, order: tuple[str, ...]) -> Lab
     return Labels(labels, order, notes)
 
 
-def own_names(given: pd.Series, path: object, words: list[str]) -> Labels:
+def own_names(
+    given: pd.Series,
+    path: object,
+    words: list[str],
+) -> Labels:
     """Labels that are the set's own names, in natural order; no name may be near an expression."""
     distinct = sorted(given.unique(), key=lambda name: (natural(name), name))
     if len(distinct) > MOST_CLASSES:
@@ -271,7 +287,12 @@ def own_names(given: pd.Series, path: object, words: list[str]) -> Labels:
     return Labels(labels, own, [note])
 
 
-def refuse_near_names(given: pd.Series, path: object, words: list[str], remedy: str) -> None:
+def refuse_near_names(
+    given: pd.Series,
+    path: object,
+    words: list[str],
+    remedy: str,
+) -> None:
     """Refuse a name that is no expression but nearly one (``Suprise``)."""
     for text in words:
         word = re.sub(r"^[0-9]+[\s._-]+", "", fold(text))

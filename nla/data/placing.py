@@ -25,7 +25,12 @@ def pictures_below(base: Path) -> dict[str, str]:
     return {composed(name): name for name in found}
 
 
-def walk(folder: str, above: str, parents: tuple[tuple[int, int], ...], found: list[str]) -> None:
+def walk(
+    folder: str,
+    above: str,
+    parents: tuple[tuple[int, int], ...],
+    found: list[str],
+) -> None:
     """Add the pictures in ``folder`` and below to ``found``, each name with ``above`` before it."""
     state = os.stat(folder)
     me = (state.st_dev, state.st_ino)
@@ -44,11 +49,15 @@ def folders_of(names: pd.Series) -> pd.Series:
 
 def split_in(folder: str) -> str | None:
     """The split that a folder's path speaks of (``DATASET/train/1``), or None."""
-    spoken = {SPLIT_NAMES[fold(part)] for part in folder.split("/") if fold(part) in SPLIT_NAMES}
+    words = set(map(fold, folder.split("/")))
+    spoken = {SPLIT_NAMES[word] for word in words & set(SPLIT_NAMES)}
     return spoken.pop() if len(spoken) == 1 else None
 
 
-def with_suffix(names: list[str], there: dict[str, str]) -> tuple[list[str], list[str]]:
+def with_suffix(
+    names: list[str],
+    there: dict[str, str],
+) -> tuple[list[str], list[str]]:
     """Names without any picture's suffix get the commonest one; and a note on it."""
     if any(map(is_picture, names)):
         return names, []
@@ -75,31 +84,45 @@ def placed(
     """
     wanted, notes = with_suffix([composed(name) for name in names.to_list()], there)
     fitting = by_ending(wanted, split.to_list(), there)
-    several = pd.Series([len(keys) > 1 for keys in fitting], names.index)
-    if several.any():
-        some = shortened(fitting[int(several.to_numpy().argmax())])
-        message = f"may be {some}: write the folder into the name, or remove the others"
-        refuse(several, names, path, message)
-    above = Counter(
-        keys[0].removesuffix(name) for keys, name in zip(fitting, wanted, strict=True) if keys
-    )
+    refuse_several(fitting, names, path)
+    above: Counter[str] = Counter()
+    for keys, name in zip(fitting, wanted, strict=True):
+        above.update(key.removesuffix(name) for key in keys)
     folders = above.most_common()
+    usual = folders[0][0] if folders else ""
     if not {folder.lower() for folder in above} <= {"", *expected}:
         shown = [f"{folder or './'} ({count})" for folder, count in folders]
         notes.append(f"the pictures of {path.name} were found in {shortened(shown)}")
-    usual = folders[0][0] if folders else ""
-    gone = [not keys for keys in fitting]
-    if any(gone):
-        first = gone.index(True)
+    gone = fitting.count([])
+    if gone:
+        first = fitting.index([])
+        place = place_of(names.index[first])
+        name = wanted[first]
+        looked = base / usual
+        there_is = listing(looked)
         notes.append(
-            f"{sum(gone)} of {len(names)} pictures that {path.name} names are not there "
-            f"({place_of(names.index[first])}{wanted[first]}); looked for below "
-            f"{base / usual}, where there is: {listing(base / usual)}"
+            f"{gone} of {len(names)} pictures that {path.name} names are not there "
+            f"({place}{name}); looked for below {looked}, where there is: {there_is}"
         )
-    found = [
-        there[keys[0]] if keys else usual + name for keys, name in zip(fitting, wanted, strict=True)
-    ]
+    found = []
+    for keys, name in zip(fitting, wanted, strict=True):
+        found.append(there[keys[0]] if keys else usual + name)
     return pd.Series(found, names.index, dtype=object), notes
+
+
+def refuse_several(
+    fitting: list[list[str]],
+    names: pd.Series,
+    path: Path,
+) -> None:
+    """Refuse a name that may be several pictures, naming them."""
+    counts = pd.Series(map(len, fitting), names.index, dtype=int)
+    several = counts > 1
+    if several.any():
+        first = int(several.to_numpy().argmax())
+        some = shortened(fitting[first])
+        message = f"may be {some}: write the folder into the name, or remove the others"
+        refuse(several, names, path, message)
 
 
 def place_of(place: object) -> str:
@@ -108,7 +131,11 @@ def place_of(place: object) -> str:
     return f"line {line}: " if isinstance(line, int | np.integer) else ""
 
 
-def by_ending(names: list[str], split: list[str | None], there: Collection[str]) -> list[list[str]]:
+def by_ending(
+    names: list[str],
+    split: list[str | None],
+    there: Collection[str],
+) -> list[list[str]]:
     """For each name the pictures it may be: the one at that path, or those whose path ends in it.
 
     A picture in a folder of another split than the row's is none of them.
@@ -116,15 +143,18 @@ def by_ending(names: list[str], split: list[str | None], there: Collection[str])
     result = [[name] if name in there else [] for name in names]
     if all(result):
         return result
-    called: dict[str, list[str]] = {}
+    called: dict[str, list[tuple[str, str]]] = {}
     for key in there:
-        called.setdefault(key.rpartition("/")[2], []).append(key)
-    splits_in = {folder: split_in(folder) for folder in {key.rpartition("/")[0] for key in there}}
+        folder, _, last = key.rpartition("/")
+        called.setdefault(last, []).append((folder, key))
+    folders = {key.rpartition("/")[0] for key in there}
+    spoken = {folder: split_in(folder) for folder in folders}
     for fitting, name, its in zip(result, names, split, strict=True):
-        candidates = () if fitting else called.get(name.rpartition("/")[2], ())
-        for key in candidates:
-            spoken = splits_in[key.rpartition("/")[0]]
-            other = its is not None and spoken is not None and spoken != its
+        if fitting:
+            continue
+        last = name.rpartition("/")[2]
+        for folder, key in called.get(last, ()):
+            other = its is not None and spoken[folder] not in (None, its)
             if not other and f"/{key}".endswith(f"/{name}"):
                 fitting.append(key)
     return result

@@ -1,6 +1,6 @@
 """Csv files and lists that name an image and a label: which columns, boxes and pictures."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -58,11 +58,16 @@ def nothing(labels: pd.Series) -> pd.Series:
     return pd.Series(False, index=labels.index)
 
 
+def among(names: Sequence[str], frame: pd.DataFrame) -> list[str]:
+    """Those of ``names`` that are columns of ``frame``, in the order given."""
+    return [name for name in names if name in frame]
+
+
 def columns_of(frame: pd.DataFrame, path: Path) -> Columns:
     """Which columns are the image, the label, the split and the face box; refused if open."""
-    images = [name for name in IMAGE_COLUMNS if name in frame]
-    labels = [name for name in LABEL_COLUMNS if name in frame]
-    divided = [name for name in SPLIT_COLUMNS if name in frame]
+    images = among(IMAGE_COLUMNS, frame)
+    labels = among(LABEL_COLUMNS, frame)
+    divided = among(SPLIT_COLUMNS, frame)
     if not images or not labels:
         raise DataError(
             f"{path}, line 1: expected columns path and label (or expression), separated by "
@@ -73,7 +78,10 @@ def columns_of(frame: pd.DataFrame, path: Path) -> Columns:
     box = boxes[0] if boxes else ()
     split = divided[0] if divided else ""
     taken = {images[0], label, split, *box}
-    unused = [str(name) for name in frame if name not in taken and not name.startswith("unnamed:")]
+    unused = []
+    for name in map(str, frame.columns):
+        if name not in taken and not name.startswith("unnamed:"):
+            unused.append(name)
     notes = []
     if unused or (images[0], label) != ("path", "label"):
         said = f"{path.name}: the image from column {images[0]}, the label from {label}"
@@ -83,7 +91,11 @@ def columns_of(frame: pd.DataFrame, path: Path) -> Columns:
     return Columns(images[0], label, split, box, notes)
 
 
-def one_label(frame: pd.DataFrame, labels: list[str], path: Path) -> str:
+def one_label(
+    frame: pd.DataFrame,
+    labels: list[str],
+    path: Path,
+) -> str:
     """The label's column: of several that agree the one with names, else a DataError."""
     for other in labels[1:]:
         together = len(frame[[labels[0], other]].drop_duplicates())
@@ -97,7 +109,9 @@ def one_label(frame: pd.DataFrame, labels: list[str], path: Path) -> str:
 
 
 def rows_of(
-    frame: pd.DataFrame, path: Path, unneeded: Callable[[pd.Series], pd.Series] = nothing
+    frame: pd.DataFrame,
+    path: Path,
+    unneeded: Callable[[pd.Series], pd.Series] = nothing,
 ) -> Listed:
     """The rows of one table: path as listed, label as text, split or None, box in pixels.
 
@@ -123,7 +137,10 @@ def rows_of(
 
 
 def box_of(
-    frame: pd.DataFrame, columns: tuple[str, ...], path: Path, unneeded: pd.Series
+    frame: pd.DataFrame,
+    columns: tuple[str, ...],
+    path: Path,
+    unneeded: pd.Series,
 ) -> pd.DataFrame:
     """The face boxes as x, y, width, height in whole pixels; far outside where not needed."""
     sides = []
@@ -134,8 +151,9 @@ def box_of(
         refuse(bad & ~unneeded, frame[column], path, message)
         sides.append(number.mask(bad, -1e9).astype("int64"))
     if columns in CORNER_BOXES:
-        sides = [sides[0], sides[1], sides[2] - sides[0], sides[3] - sides[1]]
-        flat = (sides[2] <= 0) | (sides[3] <= 0)
+        left, top, right, bottom = sides
+        sides = [left, top, right - left, bottom - top]
+        flat = (right <= left) | (bottom <= top)
         message = f"is not before {columns[2]}, or {columns[1]} not before {columns[3]}"
         refuse(flat & ~unneeded, frame[columns[0]], path, message)
     return pd.DataFrame(dict(zip(BOX, sides, strict=True)))
@@ -158,18 +176,25 @@ def is_list(path: Path) -> bool:
     return is_picture(first.rsplit(maxsplit=1)[0])
 
 
+def is_csv(path: Path) -> bool:
+    """Whether a file is called like a csv, packed or not."""
+    return path.name.lower().endswith((".csv", ".csv.gz"))
+
+
 def lists_in(base: Path) -> tuple[list[Path], list[str]]:
     """The csv files in ``base``, or else the plain lists, and a note on what is not read."""
-    names = inside(base).files
-    tables = [base / name for name in names if name.lower().endswith((".csv", ".csv.gz"))]
-    texts = [base / name for name in names if name.lower().endswith((".txt", ".lst", ".list"))]
+    paths = [base / name for name in inside(base).files]
+    tables = [path for path in paths if is_csv(path)]
+    texts = [path for path in paths if path.suffix.lower() in (".txt", ".lst", ".list")]
     lists = [] if tables else [path for path in texts if is_list(path)]
     unread = [path.name for path in texts if path not in lists]
     return [*tables, *lists], [f"not read: {shortened(unread)}"] if unread else []
 
 
 def csv_rows(
-    root: Path, base: Path, unneeded: Callable[[pd.Series], pd.Series] = nothing
+    root: Path,
+    base: Path,
+    unneeded: Callable[[pd.Series], pd.Series] = nothing,
 ) -> Listed:
     """Rows of all csv files (or else plain lists) in ``base``, their pictures found below it."""
     paths, notes = lists_in(base)
@@ -180,8 +205,10 @@ def csv_rows(
         )
     parts = {}
     for path in paths:
-        csv = path.name.lower().endswith((".csv", ".csv.gz"))
-        part = rows_of(table(path, ()), path, unneeded) if csv else listed_pairs(path)
+        if is_csv(path):
+            part = rows_of(table(path, ()), path, unneeded)
+        else:
+            part = listed_pairs(path)
         parts[path] = part.rows
         notes += part.notes
     return gathered(root, base, parts, notes, pictures_below(base))
