@@ -510,11 +510,10 @@ def test_known_truth_needs_no_word_in_the_map(planted_run):
     assert figures.latent_steps(embedded(planted_run)[0]).legends[0].get_title().get_text() == ""
 
 
-def test_draw_all_of_a_run_that_knows_no_truth(unknown, planted_images, tmp_path, capsys):
+def test_draw_all_of_a_run_that_knows_no_truth(unknown, tmp_path, capsys):
     run = unknown
-    drawings = {
-        name: draw for name, draw in gallery.drawings_of([run]).items() if name != "latents"
-    }
+    some = ("planes", "weights_by_class", "weights_by_kind", "training_curves")
+    drawings = {name: gallery.drawings_of([run])[name] for name in some}
     names = {file.stem for file in gallery.draw(drawings, tmp_path, [run])}
     said = capsys.readouterr().out
     assert set(drawings) - names == {"weights_by_kind"}
