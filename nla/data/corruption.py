@@ -69,9 +69,10 @@ def check_ratio(ratio: float) -> None:
 
 def step_on(train: Training, steps: Integers) -> Integers:
     """The labels (N,), each as many classes further round the circle of those that occur."""
-    place = np.searchsorted(train.occurring, train.label)
-    further = (place + steps) % len(train.occurring)
-    labels: Integers = train.occurring[further]
+    occurring = train.occurring
+    place = np.searchsorted(occurring, train.label)
+    further = (place + steps) % len(occurring)
+    labels: Integers = occurring[further]
     return labels
 
 
@@ -275,7 +276,8 @@ def imbalance(
     kept = [np.flatnonzero(manifest["split"] != "train")]
     for name, size in zip(classes, keep, strict=True):
         members = mixed[train.truth[mixed] == name]
-        kept.append(train.rows[members[:size]])
+        chosen = members[:size]
+        kept.append(train.rows[chosen])
     rows = np.sort(np.concatenate(kept))
     thin = manifest.iloc[rows]
     largest, smallest = keep[0], keep[-1]
@@ -291,7 +293,8 @@ def imbalance(
 
 def sizes_of(counts: Integers, factor: float, profile: str) -> Integers:
     """How many samples each class keeps, from ``counts`` (K,) that fall."""
-    place = np.arange(len(counts)) / max(1, len(counts) - 1)
+    last = max(1, len(counts) - 1)
+    place = np.arange(len(counts)) / last
     if profile == "step":
         place = np.floor(place + 0.5)
     share = float(factor) ** -place
@@ -356,7 +359,9 @@ def relabel(manifest: pd.DataFrame, path: str | Path) -> pd.DataFrame:
 def names_as_listed(manifest: pd.DataFrame, listed: pd.Index) -> pd.Series:
     """The images' names, or their paths if those are what the list speaks of; both composed."""
     names = image_names(manifest).str.normalize("NFC")
-    if "path" not in manifest or listed.isin(names).all():
+    if "path" not in manifest:
+        return names
+    if listed.isin(names).all():
         return names
     paths = manifest["path"].str.replace("_aligned", "")
     paths = paths.str.normalize("NFC")

@@ -17,7 +17,8 @@ from torchvision import transforms
 from nla.data.images import Augmentation
 from nla.naw import NAW
 
-RECIPE, PAPER = Augmentation(), NAW()
+RECIPE = Augmentation()
+PAPER = NAW()
 
 
 def weights_by_inversion(p_gt, p_nn, progress, naw=PAPER):
