@@ -57,7 +57,9 @@ def claims(results: pd.DataFrame) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     for claim in pd.read_csv(CLAIMS, keep_default_na=False).to_dict("records"):
         studies = claim.pop("studies").split(";")
-        rows += compared(claim, results[results["study"].isin(studies)])
+        part = results[results["study"].isin(studies)]
+        if len(part):
+            rows += compared(claim, part)
     if not rows:
         raise StudyError("these results hold no comparison of a claim with at least two seeds")
     table = pd.DataFrame(rows)
@@ -70,10 +72,10 @@ def compared(claim: dict[Any, Any], results: pd.DataFrame) -> Iterator[dict[str,
     """Rows of the ledger on one claim: its method against each other, or against nothing."""
     method, against = claim["method"], claim["against"]
     others = BASELINES if against == "baselines" else against.split(";")
-    for setting, part in results.groupby(SETTING):
+    scores = results.assign(value=measured(results, claim["measure"]))
+    for setting, part in scores.groupby(SETTING):
         place = dict(zip(SETTING, setting))
-        scores = part.assign(value=measured(part, claim["measure"]))
-        wide = scores.pivot(index="seed", columns="method", values="value")
+        wide = part.pivot(index="seed", columns="method", values="value")
         wide[""] = 0.0
         for other in others:
             if not {method, other} <= set(wide):

@@ -11,7 +11,8 @@ from nla.training.record import Run
 
 def measures(run: Run) -> dict[str, float]:
     """Scores of the last epoch and, ``best_``, of that with the best validation; what NAW did."""
-    val = run.epochs[["val_overall", "val_mean"]].mean(axis=1)
+    by_both = ["val_overall", "val_mean"]
+    val = run.epochs[by_both].mean(axis=1)
     last = len(val) - 1
     best = int(val.argmax())
     row = {}
