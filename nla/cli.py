@@ -37,7 +37,6 @@ DataSet = Literal["rafdb", "fer2013", "ferplus", "affectnet", "folder", "csv"]
 OnDisk = Annotated[DataSet, tyro.conf.arg(name="data")]
 Split = Literal["train", "val", "test"]
 Classes = tuple[str, ...]
-Positional = tyro.conf.Positional
 Repeated = tyro.conf.UseAppendAction[tuple[Path, ...]]
 Triple = tuple[float, float, float]
 
@@ -84,7 +83,7 @@ def starting_point(arguments: list[str]) -> Config:
         raise ValueError(f"{known.settings} holds no settings: {error}") from None
 
 
-def show(folders: Positional[tuple[Path, ...]] = ()) -> None:
+def show(folders: tyro.conf.Positional[tuple[Path, ...]] = ()) -> None:
     """Print the table of finished runs side by side; of the demo's two if none is named."""
     print_table(runs_of(folders))
 
@@ -129,7 +128,9 @@ def figures(
     print("figures:", *draw_all(runs, out, results, html, images), sep="\n  ")
 
 
-def audit(run: Positional[Path], out: Path = Path("figures/audit.csv"), top: int = 10) -> None:
+def audit(
+    run: tyro.conf.Positional[Path], out: Path = Path("figures/audit.csv"), top: int = 10
+) -> None:
     """Rank a run's labels, of all splits, the most suspect first, and write the list.
 
     Args:
@@ -148,7 +149,7 @@ def audit(run: Positional[Path], out: Path = Path("figures/audit.csv"), top: int
 
 
 def study(
-    name: Positional[str],
+    name: tyro.conf.Positional[str],
     seeds: int | None = None,
     resume: bool = False,
     jobs: int | None = None,
@@ -247,7 +248,7 @@ def known_to(manifest: pd.DataFrame, classes: Classes, split: str) -> pd.DataFra
 
 
 def predict(
-    images: Positional[tuple[str, ...]],
+    images: tyro.conf.Positional[tuple[str, ...]],
     weights: Path,
     out: Path | None = None,
     size: int | None = None,
@@ -290,7 +291,7 @@ def listed(names: Iterable[str]) -> list[str]:
     return found
 
 
-def export_model(run: Positional[Path], out: Path, best: bool = False) -> None:
+def export_model(run: tyro.conf.Positional[Path], out: Path, best: bool = False) -> None:
     """Export a run's model for use elsewhere: uint8 images in, logits and latents out.
 
     What is written is read again and compared with the original.

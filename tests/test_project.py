@@ -94,7 +94,8 @@ ORDER = (
     "rema",
     "baselines",
 )  # of the method: each knows earlier ones
-FOLDERS_OF_DATA = ("nla.data.datasets", "nla.data.store", "nla.data.ferplus", "nla.data.check")
+ON_DISK = "datasets store ferplus check folder folders tables placing parsing rafdb affectnet"
+FOLDERS_OF_DATA = tuple(f"nla.data.{name}" for name in ON_DISK.split())
 
 
 def room_of(name):

@@ -15,10 +15,9 @@ import pandas as pd
 from .datasets import reader
 from .decoding import ABSENT, decoder
 from .ferplus import fer2013_csv
-from .manifest import DataError, class_names
+from .manifest import DataError, class_names, data_root
 from .parsing import IMAGES, TWO_SPLITS
 from .pixels import Facts, Progress, assumptions, gather, silent
-from .store import data_root
 
 PUBLISHED = pd.read_csv(Path(__file__).with_name("published.csv"), comment="#").set_index(
     ["set", "split", "class"]

@@ -320,6 +320,11 @@ def write_list(manifest: pd.DataFrame, path: str | Path) -> None:
     """
     train = manifest[manifest["split"] == "train"]
     names = image_names(manifest)[train.index]
+    if names.duplicated().any():
+        raise DataError(
+            f"{names[names.duplicated()].iloc[0]} shows several faces, which a list of names "
+            "cannot tell apart: cut them out into files of their own first"
+        )
     numbers = (train["label"] + 1).astype(str)
     lines = names + " " + numbers
     write(path, "\n".join(lines) + "\n")

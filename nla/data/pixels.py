@@ -22,7 +22,7 @@ from joblib import cpu_count
 from torch import Tensor
 
 from .decoding import NotAnImage, Picture, Pixels, decoder
-from .manifest import DataError, class_names
+from .manifest import DataError, class_names, data_root
 
 if TYPE_CHECKING:
     from .store import Packed
@@ -211,7 +211,7 @@ def in_memory(
 
 
 def read_pixels(
-    root: str | Path,
+    root: str | Path | None,
     manifest: pd.DataFrame,
     size: int | None = None,
     channels: int | None = None,
@@ -221,7 +221,7 @@ def read_pixels(
     ``channels`` is 1 or 3, by default 3 if any of them has colour.  A DataError counts those that
     cannot be had.
     """
-    return in_memory(root, manifest, size, channels, "refuse")[0]
+    return in_memory(data_root(root), manifest, size, channels, "refuse")[0]
 
 
 def judged(gathered: Gathered, missing: str) -> Facts:

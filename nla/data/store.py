@@ -30,7 +30,7 @@ from nla.files import WriteError, atomic
 from .datasets import reader
 from .decoding import BOX, Pixels, decoder, open_image
 from .ferplus import fer2013_csv
-from .manifest import DataError
+from .manifest import DataError, data_root
 from .pixels import (
     FACTS,
     Facts,
@@ -56,14 +56,6 @@ Missing = Literal["refuse", "skip"]
 Rows = int | slice | Sequence[int] | npt.NDArray[np.generic] | Tensor
 
 
-def data_root(root: str | Path | None) -> str | Path:
-    """``root``, or, where it is None, "" or "data", the environment variable ``NLA_DATA_ROOT``,
-    else "data".
-    """
-    given = str(root or "data") != "data"
-    return root if root and given else os.environ.get("NLA_DATA_ROOT") or "data"
-
-
 def load(
     name: str,
     root: str | Path | None = None,
@@ -76,8 +68,8 @@ def load(
     """Read the set ``name`` under ``root``: (images uint8 (N, C, H, W), manifest), row i for image
     i.
 
-    ``root``: see :func:`data_root`.  ``cache``, a folder, keeps the pixels packed there and out of
-    memory (:func:`pack`).  Images that are not there or cannot be decoded are counted in a
+    ``root``: see :func:`nla.data.manifest.data_root`.  ``cache``, a folder, keeps the pixels packed
+    there and out of memory (:func:`pack`).  Images that are not there or cannot be decoded are counted in a
     DataError, or with ``missing`` "skip" left out and counted in the manifest's notes.  ``options``
     go to the reader ``read_<name>``.
     """
@@ -196,7 +188,7 @@ def short_hash(text: str) -> str:
 
 
 def pack(
-    root: str | Path,
+    root: str | Path | None,
     manifest: pd.DataFrame,
     folder: str | Path,
     size: int | None = None,
@@ -214,6 +206,7 @@ def pack(
     """
     if manifest.empty:
         raise DataError("the manifest is empty: there is no image to pack")
+    root = data_root(root)
     folder, name, count = Path(folder), store_name(root, manifest, size, channels), len(manifest)
     found = whole_store(folder, name, count, missing)
     if found is not None:

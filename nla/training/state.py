@@ -115,8 +115,7 @@ def prepare(task: Task) -> State:
         model = getattr(models, config.model)(len(task.classes), task.images.shape[1])
         if config.weights:
             report = load_weights(model, config.weights)
-            start = f"{config.weights}: {report.matched:.0%} of the backbone begins as there"
-            notes = [start, *report.adapted]
+            notes = [f"{config.weights}: {report.sentence}"]
         model = model.to(device, memory_format=layout)
         method = build(
             config.loss,
