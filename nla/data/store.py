@@ -65,13 +65,12 @@ def load(
     missing: Missing = "refuse",
     **options: object,
 ) -> tuple["Tensor | Packed", pd.DataFrame]:
-    """Read the set ``name`` under ``root``: (images uint8 (N, C, H, W), manifest), row i for image
-    i.
+    """Read the set ``name``: (images uint8 (N, C, H, W), manifest), row i for image i.
 
     ``root``: see :func:`nla.data.manifest.data_root`.  ``cache``, a folder, keeps the pixels packed
-    there and out of memory (:func:`pack`).  Images that are not there or cannot be decoded are counted in a
-    DataError, or with ``missing`` "skip" left out and counted in the manifest's notes.  ``options``
-    go to the reader ``read_<name>``.
+    there and out of memory (:func:`pack`).  Images that are not there or cannot be decoded are
+    counted in a DataError, or with ``missing`` "skip" left out and counted in the manifest's notes.
+    ``options`` go to the reader ``read_<name>``.
     """
     if missing not in ("refuse", "skip"):
         raise DataError(f"missing is {missing!r}, expected refuse or skip")
