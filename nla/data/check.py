@@ -60,7 +60,8 @@ def check(
     reader; ``progress(done, total)`` counts images.
     """
     root = data_root(root)
-    manifest = reader(name)(root, **(WHOLE.get(name, {}) | options))
+    asked = WHOLE.get(name, {}) | options
+    manifest = reader(name)(root, **asked)
     table = counts(name, manifest, options)
     facts, faults = gather(decoder(root, manifest), len(manifest), progress=progress)
     listed = named(root, manifest, facts)

@@ -42,7 +42,8 @@ class Augmentation:
 def normalize(images: Tensor, augmentation: Augmentation) -> Tensor:
     """uint8 (B, C, H, W) -> float32, (x / 255 - mean) / std; grey images use the channels' mean."""
     mean, std = _statistics(augmentation, images.shape[1], images.device)
-    return images.float().sub_(mean).div_(std)
+    values = images.float()
+    return values.sub_(mean).div_(std)
 
 
 def augment(images: Tensor, augmentation: Augmentation, generator: Generator) -> Tensor:
