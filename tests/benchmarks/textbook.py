@@ -1,5 +1,4 @@
-"""The plain way to train the same method, to measure against: written for clearness, as a tutorial
-would.
+"""The plain way to train the same method, to measure against: clear, as a tutorial would have it.
 
 Nothing here is used by the kit. The loss exists in two plain forms: with the two covariances built
 and inverted at every step, and with one multivariate normal distribution a sample.
