@@ -376,7 +376,7 @@ def sheet(
     shown = mixed.groupby("label").head(per_class).reset_index(drop=True)
     shown.attrs = manifest.attrs
     images = store.read_pixels(root, shown, size=96)
-    figure = draw.face_sheet(images, shown, "label", per_class)
+    figure = draw.face_sheet(images, shown, "label", per_class, class_names(manifest))
     print(f"wrote {draw.save(figure, out, formats=['png'])[0]}")
 
 
