@@ -428,8 +428,7 @@ def corrupt(
     if kind == "symmetric":
         changed = corruption.flip_labels(manifest, ratio, seed)
     elif kind == "pair":
-        pairs = corruption.pair_matrix(ratio, len(class_names(manifest)))
-        changed = corruption.confuse_labels(manifest, pairs, seed)
+        changed = corruption.flip_pairs(manifest, ratio, seed)
     elif matrix is not None:
         given = pd.read_csv(matrix, header=None)
         changed = corruption.confuse_labels(manifest, given, seed)

@@ -94,7 +94,7 @@ ORDER = (
     "rema",
     "baselines",
 )  # of the method: each knows earlier ones
-ON_DISK = "datasets store ferplus check folder folders tables placing parsing rafdb affectnet"
+ON_DISK = "datasets store ferplus check folder folders tables placing parsing rafdb affectnet decoding pixels"
 FOLDERS_OF_DATA = tuple(f"nla.data.{name}" for name in ON_DISK.split())
 
 

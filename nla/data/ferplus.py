@@ -136,19 +136,18 @@ def fer_tree(root: Path, base: Path) -> tuple[pd.DataFrame, list[str]]:
 
 
 def keyed(root: Path, manifest: pd.DataFrame, dedupe: bool) -> pd.DataFrame:
-    """With ``dedupe`` the column ``key``, alike for exact copies: pixels, or a digest of bytes."""
+    """With ``dedupe`` the column ``key``, alike for exact copies: pixels, or a digest of bytes.
+
+    A file that is not there has a key of its own: who reads the pixels says which are missing.
+    """
     if not dedupe:
         return manifest.drop(columns="key", errors="ignore")
     if "key" in manifest:
         return manifest
     keys = []
     for path in manifest["path"]:
-        try:
-            content = (root / path).read_bytes()
-        except OSError as error:
-            raise DataError(
-                f"{error.filename}: listed but not there ({error.strerror}); unpack it again"
-            ) from None
+        file = root / path
+        content = file.read_bytes() if file.is_file() else f"missing {path}".encode()
         keys.append(hashlib.blake2b(content, digest_size=16).digest())
     return manifest.assign(key=keys)
 
