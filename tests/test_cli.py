@@ -134,8 +134,8 @@ def test_export_and_audit_name_what_they_wrote(tiny_run, tmp_path, capsys):
     call("export", tiny_run.folder, "--out", tmp_path / "model.pt2")
     assert (tmp_path / "model.pt2").stat().st_size > 100_000 and "differ" in capsys.readouterr().out
     call("audit", tiny_run.folder, "--out", tmp_path / "audit.csv", "--top", 3)
-    assert "180 labels (120 trained on, 60 held out)" in capsys.readouterr().out
-    assert len(pd.read_csv(tmp_path / "audit.csv")) == 180
+    assert "210 labels (120 trained on, 90 held out)" in capsys.readouterr().out
+    assert len(pd.read_csv(tmp_path / "audit.csv")) == 210
 
 
 def test_the_command_is_installed():
@@ -208,7 +208,7 @@ def test_a_run_on_classes_of_ones_own_says_so_and_goes_all_the_way(tmp_path, cap
     weights = tmp_path / "run/model.safetensors"
     call("predict", "--weights", weights, files[0], files[-1].parent, "--out", tmp_path / "p.csv")
     table = pd.read_csv(tmp_path / "p.csv")
-    assert len(table) == 5 and list(table.columns[-3:]) == ["p_calm", "p_tense", "p_tired"]
+    assert len(table) == 5 and list(table.columns[3:6]) == ["p_calm", "p_tense", "p_tired"]
     probabilities = table[["p_calm", "p_tense", "p_tired"]]
     assert np.allclose(probabilities.sum(axis=1), 1, atol=1e-3)
     assert (probabilities.idxmax(axis=1) == "p_" + table["prediction"]).all()
@@ -224,7 +224,7 @@ def test_predict_takes_a_list_and_goes_on_past_a_damaged_picture(tiny_run, tmp_p
         call("predict", "--weights", weights, "-", "--out", tmp_path / "p.csv")
     table = pd.read_csv(tmp_path / "p.csv")
     assert table["prediction"].notna().tolist() == [True, False]
-    with pytest.raises(DataError, match="no pictures"):
+    with pytest.raises(DataError, match="no picture is named"):
         (tmp_path / "empty").mkdir()
         call("predict", "--weights", weights, tmp_path / "empty")
 

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from nla import baselines
-from nla.data import datasets, make_faces
+from nla.data import EXPRESSIONS, datasets, make_faces
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
@@ -27,7 +27,7 @@ def example(heading, **given):
 def test_a_data_set(tmp_path, monkeypatch):
     images, manifest = make_faces(14, 0, size=32)
     for row, label in enumerate(manifest["label"]):
-        name = f"{'train' if row < 10 else 'test'}-{datasets.EXPRESSIONS[label]}-{row}.png"
+        name = f"{'train' if row < 10 else 'test'}-{EXPRESSIONS[label]}-{row}.png"
         Image.fromarray(images[row].permute(1, 2, 0).numpy()).save(tmp_path / name)
     monkeypatch.setitem(datasets.READERS, "studio", None)
     names = example("A data set", ROOT=tmp_path)

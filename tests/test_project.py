@@ -94,8 +94,8 @@ ORDER = (
     "rema",
     "baselines",
 )  # of the method: each knows earlier ones
-ON_DISK = "datasets store ferplus check folder folders tables placing parsing rafdb affectnet decoding pixels"
-FOLDERS_OF_DATA = tuple(f"nla.data.{name}" for name in ON_DISK.split())
+ON_DISK = "datasets store decoding pixels check folder folders tables placing parsing".split()
+FOLDERS_OF_DATA = tuple(f"nla.data.{name}" for name in (*ON_DISK, "rafdb", "affectnet", "ferplus"))
 
 
 def room_of(name):

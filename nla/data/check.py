@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from .datasets import reader
+from .folders import hidden
 from .decoding import ABSENT, decoder
 from .ferplus import fer2013_csv
 from .manifest import DataError, class_names, data_root
@@ -222,10 +223,10 @@ def strays(root: str | Path, paths: pd.Series) -> list[str]:
 
 
 def files_in(folder: Path) -> list[Path]:
-    """The files in a folder, none if there is no such folder."""
+    """The files in a folder, hidden ones left out; none if there is no such folder."""
     if not folder.is_dir():
         return []
-    return [file for file in folder.iterdir() if file.is_file()]
+    return [file for file in folder.iterdir() if file.is_file() and not hidden(file.name)]
 
 
 def listed_names(root: str | Path) -> set[str]:
