@@ -13,9 +13,9 @@ import numpy as np
 import pandas as pd
 
 from .datasets import reader
-from .folders import hidden
 from .decoding import ABSENT, decoder
 from .ferplus import fer2013_csv
+from .folders import hidden
 from .manifest import DataError, class_names, data_root
 from .parsing import IMAGES, TWO_SPLITS
 from .pixels import Facts, Progress, assumptions, gather, silent
