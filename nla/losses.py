@@ -56,7 +56,7 @@ class LossTerms(NamedTuple):
             "weight": self.weight,
             "cross_entropy": self.cross_entropy,
             "divergence": self.divergence,
-            "nearest": nearest.to(torch.uint8),
+            "nearest": nearest.to(torch.uint8 if logits.shape[1] <= 256 else torch.int16),
         }
         return {name: value.detach() for name, value in facts.items()}
 
