@@ -22,8 +22,8 @@ FIRST_BLOCK = re.compile(r"(.*?)(layer1\.0\.conv1|features\.4\.0\.conv1|3\.body\
 class Weights(NamedTuple):
     """A file's tensors, named as in :class:`nla.models.Classifier`."""
 
-    path: str
     tensors: dict[str, Tensor]
+    path: str
     aside: list[str]  # what else is in the file
     digest: str  # sha256 of the file
 
@@ -105,7 +105,7 @@ def read(path: str | Path, model: nn.Module | None = None) -> Weights:
         path = _imagenet(model)
     checkpoint = read_checkpoint(path)
     tensors = _renamed(checkpoint.tensors, path)
-    return Weights(str(path), tensors, checkpoint.aside, checkpoint.digest)
+    return Weights(tensors, str(path), checkpoint.aside, checkpoint.digest)
 
 
 def _imagenet(model: nn.Module | None) -> Path:
