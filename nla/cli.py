@@ -278,8 +278,10 @@ def predict(
         print(f"wrote {out}: {len(table)} pictures")
 
 
-def names_in(order: str) -> tuple[str, ...]:
-    """``affectnet`` -> that order's name; ``calm,tense`` -> two names; empty -> none."""
+def names_in(order: str) -> str | tuple[str, ...]:
+    """``affectnet`` is an order's name as it is; ``calm,tense`` becomes two names."""
+    if "," not in order:
+        return order
     return tuple(name.strip() for name in order.split(",") if name.strip())
 
 

@@ -12,6 +12,7 @@ import pytest
 import torch
 from conftest import TINY
 from PIL import Image
+from safetensors.torch import load_file
 
 from nla import Config, cli
 from nla.cli import main, run_command
@@ -246,6 +247,29 @@ def test_a_run_s_model_is_scored_as_it_was_in_the_run(options, tmp_path, capsys)
     lines = capsys.readouterr().out.splitlines()
     overall = next(line.split()[1] for line in lines if line.startswith("overall"))
     assert float(overall) == pytest.approx(recorded, abs=0.01)
+
+
+def test_a_model_of_another_order_is_scored_in_that_order(tiny_run, tmp_path, capsys):
+    weights = tiny_run.folder / "model.safetensors"
+    names = ("neutral", "happiness", "sadness", "surprise", "fear", "disgust", "anger")
+    order = [EXPRESSIONS.index(name) for name in names]
+    theirs = {
+        name: tensor[order] if name.startswith("fc.") else tensor
+        for name, tensor in load_file(weights).items()
+    }
+    torch.save({"state_dict": theirs}, tmp_path / "theirs.pth")
+    scores = {}
+    for said, options in {
+        "run": ("--weights", weights),
+        "affectnet": ("--weights", tmp_path / "theirs.pth", "--order", "affectnet"),
+        "names": ("--weights", tmp_path / "theirs.pth", "--order", ",".join(names)),
+        "assumed": ("--weights", tmp_path / "theirs.pth"),
+    }.items():
+        call("evaluate", *options, "--data", "faces")
+        out = capsys.readouterr().out
+        scores[said] = next(x.split()[1] for x in out.splitlines() if x.startswith("overall"))
+        assert ("order of the outputs is not known" in out) == (said == "assumed")
+    assert scores["run"] == scores["affectnet"] == scores["names"] != scores["assumed"]
 
 
 def test_bad_files_are_all_listed_and_can_be_left_out(tmp_path, capsys):
