@@ -64,7 +64,17 @@ def train(
     run = fit(config, out, loaded=loaded)
     if alone_or_first:
         print_table([run])
+        print_notes(on_other_data(run, config))
         print(f"recorded in {run.folder}")
+
+
+def on_other_data(run: Run, config: Config) -> list[str]:
+    """A note on runs of the same options that stand beside this one, made of other data."""
+    named_alike = run.folder.parent.glob(f"{config.folder.name}-*")
+    others = sorted(folder.name for folder in named_alike if folder.name != run.folder.name)
+    if not others:
+        return []
+    return [f"runs of the same options on other data are kept beside it: {', '.join(others)}"]
 
 
 def starting_point(arguments: list[str]) -> Config:
