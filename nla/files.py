@@ -60,6 +60,13 @@ def remove_stale(path: Path) -> None:
                 left.unlink()
 
 
+def remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files below a folder in which nobody else writes, whatever their age."""
+    for left in folder.rglob(".*.tmp"):
+        with contextlib.suppress(OSError):
+            left.unlink()
+
+
 def write(path: str | Path, content: Any) -> None:
     """By the name's suffix: a table as .csv or .parquet, a dict as .json, of arrays as .npz.
 

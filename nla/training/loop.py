@@ -24,7 +24,7 @@ from tqdm import tqdm
 from nla import models
 from nla.data.images import augment, two_views
 from nla.data.manifest import DataError
-from nla.files import write
+from nla.files import remove_leftovers, write
 from nla.metrics import accuracies
 from nla.training.config import Config
 from nla.training.identity import (
@@ -145,6 +145,7 @@ def begin(task: Task, state: State) -> None:
     """Write what the run is of, and go back to its last checkpoint, if there is one."""
     folder, world = task.folder, task.world
     if world.rank == 0:
+        remove_leftovers(folder)  # of a process that was killed while it wrote
         write(folder / "config.json", dataclasses.asdict(task.config))
         write(folder / "manifest.parquet", task.manifest)
         (folder / "non_finite.json").unlink(missing_ok=True)  # of a beginning that led nowhere
