@@ -213,7 +213,7 @@ def test_weights_that_changed_under_their_name_are_another_start(run, tmp_path, 
     shutil.copy(run.folder / "model.safetensors", file)
     config = dataclasses.replace(QUICK, weights=str(file))
     begun = fit(config, tmp_path / "run", False, data)
-    assert any("of the backbone begins" in note for note in begun.notes)
+    assert any("of the backbone's numbers" in note for note in begun.notes)
     assert fit(config, tmp_path / "run", False, data).folder == begun.folder
     shutil.copy(begun.folder / "model.safetensors", file)
     with pytest.raises(RunError, match="began from other weights"):
