@@ -10,6 +10,8 @@ import torch
 
 from nla import models
 from nla.baselines import build
+from nla.data.affectnet import AFFECTNET
+from nla.data.ferplus import FER2013, FERPLUS
 from nla.data.images import Augmentation
 from nla.data.manifest import EXPRESSIONS
 from nla.training.config import Config
@@ -23,27 +25,9 @@ SIZES = {"small_resnet": 48}  # pixels that a network is taken to know; the othe
 PAPER_SIZE = 224
 ORDERS = {
     "rafdb": EXPRESSIONS,
-    "affectnet": (
-        "neutral",
-        "happiness",
-        "sadness",
-        "surprise",
-        "fear",
-        "disgust",
-        "anger",
-        "contempt",
-    ),
-    "ferplus": (
-        "neutral",
-        "happiness",
-        "surprise",
-        "sadness",
-        "anger",
-        "disgust",
-        "fear",
-        "contempt",
-    ),
-    "fer2013": ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral"),
+    "affectnet": AFFECTNET[: len(EXPRESSIONS)],
+    "ferplus": FERPLUS,
+    "fer2013": FER2013,
 }
 """The orders in which data sets number the expressions; a model of seven has the first seven.
 
