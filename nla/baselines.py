@@ -280,6 +280,7 @@ class Parts(Method):
         super().__init__(**options)
         self.lam, self.weighted, self.detach = lam, weighted, detach
         self.held, self.regularizer = held, regularizer
+        self.weighs = weighted
         self.views = 1 if lam == 1 else 2
 
     def forward(
@@ -335,6 +336,8 @@ TAKES = {  # the options of each
     loss: {*inspect.signature(method).parameters, "naw", "checked"}
     for loss, method in LOSSES.items()
 }
+
+WEIGHS = {loss for loss, method in LOSSES.items() if method().weighs}  # w* is part of the loss
 
 
 def build(loss: str, **options: Any) -> Method:

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from safetensors.torch import save
 
+LATER = {"later": True}  # metadata of a config's field: it came after keys had been written down
 STALE = 3600  # seconds without a byte after which a temporary file is a killed writer's
 
 

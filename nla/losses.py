@@ -43,6 +43,7 @@ class LossTerms(NamedTuple):
     cross_entropy: Tensor
     divergence: Tensor
     scores: Scores
+    factor: Tensor | None = None  # of the cross-entropy in the loss, where it is not 1 + w*
 
     def record(self, logits: Tensor, targets: Tensor) -> dict[str, Tensor]:
         """The facts (B,) under their names in a run's dynamics files, detached.
@@ -58,19 +59,23 @@ class LossTerms(NamedTuple):
             "divergence": self.divergence,
             "nearest": nearest.to(torch.uint8 if logits.shape[1] <= 256 else torch.int16),
         }
+        if self.factor is not None:
+            facts["factor"] = self.factor
         return {name: value.detach() for name, value in facts.items()}
 
 
 class Method(nn.Module):
     """What the training loop asks of a method; NLA and everything that it is compared with.
 
-    ``views`` is 1, or 2 where the mirror images are passed through the model as well. ``checked``
+    ``views`` is 1, or 2 where the mirror images are passed through the model as well. ``weighs``:
+    the loss contains w*; of every other method, w* on record is what NAW would weigh. ``checked``
     verifies the inputs (ValueError on NaN, on targets out of range, on wrong shapes); on a GPU that
     waits for the device at every call, so a training loop turns it off. A progress outside [0, 1]
     is a ValueError in any case.
     """
 
     views = 1
+    weighs = False
     __call__: Callable[..., LossTerms]
 
     def __init__(self, naw: NAW | None = None, checked: bool = True) -> None:
@@ -139,6 +144,7 @@ class NLALoss(Method):
     """
 
     views = 2
+    weighs = True
 
     def __init__(
         self, lam: float = 0.5, variant: str = "paper", compile: bool = False, **options: Any
@@ -229,7 +235,7 @@ class KnownGradient(torch.autograd.Function):
         ctx.save_for_backward(gradient, targets, *views)
         ctx.set_materialize_grads(False)  # None comes back from a term that is not used
         ctx.mark_non_differentiable(terms.weight, terms.scores.correct)
-        return *terms[:-1], *terms.scores
+        return terms.total, terms.weight, terms.cross_entropy, terms.divergence, *terms.scores
 
     @staticmethod
     @torch.autograd.function.once_differentiable

@@ -29,7 +29,8 @@ class ReMa(Method):
 
     over the classes k that some training label has. ``memory`` and ``gate`` set to False, or
     ``balance`` to 0 (the power of m, else .5), leave one of the three out; ``relative`` (ReMa-C)
-    divides g by its mean over all samples of the label. The weight on record is g (1 + w*) - 1.
+    divides g by its mean over all samples of the label. On record, the factor is g (1 + w*(s)); the
+    weight is w* at the scores of this prediction alone, as for every method.
     """
 
     views = 2
@@ -69,11 +70,11 @@ class ReMa(Method):
         self.remember(views, rows)
         scores = self.remembered(rows, targets)
         trust = self.trusted(scores, targets, progress, rows)  # g
-        weight = (1 + self.naw.weights(scores, progress)) * trust
+        factor = (1 + self.naw.weights(scores, progress)) * trust
         in_both = [F.cross_entropy(view, targets, reduction="none") for view in views]
         cross_entropy = (in_both[0] + in_both[1]) / 2
-        total = (self.lam * weight * cross_entropy + (1 - self.lam) * terms.divergence).mean()
-        return terms._replace(total=total, weight=weight - 1)
+        total = (self.lam * factor * cross_entropy + (1 - self.lam) * terms.divergence).mean()
+        return terms._replace(total=total, factor=factor)
 
     def remember(self, views: tuple[Tensor, Tensor], rows: Tensor) -> None:
         """t <- b t + (1 - b) (p + q) / 2 for the samples ``rows`` (B,), from logits (B, K)."""

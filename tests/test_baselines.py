@@ -107,7 +107,7 @@ def test_rema_by_hand():
     terms = method.on_outputs(*views, torch.tensor([2]), 0.3, rows)
     assert method.memory[0].tolist() == pytest.approx([1 / 3] * 3)
     assert method.memory[1].tolist() == pytest.approx([0.353333, 0.353333, 0.293333], rel=1e-5)
-    assert terms.weight.item() == pytest.approx(1.45823 * 0.81630 - 1, rel=1e-4)
+    assert terms.factor.item() == pytest.approx(1.45823 * 0.81630, rel=1e-4)
     assert terms.total.item() == pytest.approx(
         (1.45823 * 0.81630 * 1.753279 + 0.09112) / 2, rel=1e-4
     )
@@ -118,8 +118,8 @@ def test_rema_by_hand():
     ).total.item() == pytest.approx(0.2 * 1.45823 * 0.81630 * 1.753279 + 0.8 * 0.09112, rel=1e-4)
     relative = build("rema_c")
     relative.attach(Tiny([[0.0]] * 3), labels)  # the other of label 2, not seen yet, is trusted: 1
-    assert relative.on_outputs(*views, torch.tensor([2]), 0.3, rows).weight.item() == pytest.approx(
-        1.45823 * 0.81630 / ((1 + 0.81630) / 2) - 1, rel=1e-4
+    assert relative.on_outputs(*views, torch.tensor([2]), 0.3, rows).factor.item() == pytest.approx(
+        1.45823 * 0.81630 / ((1 + 0.81630) / 2), rel=1e-4
     )
     assert relative.trust.tolist() == pytest.approx([1, 0.81630, 1, 1], rel=1e-4)
     trusting, forgetful, uneven = (
@@ -127,15 +127,15 @@ def test_rema_by_hand():
     )
     for method in (trusting, forgetful, uneven):
         method.attach(Tiny([[0.0]] * 3), labels)
-    assert trusting.on_outputs(*views, torch.tensor([2]), 0.3, rows).weight.item() == pytest.approx(
-        0.45823, rel=1e-4
+    assert trusting.on_outputs(*views, torch.tensor([2]), 0.3, rows).factor.item() == pytest.approx(
+        1.45823, rel=1e-4
     )
     forgetful.on_outputs(*views, Y, 0.3, rows)
     assert forgetful.memory[1].tolist() == pytest.approx([0.4, 0.4, 0.2])
     scores = Scores(*(torch.tensor([x]) for x in (0.293333, 0.353333, False)))  # the memory itself
-    expected = (1 + NAW().weights(scores, 0.3)) * gate(NAW(), scores, 0.3) - 1
+    expected = (1 + NAW().weights(scores, 0.3)) * gate(NAW(), scores, 0.3)
     torch.testing.assert_close(
-        uneven.on_outputs(*views, torch.tensor([2]), 0.3, rows).weight, expected
+        uneven.on_outputs(*views, torch.tensor([2]), 0.3, rows).factor, expected
     )
 
 
@@ -245,8 +245,8 @@ def test_every_method_trains_every_network_and_records_what_naw_weighs(name, net
     expected = NAW().weights(
         terms.scores, 1.0 if name == "epsilon_1" else 0.0 if name == "epsilon_0" else 0.9
     )
-    if not name.startswith("rema"):  # it records the weight that it gives itself
-        torch.testing.assert_close(terms.weight, expected)
+    torch.testing.assert_close(terms.weight, expected)  # the same column for every method
+    assert (terms.factor is not None) == name.startswith("rema")
     assert terms.divergence.isnan().all() == (method.views == 1)
 
 

@@ -21,7 +21,7 @@ from test_training import contents
 from nla import Config, fit, read_run
 from nla.data import EXPRESSIONS, make_faces
 from nla.data.datasets import hold_out
-from nla.data.store import Packed
+from nla.data.store import Packed, digests
 from nla.training.inference import predict, restore
 from nla.training.loading import feed, load_data, placed
 from nla.training.loop import Task, TrainingError, prepare, shared
@@ -270,6 +270,27 @@ def test_a_validation_split_is_drawn_from_each_training_class():
     }
     assert hold_out(manifest, "val", 0.25, seed=0).equals(split)
     assert not hold_out(manifest, "val", 0.25, seed=1).equals(split)
+
+
+def test_copies_of_a_picture_stay_on_one_side_of_a_split():
+    """Whatever their labels; and rows without copies go where they went without asking."""
+    draw = np.random.default_rng(0)
+    picture = draw.integers(60, size=200)
+    manifest = pd.DataFrame({"label": draw.integers(3, size=200), "split": "train"})
+    for seed in range(5):
+        split = hold_out(manifest, "val", 0.25, seed, copies=picture)["split"]
+        assert split.groupby(picture).nunique().max() == 1
+        assert 0.1 < (split == "val").mean() < 0.4
+        alone = hold_out(manifest, "val", 0.25, seed)
+        assert hold_out(manifest, "val", 0.25, seed, copies=range(200)).equals(alone)
+
+
+def test_no_validation_image_of_fer2013_is_trained_on(data_root):
+    config = Config(data="fer2013", root=str(data_root), validation=0.1, cache="", size=24)
+    images, manifest = load_data(config)
+    digest = pd.Series(digests(images))
+    train, val = (set(digest[manifest["split"] == split]) for split in ("train", "val"))
+    assert len(val) > 500 and not train & val
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,10 @@
 import dataclasses
 import math
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Generator
 
 from nla.data.images import Augmentation, augment, mirror, normalize, two_views
@@ -56,6 +58,32 @@ def test_pixel_noise_has_the_given_rate_and_variance():
     touched = deviation.flatten(1).abs().amax(1) > 0
     assert 0.44 < touched.float().mean() < 0.56  # 3 standard errors of a rate of .5 among 600
     assert deviation[touched].var().item() == pytest.approx(30, rel=0.02)
+
+
+def test_noise_of_a_small_image_is_enlarged_with_it():
+    """As where noise, clipping and rounding come first and the image is enlarged afterwards."""
+    draw = np.random.default_rng(0)
+    flat = np.full((100, 100, 3), 128, np.uint8)
+    before = np.clip(flat + draw.normal(0, 30**0.5, flat.shape), 0, 255).astype(np.uint8)
+    enlarged = Image.fromarray(before).resize((224, 224), Image.Resampling.BILINEAR)
+    expected = torch.from_numpy(np.asarray(enlarged)).float().permute(2, 0, 1)[None]
+    settings = dataclasses.replace(OFF, noise_p=1, noise_size=100)
+    noisy = augment(grey(4, 224), settings, Generator().manual_seed(0))
+    found = (
+        noisy * torch.tensor(OFF.std)[:, None, None] + torch.tensor(OFF.mean)[:, None, None]
+    ) * 255
+
+    def facts(images):
+        left, right = images[..., 1:].flatten(), images[..., :-1].flatten()
+        return images.var().item(), torch.corrcoef(torch.stack([left, right]))[0, 1].item()
+
+    variance, correlation = facts(found)
+    assert (variance, correlation) == pytest.approx(facts(expected), rel=0.05)
+    assert variance == pytest.approx(14, abs=0.7) and correlation == pytest.approx(0.76, abs=0.02)
+    white = dataclasses.replace(settings, noise_size=224)
+    usual = dataclasses.replace(settings, noise_size=0)
+    views = [augment(grey(2, 224), a, Generator().manual_seed(3)) for a in (white, usual)]
+    assert torch.equal(*views)
 
 
 def test_pixel_noise_is_normal_and_independent():

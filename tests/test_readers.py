@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from test_datasets import refused
 
 from nla.data import (
@@ -352,6 +353,19 @@ def test_one_picture_in_two_lists_is_refused(tmp_path):
 
 
 # ------------------------------------------------------------------------------------------- splits
+
+
+def test_copies_of_a_file_stay_on_one_side_of_the_fifth(tmp_path):
+    """Of 40 pictures in two folders ten are there twice, under other names and labels."""
+    for number in range(40):
+        for name in ("happy",) if number >= 10 else ("happy", "sad"):
+            file = tmp_path / "faces" / name / f"{name}{number}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("L", (8, 8), number).save(file)
+    manifest = read_folder(tmp_path / "faces")
+    shown = manifest["path"].str.extract(r"(\d+)\.png")[0]
+    assert manifest["split"].groupby(shown).nunique().max() == 1
+    assert set(manifest["split"]) == {"train", "test"}
 
 
 def test_a_fifth_is_held_out_wherever_there_is_only_training(tmp_path):

@@ -14,8 +14,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import TINY, plant
+from torch.backends.cpu import get_cpu_capability
 
-from nla import Config
+from nla import Config, __version__
 from nla.study import (
     BASELINES,
     SETTING,
@@ -80,7 +81,12 @@ def test_failed_runs_are_named_and_the_others_go_on(small, monkeypatch):
     assert written["key"].is_unique and set(written["key"]) == set(table["key"])
     pd.testing.assert_frame_equal(written.head(4), first)  # what was there is kept, not run again
     assert not list(study.SCRATCH.iterdir())
-    assert np.isfinite(table.select_dtypes("number")).all(axis=None)
+    numbers = table.select_dtypes("number")
+    of_weights = numbers.filter(regex="^(auroc|minority)_")  # none where the loss has no w*
+    assert np.isfinite(numbers.drop(columns=of_weights)).all(axis=None)
+    assert (of_weights.notna().all(axis=1) == (table["method"] == "NLA")).all()
+    assert table["machine"].str.contains(get_cpu_capability()).all()
+    assert (table["version"] == __version__).all() and table["torch"].notna().all()
     monkeypatch.setitem(
         STUDIES, "demo", replace(SMALL, base=replace(SMALL.base, lr=1e-3))
     )  # another choice

@@ -65,15 +65,21 @@ def groups(run: Run, table: pd.DataFrame, by: str) -> pd.Series:
     return pd.Series(classes, table.index, name="class")
 
 
-def over_epochs(run: Run, by: str = "class", column: str = "weight") -> pd.DataFrame:
+def over_epochs(
+    run: Run, by: str = "class", column: str = "weight", only_right: bool = False
+) -> pd.DataFrame:
     """Mean of a per-sample ``column`` by class or kind: epoch, <by>, mean, low, high, n.
 
     ``low`` and ``high`` are the 95 % interval of the mean, both the mean itself where n is 1.
-    RunError by kind where nobody knows it.
+    ``only_right``: of samples whose label is right. RunError where nobody knows what is asked for.
     """
+    if only_right and not run.knows_truth:
+        raise RunError("nobody knows which labels of this run are right: count all of them")
     tables = {}
     for epoch in epochs(run):
         samples = run.samples(epoch)
+        if only_right:
+            samples = samples[samples["label"] == samples["true_label"]]
         values = samples.groupby(groups(run, samples, by), observed=True)[column]
         tables[epoch] = values.agg(mean="mean", half="sem", n="count")
     table: pd.DataFrame = pd.concat(tables, names=["epoch"]).reset_index()
@@ -81,13 +87,15 @@ def over_epochs(run: Run, by: str = "class", column: str = "weight") -> pd.DataF
     return table.assign(low=table["mean"] - half, high=table["mean"] + half)
 
 
-def weight_share(run: Run) -> pd.DataFrame:
+def weight_share(run: Run, only_right: bool = False) -> pd.DataFrame:
     """Each class's share (0..1) of the samples, of w* and of the loss weight 1 + w*, by epoch.
 
     Long: epoch, class, samples, weight, loss_weight, and excess = weight / samples (above 1: the
-    class gets more of w* than its number of samples).
+    class gets more of w* than its number of samples). ``only_right``: of the samples whose label is
+    right alone, so that a class does not lose weight for the wrong labels it is given; RunError
+    where nobody knows them.
     """
-    table = over_epochs(run)
+    table = over_epochs(run, only_right=only_right)
     count, mean = table["n"], table["mean"]
     sums = pd.DataFrame(
         {
@@ -112,6 +120,30 @@ def memorisation(run: Run) -> pd.Series:
     table = over_epochs(run, "kind", "correct").set_index("epoch")
     noisy = table["kind"] == "noisy"
     return table.loc[noisy, "mean"].rename("correct")
+
+
+def chance_of_agreement(run: Run) -> pd.Series:
+    """Share (0..1) of the noisy samples that *unseen* ones are predicted as, by epoch.
+
+    The part of :func:`memorisation` that is no memory: of held-out samples of each noisy sample's
+    true class (the clean ones, where kinds are known), the share that is predicted as its wrong
+    label, averaged over the noisy samples. Empty if no training sample is known to be noisy.
+    """
+    train = run.manifest[run.manifest["split"] == "train"]
+    noisy = train.iloc[:0]
+    if run.knows_truth:
+        noisy = train[kinds(train, known=True) == "noisy"]
+    values: dict[int, float] = {}
+    for epoch in epochs(run) if len(noisy) else ():
+        unseen = run.predictions(epoch)
+        if "kind" in unseen:
+            unseen = unseen[unseen["kind"] == "clean"]
+        said = pd.crosstab(unseen["true_label"], unseen["prediction"], normalize="index")
+        share = said.reindex(columns=range(len(run.classes)), fill_value=0).stack()
+        pairs = pd.MultiIndex.from_frame(noisy[["true_label", "label"]])
+        values[epoch] = float(np.nanmean(share.reindex(pairs)))
+    index = pd.Index(list(values), dtype=int, name="epoch")
+    return pd.Series(list(values.values()), index, dtype=float, name="chance")
 
 
 def separation(run: Run, positive: str = "ambiguous", negative: str = "noisy") -> pd.Series:

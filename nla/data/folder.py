@@ -25,7 +25,7 @@ def read_folder(root: str | Path | None = None, classes: Sequence[str] = ()) -> 
     frame, notes = class_tree(root, root)
     labels = name_classes(frame["label"], root, classes, numbered=False)
     frame["label"] = labels.values
-    return finish(frame, [*notes, *labels.notes], labels.own)
+    return finish(frame, [*notes, *labels.notes], labels.own, root)
 
 
 def read_csv(root: str | Path | None = None, classes: Sequence[str] = ()) -> pd.DataFrame:
@@ -44,4 +44,4 @@ def read_csv(root: str | Path | None = None, classes: Sequence[str] = ()) -> pd.
     rows = listed.rows
     labels = name_classes(rows["label"], root, classes)
     rows["label"] = labels.values
-    return finish(rows, [*listed.notes, *labels.notes], labels.own)
+    return finish(rows, [*listed.notes, *labels.notes], labels.own, root)

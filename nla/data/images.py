@@ -6,12 +6,14 @@ shape, never on the pixels.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import torch
 from torch import Generator, Tensor
-from torch.nn.functional import affine_grid, grid_sample
+from torch.nn.functional import affine_grid, grid_sample, interpolate
+
+from nla.files import LATER
 
 CHUNK = 2**20
 """Values worked on at once, so that what is written is read again while still in the cache."""
@@ -29,6 +31,9 @@ class Augmentation:
 
     noise_p: float = 0.5
     noise_variance: float = 30.0  # of the pixel noise, on the 0..255 scale
+    # height and width of the image when the noise is added, before it is enlarged: the noise is
+    # enlarged with it, and so smoother and weaker; 0: noise of the pixels as the network sees them
+    noise_size: int = field(default=0, metadata=LATER)
     flip_p: float = 0.5
     erase_p: float = 0.5
     erase_area: Range = (0.02, 0.30)  # fraction of the image
@@ -85,7 +90,7 @@ def _augment(pixels: Tensor, a: Augmentation, generator: Generator) -> None:
     if a.shift or a.crop < 1:
         pixels.copy_(_crop_and_shift(pixels, a, generator))
     if a.noise_p > 0:
-        noise = _noise(pixels.shape, generator)
+        noise = _noise_as_seen(pixels.shape, a.noise_size, generator)
         deviation = math.sqrt(a.noise_variance)
         pixels.addcmul_(noise, deviation * noisy)
         pixels.clamp_(0, 255)
@@ -95,6 +100,16 @@ def _augment(pixels: Tensor, a: Augmentation, generator: Generator) -> None:
     rows, columns = _boxes(draws[3:], size, a)
     gone = erased * rows * columns
     pixels.mul_(1 - gone)
+
+
+def _noise_as_seen(shape: torch.Size, size: int, generator: Generator) -> Tensor:
+    """Noise (B, C, H, W) of variance 1 before images of ``size`` pixels were enlarged; 0: now."""
+    height, width = shape[-2:]
+    if not size or (size, size) == (height, width):
+        return _noise(shape, generator)
+    small = _noise(torch.Size((*shape[:2], size, size)), generator)
+    smaller = size > min(height, width)
+    return interpolate(small, (height, width), mode="bilinear", antialias=smaller)
 
 
 def _noise(shape: torch.Size, generator: Generator) -> Tensor:

@@ -1,10 +1,12 @@
 """Tables and lists read strictly: right, or a DataError naming the line; and how a reader ends."""
 
+import hashlib
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from PIL import Image
 
@@ -126,15 +128,26 @@ def left_out(
 
 
 def hold_out(
-    frame: pd.DataFrame, split: str = "test", share: float = 0.2, seed: int = 0
+    frame: pd.DataFrame,
+    split: str = "test",
+    share: float = 0.2,
+    seed: int = 0,
+    copies: npt.ArrayLike | None = None,
 ) -> pd.DataFrame:
-    """Move a share (0..1) of each label's training rows to another split, drawn with ``seed``."""
+    """Move a share (0..1) of each label's training rows to another split, drawn with ``seed``.
+
+    ``copies`` (n,): alike for rows that show the same picture. They stay together, and go where the
+    first of them is drawn to go, whatever their labels.
+    """
     could = (frame["split"] == "train").to_numpy()
     draw = np.random.default_rng(seed)
     place = pd.Series(draw.random(could.sum()))
     label = frame["label"].to_numpy()[could]
+    chosen = place.groupby(label).rank(pct=True) <= share
+    if copies is not None:
+        chosen = chosen.groupby(np.asarray(copies)[could]).transform("first")
     moved = could.copy()
-    moved[could] = place.groupby(label).rank(pct=True) <= share
+    moved[could] = chosen
     return frame.assign(split=frame["split"].mask(moved, split))
 
 
@@ -150,8 +163,28 @@ def without_copies(manifest: pd.DataFrame, notes: list[str]) -> tuple[pd.DataFra
     return left_out(manifest.drop(columns="key"), {reason: copies}, notes)
 
 
-def with_test(manifest: pd.DataFrame, notes: list[str]) -> tuple[pd.DataFrame, list[str]]:
-    """A manifest that has a test: the second of two splits, or a fifth of the only one."""
+def pictures(root: Path, manifest: pd.DataFrame) -> pd.Series:
+    """Alike for rows that show the same picture, or the same place in it: copies of one file.
+
+    Files of a size of their own are not opened; one that is not there is like no other.
+    """
+    files = [root / path for path in manifest["path"]]
+    sizes = pd.Series([file.stat().st_size if file.is_file() else -1 for file in files])
+    alone = ~sizes.duplicated(keep=False) | (sizes < 0)
+    content = list(manifest["path"])
+    for row in np.flatnonzero(~alone):
+        content[row] = hashlib.blake2b(files[row].read_bytes()).hexdigest()
+    boxes = manifest[[side for side in BOX if side in manifest]].reset_index(drop=True)
+    return boxes.assign(content=content).groupby([*boxes, "content"], dropna=False).ngroup()
+
+
+def with_test(
+    manifest: pd.DataFrame, notes: list[str], root: Path | None = None
+) -> tuple[pd.DataFrame, list[str]]:
+    """A manifest that has a test: the second of two splits, or a fifth of the only one.
+
+    Exact copies of a picture below ``root`` stay on one side.
+    """
     if "split" not in manifest:
         manifest = manifest.assign(split="train")
     found = set(manifest["split"])
@@ -160,7 +193,8 @@ def with_test(manifest: pd.DataFrame, notes: list[str]) -> tuple[pd.DataFrame, l
     if "val" in found:
         manifest = manifest.assign(split=manifest["split"].replace("val", "test"))
         return manifest, [*notes, TWO_SPLITS]
-    manifest = hold_out(manifest)
+    copies = None if root is None else pictures(root, manifest)
+    manifest = hold_out(manifest, copies=copies)
     held = int((manifest["split"] == "test").sum())
     if held:
         return manifest, [*notes, f"{ONE_SPLIT}is the test: {held} of {len(manifest)} images"]
@@ -169,11 +203,15 @@ def with_test(manifest: pd.DataFrame, notes: list[str]) -> tuple[pd.DataFrame, l
 
 
 def finish(
-    manifest: pd.DataFrame, notes: Sequence[str] = (), own: Sequence[str] = ()
+    manifest: pd.DataFrame,
+    notes: Sequence[str] = (),
+    own: Sequence[str] = (),
+    root: Path | None = None,
 ) -> pd.DataFrame:
     """Number the rows, drop copies (``key``), see to a test, set attrs, validate.
 
-    ``own``: the set's own class names in label order, () for the expressions.
+    ``own``: the set's own class names in label order, () for the expressions; ``root``: the folder
+    that the paths are relative to.
     """
     said = list(notes)
     if "key" in manifest:
@@ -183,7 +221,7 @@ def finish(
         face = ["path", *(side for side in BOX if side in manifest)]
         twice = manifest.duplicated(face)
         refuse(twice, manifest["path"], "images", "occurs twice; keep one of them")
-    manifest, said = with_test(manifest, said)
+    manifest, said = with_test(manifest, said, root)
     if "true_label" not in manifest:
         manifest["true_label"] = manifest["label"]
     manifest.attrs["notes"] = said

@@ -9,34 +9,48 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy.stats import ttest_1samp
+from scipy.stats import t as student
 from statsmodels.stats.multitest import multipletests
 
 from nla.analysis.tables import write_comparison
 from nla.files import write
 from nla.study.grids import BASELINES, SETTING, STUDIES
-from nla.study.rows import StudyError, read_table
+from nla.study.rows import Row, StudyError, read_table
+from nla.study.test_sets import spread_of_test_set
 
 CLAIMS = Path(__file__).with_name("claims.csv")
 ALIKE = 1.0  # points of accuracy within which two methods count as the same
 
 
-def effect(values: npt.ArrayLike) -> dict[str, float]:
-    """Of differences (n,) paired by seed: mean, 95 % t interval, n, p of the paired t-test, size.
+def effect(values: npt.ArrayLike, moves: float = 0.0, margin: float | None = None) -> Row:
+    """Of differences (n,) paired by seed: mean, 95 % t interval, n, p, size.
 
-    The size is Cohen's d_z, the mean in standard deviations of the differences.
+        t = mean / sqrt(s^2 / n + moves^2),   n - 1 degrees of freedom
+
+    with s the standard deviation over seeds and ``moves`` that of the mean where all seeds move
+    together, with the test set (:mod:`nla.study.test_sets`). p is of the two-sided test that the
+    difference is 0; with a ``margin`` twice the smaller one-sided p of the tests that it lies
+    within +-margin and that it lies outside, so that either can be found. The size is Cohen's d_z,
+    the mean in standard deviations of the differences.
     """
     differences = np.asarray(values, dtype=float)
-    test = ttest_1samp(differences, 0)
-    low, high = test.confidence_interval(0.95)
-    mean = differences.mean()
+    n, mean = len(differences), differences.mean()
+    spread = differences.std(ddof=1)
+    error = np.hypot(spread / np.sqrt(n), moves)
+    with np.errstate(divide="ignore", invalid="ignore"):  # runs that do not differ at all
+        if margin is None:
+            p = 2 * student.sf(abs(mean) / error, n - 1)
+        else:
+            p = 2 * student.sf(abs(margin - abs(mean)) / error, n - 1)
+        size = mean / spread
+    half = student.ppf(0.975, n - 1) * error
     return {
         "effect": mean,
-        "low": low,
-        "high": high,
-        "n": len(differences),
-        "p": test.pvalue,
-        "size": mean / differences.std(ddof=1),
+        "low": mean - half,
+        "high": mean + half,
+        "n": n,
+        "p": p,
+        "size": size,
     }
 
 
@@ -44,8 +58,10 @@ def claims(results: pd.DataFrame) -> pd.DataFrame:
     """The ledger: a row for each claim, setting and comparison that ``results`` can tell of.
 
     ``results``: studies' tables, one below the other. p_holm: p after Holm's correction over the
-    rows of a claim, built-in and real faces apart; ``verdicts`` says what follows. StudyError if no
-    row has two seeds, or if two rows are of one run.
+    family of a comparison, which are the rows of its claim, built-in and real faces apart;
+    ``verdicts`` says what follows. ``machines``: on how many the runs were computed; runs of one
+    seed on two are paired by their images alone, not by every random number. StudyError if no row
+    has two seeds, or if two rows are of one run.
     """
     one_run = [*SETTING, "method", "seed"]
     twice = results.duplicated(one_run)
@@ -72,9 +88,12 @@ def compared(claim: dict[Any, Any], results: pd.DataFrame) -> Iterator[dict[str,
     """Rows of the ledger on one claim: its method against each other, or against nothing."""
     method, against = claim["method"], claim["against"]
     others = BASELINES if against == "baselines" else against.split(";")
-    scores = results.assign(value=measured(results, claim["measure"]))
+    machine = results["machine"] if "machine" in results else ""
+    scores = results.assign(value=measured(results, claim["measure"]), machine=machine)
+    margin = None if claim["sign"] else ALIKE
     for setting, part in scores.groupby(SETTING):
         place = dict(zip(SETTING, setting))
+        moves = spread_of_test_set(str(place["data"]), claim["measure"])
         wide = part.pivot(index="seed", columns="method", values="value")
         wide[""] = 0.0
         for other in others:
@@ -84,8 +103,13 @@ def compared(claim: dict[Any, Any], results: pd.DataFrame) -> Iterator[dict[str,
             if len(values) > 1:
                 methods = shlex.join(filter(None, [method, other]))
                 call = f"nla study {place['study']} --seeds {len(wide)} --methods {methods}"
-                facts = {"against": other, "command": f"{call} --out data/study"}
-                yield claim | place | facts | effect(values)
+                machines = part.loc[part["method"].isin([method, other]), "machine"]
+                facts = {
+                    "against": other,
+                    "command": f"{call} --out data/study",
+                    "machines": machines.nunique(),
+                }
+                yield claim | place | facts | effect(values, moves, margin)
 
 
 def measured(results: pd.DataFrame, measure: str) -> pd.Series:
@@ -102,19 +126,16 @@ def measured(results: pd.DataFrame, measure: str) -> pd.Series:
 def verdicts(table: pd.DataFrame) -> npt.NDArray[np.str_]:
     """What each row of the ledger says of its claim: (not) reproduced, or undecided.
 
-    Of more (sign 1) or less (-1): *reproduced* if the interval lies on the claimed side of 0 and
-    p_holm is under .05, *not reproduced* if so on the other side, else *undecided*. Of the same
-    (0): *reproduced* if the interval lies within ``ALIKE``, *not reproduced* if outside.
+    *Undecided* unless p_holm is under .05. Then *reproduced* if the effect is on the claimed side:
+    above 0 (sign 1), below 0 (-1), or within ``ALIKE`` of 0 (0, a claim of sameness); else *not
+    reproduced*.
     """
-    sign, low, high = table["sign"], table["low"], table["high"]
+    sign, found = table["sign"], table["effect"]
+    claimed = np.where(sign == 0, found.abs() < ALIKE, sign * found > 0)
     sure = table["p_holm"] < 0.05
-    more, less, same = sign > 0, sign < 0, sign == 0
-    above, below = low > 0, high < 0
-    holds = sure & (more & above | less & below)
-    fails = sure & (more & below | less & above)
-    alike = same & (low > -ALIKE) & (high < ALIKE)
-    apart = same & ((low > ALIKE) | (high < -ALIKE))
-    return np.select([holds | alike, fails | apart], ["reproduced", "not reproduced"], "undecided")
+    return np.select(
+        [sure & claimed, sure & ~claimed], ["reproduced", "not reproduced"], "undecided"
+    )
 
 
 def write_ledger(folder: str | Path = "figures") -> pd.DataFrame:

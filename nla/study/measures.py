@@ -4,7 +4,13 @@ import numpy as np
 import pandas as pd
 
 from nla.analysis.latents import cka
-from nla.analysis.views import agreement, memorisation, separation, weight_share
+from nla.analysis.views import (
+    agreement,
+    chance_of_agreement,
+    memorisation,
+    separation,
+    weight_share,
+)
 from nla.metrics import quality
 from nla.training.record import Run
 
@@ -22,7 +28,7 @@ def measures(run: Run) -> dict[str, float]:
     row |= scores(run, last)
     for name, value in scores(run, best).items():
         row[f"best_{name}"] = value
-    for name, series in weighing(run).items():
+    for name, series in weighing(run).items() if run.weighs else ():
         row[f"{name}_first"] = series.get(0, np.nan)
         row[f"{name}_best"] = series.get(best, np.nan)
         row[f"{name}_last"] = series.get(last, np.nan)
@@ -35,7 +41,8 @@ def measures(run: Run) -> dict[str, float]:
 def scores(run: Run, epoch: int) -> dict[str, float]:
     """Of the test images after an epoch: quality, and accuracy on the clean and the ambiguous.
 
-    And of the training images with a wrong label: the share whose label is learned by heart, in %.
+    And of the training images with a wrong label, in %: the share that is predicted as that label,
+    and the share that would be if they had never been seen.
     """
     table = run.predictions(epoch).query("split == 'test'")
     truth = table["true_label"]
@@ -48,20 +55,32 @@ def scores(run: Run, epoch: int) -> dict[str, float]:
         found[f"on_{kind}"] = right[of_kind].mean()
     memorised = memorisation(run)
     found["memorised"] = 100 * memorised.get(epoch, np.nan)
+    found["chance"] = 100 * chance_of_agreement(run).get(epoch, np.nan)
     return found
 
 
 def weighing(run: Run) -> dict[str, pd.Series]:
-    """By epoch: does NAW tell ambiguous samples from others, how does it favour small classes."""
-    shares = weight_share(run)
-    small = shares["samples"] < 1 / len(run.classes)
-    by_epoch = shares[small].groupby("epoch")
-    minor = by_epoch[["weight", "samples"]].sum()
-    return {
+    """By epoch: does NAW tell ambiguous samples from others, how does it favour small classes.
+
+    Small classes are counted by the labels given, and, ``minority_right``, with the samples alone
+    whose label is right.
+    """
+    classes = len(run.classes)
+    found = {
         "auroc_noisy": separation(run, "ambiguous", "noisy"),
         "auroc_clean": separation(run, "ambiguous", "clean"),
-        "minority": minor["weight"] / minor["samples"],
+        "minority": excess_of_small(weight_share(run), classes),
     }
+    if run.knows_truth:
+        found["minority_right"] = excess_of_small(weight_share(run, only_right=True), classes)
+    return found
+
+
+def excess_of_small(shares: pd.DataFrame, classes: int) -> pd.Series:
+    """Of the classes smaller than the mean: their share of w* over their share of samples."""
+    small = shares["samples"] < 1 / classes
+    minor = shares[small].groupby("epoch")[["weight", "samples"]].sum()
+    return minor["weight"] / minor["samples"]
 
 
 def change(run: Run) -> float:

@@ -38,6 +38,8 @@ from nla.study.measures import measures
 from nla.study.rows import Row, StudyError, add_row, by_key, read_rows
 from nla.training import fit, load_data
 from nla.training.config import Config
+from nla.training.provenance import code
+from nla.training.record import Run
 
 __all__ = [
     "BASELINES",
@@ -209,7 +211,13 @@ def one_run(config: Config) -> Row:
     run = fit(config, folder, progress=False, loaded=images_of(only_images(config)))
     facts = {name: getattr(config, name) for name in FACTS}
     seconds = {"seconds": time.perf_counter() - began}
-    return {"method": config.name} | facts | measures(run) | seconds
+    return {"method": config.name} | facts | measures(run) | seconds | origin(run)
+
+
+def origin(run: Run) -> dict[str, str]:
+    """On what machine and by what code a row was computed; machines, if a run went on elsewhere."""
+    machines = dict.fromkeys(part["device_name"] for part in run.card["parts"])
+    return {"machine": ", ".join(machines)} | code()
 
 
 def only_images(config: Config) -> Config:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin
 
 from nla.baselines import LOSSES, TAKES
 from nla.data.images import Augmentation
+from nla.files import LATER
 from nla.losses import VARIANTS
 from nla.naw import NAW
 
@@ -21,7 +22,6 @@ else:
     Variant = Literal[VARIANTS]
 
 T = TypeVar("T")
-LATER = {"later": True}  # metadata of fields that were added after keys had been written down
 PLACES = ("root", "cache")  # fields that say where data lies, not what it is
 OWN_CLASSES = ("folder", "csv")  # sets that know no classes but those of the user
 UNSAFE = re.compile(r'[\x00-\x1f\x7f<>:"/\\|?*]|\.{2,}')  # in a folder's name, on some system
@@ -127,10 +127,7 @@ class Config:
         keys stay valid. Where the data lies does not enter, only whether ``root`` is empty: a
         moved folder is no other run.
         """
-        values = dataclasses.asdict(self)
-        for item in dataclasses.fields(self):
-            if item.metadata == LATER and values[item.name] == item.default:
-                del values[item.name]
+        values = _entering(self)
         values["root"] = values["root"] and Config.root
         values["cache"] = Config.cache
         text = json.dumps(values, sort_keys=True)
@@ -142,6 +139,17 @@ class Config:
         label = f"{self.data}-{(self.name or self.loss).lower()}"
         label = UNSAFE.sub("-", label).encode()[:LONGEST].decode(errors="ignore")
         return Path("data/runs") / f"{label}-{self.key}"
+
+
+def _entering(part: Any) -> dict[str, Any]:
+    """The fields, of dataclasses within it too, without later ones that are at their default."""
+    values: dict[str, Any] = {}
+    for item in dataclasses.fields(part):
+        value = getattr(part, item.name)
+        if item.metadata == LATER and value == item.default:
+            continue
+        values[item.name] = _entering(value) if dataclasses.is_dataclass(value) else value
+    return values
 
 
 def _check_kind(item: "dataclasses.Field[Any]", value: object) -> None:
@@ -212,6 +220,7 @@ PAPER = Config(
     epochs=60,
     batch_size=32,
     lr=1e-4,
+    augmentation=Augmentation(noise_size=100),
 )
 """The recipe of the paper; the MS-Celeb-1M weights have to be brought along."""
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from nla import data
 from nla.data.datasets import hold_out
 from nla.data.manifest import class_names
-from nla.data.store import Packed
+from nla.data.store import Packed, digests
 from nla.training.config import Config
 
 Images = Tensor | Packed  # (N, C, H, W) uint8, in memory or in a store on the disk
@@ -70,13 +70,16 @@ def read_set(config: Config) -> tuple[Images, pd.DataFrame]:
                 f"{', '.join(sorted(there))}: add a folder (or a split) {split} to it"
             )
     if config.validation and "val" not in there:
-        manifest = validated(manifest, config)
+        manifest = validated(images, manifest, config)
     return images, manifest
 
 
-def validated(manifest: pd.DataFrame, config: Config) -> pd.DataFrame:
-    """The manifest with a share of each training class as its validation split, and a note."""
-    held = hold_out(manifest, "val", config.validation, config.seed)
+def validated(images: Images, manifest: pd.DataFrame, config: Config) -> pd.DataFrame:
+    """The manifest with a share of each training class as its validation split, and a note.
+
+    Exact copies of a picture stay on one side, so that none is both trained on and validated by.
+    """
+    held = hold_out(manifest, "val", config.validation, config.seed, digests(images))
     count = int((held["split"] == "val").sum())
     note = f"{count} training images, drawn from each class, are the validation split"
     notes = list(manifest.attrs.get("notes", ()))

@@ -18,18 +18,33 @@ PACKAGES = ("torch", "torchvision", "numpy", "pandas")
 
 def surroundings(world: World) -> dict[str, Any]:
     """By what code and on what machine a part of a run is computed."""
-    module = torch.get_device_module(world.device)
-    name = platform.machine()
-    if hasattr(module, "get_device_name"):
-        name = module.get_device_name(world.device)
     return {
         "device": str(world.device),
-        "device_name": name,
+        "device_name": machine(world.device),
         "threads": torch.get_num_threads(),
         "processes": world.size,
         **checkout(),
         "python": platform.python_version(),
         **{package: importlib.metadata.version(package) for package in PACKAGES},
+    }
+
+
+def machine(device: torch.device) -> str:
+    """The name of a GPU, or the kind of a CPU: what the last digits of a run depend on."""
+    module = torch.get_device_module(device)
+    if hasattr(module, "get_device_name"):
+        return str(module.get_device_name(device))
+    return f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
+
+
+def code() -> dict[str, str]:
+    """By what a row of a study is computed: versions, and the commit ("+": with changes)."""
+    here = checkout()
+    commit = here["commit"][:12] + "+" * bool(here["dirty"])
+    return {
+        "version": importlib.metadata.version("nla-research-kit"),
+        "torch": importlib.metadata.version("torch"),
+        "commit": commit,
     }
 
 

@@ -14,10 +14,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from nla.baselines import WEIGHS
 from nla.data.manifest import EXPRESSIONS, KINDS, knows_truth
 from nla.metrics import accuracies, confusion
 
-FORMAT = 1  # of the run folder, in card.json; raised whenever a file's meaning changes
+FORMAT = 2  # of the run folder, in card.json; raised whenever a file's meaning changes
+READABLE = (1, FORMAT)  # in format 1 the weight of ReMa's runs was another number: the factor - 1
 
 
 class RunError(ValueError):
@@ -75,6 +77,11 @@ class Run:
         """Sentences: what was assumed, left out or held out when the data was read, and so on."""
         return list(self.card.get("notes", self.manifest.attrs.get("notes", ())))
 
+    @property
+    def weighs(self) -> bool:
+        """Whether w* is part of the loss; else the weights on record are what NAW would weigh."""
+        return self.config["loss"] in WEIGHS
+
     @cached_property
     def knows_truth(self) -> bool:
         """Whether anything better than the labels it was trained on is known."""
@@ -83,7 +90,8 @@ class Run:
     def samples(self, epoch: int = -1) -> pd.DataFrame:
         """One row per training sample as seen in that epoch's training pass (-1: the last epoch).
 
-        index, label, p_gt, p_nn, correct, weight, cross_entropy, divergence; true_label and, where
+        index, label, p_gt, p_nn, correct, weight, cross_entropy, divergence, and factor where the
+        loss multiplies the cross-entropy by something else than 1 + w*; true_label and, where
         known, kind are joined from the manifest.
         """
         return self._table("dynamics", epoch, ["true_label", "kind"])
@@ -137,7 +145,8 @@ class Run:
     def summary(self) -> dict[str, float | str]:
         """Test accuracies (%) after the last epoch and the best on validation; mean w* by kind.
 
-        A class without test images has the accuracy NaN.
+        A class without test images has the accuracy NaN. Of a loss without w* its factor is shown,
+        if it has one.
         """
         rows = self.predictions().query("split == 'test'")
         scores = accuracies(rows["true_label"], rows["prediction"], self.classes)
@@ -151,10 +160,13 @@ class Run:
             for kind, share in right.groupby(rows["kind"], observed=True).mean().items():
                 table[f"on {kind}"] = 100 * float(share)
         if (self.folder / "dynamics").is_dir() and "kind" in self.manifest:
-            weights = self.samples().groupby("kind", observed=True)["weight"].mean()
-            for kind in KINDS:
-                if kind in weights:
-                    table[f"w* {kind}"] = float(weights[kind])
+            samples = self.samples()
+            column, symbol = ("weight", "w*") if self.weighs else ("factor", "factor")
+            if column in samples:
+                means = samples.groupby("kind", observed=True)[column].mean()
+                for kind in KINDS:
+                    if kind in means:
+                        table[f"{symbol} {kind}"] = float(means[kind])
         return table
 
     def _table(self, part: str, epoch: int, facts: list[str]) -> pd.DataFrame:
@@ -188,9 +200,11 @@ def read_run(folder: str | Path) -> Run:
             f"the run in {folder} has not finished; nla train with the same options continues it"
         )
     run = Run(folder)
-    if run.card.get("format") != FORMAT:
+    found = run.card.get("format")
+    readable = (FORMAT,) if "rema" in str(run.config.get("loss")) else READABLE
+    if found not in readable:
         raise RunError(
-            f"{folder} has run format {run.card.get('format')}, this version reads {FORMAT}; "
+            f"{folder} has run format {found}, this version reads {FORMAT}; "
             "train it anew, or read it with the version of the kit named in its card.json"
         )
     return run

@@ -1,0 +1,73 @@
+"""How far does a difference between two methods move with the test set? Writes the table that the
+ledger widens its intervals by.
+
+    python tests/benchmarks/bench_test_sets.py [--seeds 3] [--out nla/study/test_sets.csv]
+
+Four methods at one setting of each kind of data, on seeds that no study uses; the test faces are
+resampled (``nla.study.test_sets.movement``), and the root mean square over the six pairs is kept.
+Photographs are measured where FER2013 and FERPlus's votes are there (NLA_DATA_ROOT).
+"""
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from nla import Config, data, fit
+from nla.data.manifest import data_root
+from nla.study.grids import changes_of
+from nla.study.test_sets import ACCURACIES, TABLE, movement
+
+METHODS = ("cross-entropy", "LDAM-DRW", "NLA", "ReMa-C")
+FIRST_SEED = 3000
+BASES = {
+    "faces": Config(noise=0.3, record=False, snapshots=0),
+    "fer2013": Config(data="fer2013", validation=0.1, epochs=4, record=False, snapshots=0),
+    "ferplus": Config(data="ferplus", validation=0.1, epochs=4, record=False, snapshots=0),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--runs", type=Path, default=Path("data/runs/test_sets"))
+    parser.add_argument("--out", type=Path, default=TABLE)
+    options = parser.parse_args()
+    rows = []
+    for name, base in BASES.items():
+        if name != "faces" and not there(name):
+            print(f"{name} is not under {data_root(None)}: left out")
+            continue
+        spreads = movement(trained(base, options))
+        print(name, spreads.round(2).to_string(index=False), sep="\n")
+        root_mean_square = np.sqrt((spreads[list(ACCURACIES)] ** 2).mean())
+        rows.append({"data": name, **root_mean_square.round(2), "seeds": options.seeds})
+        pd.DataFrame(rows).to_csv(options.out, index=False)
+
+
+def there(name: str) -> bool:
+    try:
+        data.datasets.reader(name)(None)
+    except data.DataError:
+        return False
+    return True
+
+
+def trained(base: Config, options: argparse.Namespace) -> dict[str, list]:
+    """The runs of each method: read, where they have been trained before."""
+    runs: dict[str, list] = {method: [] for method in METHODS}
+    seeds = range(FIRST_SEED, FIRST_SEED + options.seeds)
+    for seed in tqdm(seeds, desc=base.data):
+        for method in METHODS:
+            config = replace(base, name=method, seed=seed, **changes_of(method))
+            runs[method].append(fit(config, options.runs / config.key, progress=False))
+    return runs
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+"""How far a difference moves with the test set, on answers that are made for it."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from nla.study import test_sets
+from nla.study.ledger import effect
+from nla.study.test_sets import movement, spread_of_test_set
+
+
+def run_of(truth, prediction):
+    table = pd.DataFrame({"true_label": truth, "prediction": prediction, "split": "test"})
+    return SimpleNamespace(predictions=lambda: table)
+
+
+def test_the_movement_is_the_spread_over_test_sets_that_are_drawn_anew():
+    """One method errs on a fifth of the faces, the other on another tenth; two seeds alike."""
+    draw = np.random.default_rng(0)
+
+    def drawn(n=400):
+        truth = draw.integers(4, size=n)
+        wrong = draw.random(n)
+        first = np.where(wrong < 0.2, (truth + 1) % 4, truth)
+        second = np.where(wrong > 0.9, (truth + 1) % 4, truth)
+        return truth, first, second
+
+    gains = []
+    for _ in range(2000):
+        truth, first, second = drawn()
+        gains.append(100 * np.mean((first == truth).astype(float) - (second == truth)))
+    truth, first, second = drawn()
+    runs = {"a": [run_of(truth, first)] * 2, "b": [run_of(truth, second)] * 2}
+    found = movement(runs).iloc[0]
+    assert (found["method"], found["against"]) == ("a", "b")
+    assert found["overall"] == pytest.approx(np.std(gains), rel=0.1)
+    assert found["mean"] == pytest.approx(found["overall"], rel=0.1)  # even classes
+
+
+def test_two_methods_that_give_the_same_answers_do_not_part_on_other_faces():
+    truth = np.arange(40) % 4
+    runs = {name: [run_of(truth, truth % 3)] for name in "ab"}
+    assert movement(runs)[["overall", "mean"]].eq(0).all(axis=None)
+
+
+def test_the_mean_moves_more_where_a_class_is_rare():
+    draw = np.random.default_rng(1)
+    truth = np.where(draw.random(1000) < 0.02, 1, 0)
+    answers = [np.where(draw.random(1000) < share, 1 - truth, truth) for share in (0.2, 0.3)]
+    found = movement({name: [run_of(truth, said)] for name, said in zip("ab", answers)}).iloc[0]
+    assert found["mean"] > 2 * found["overall"]
+
+
+def test_intervals_allow_for_other_test_sets(monkeypatch, tmp_path):
+    gains = [1.0, 2.0, 3.0]
+    alone, moving = effect(gains), effect(gains, moves=1.0)
+    half = 4.3027 * (1 / 3 + 1) ** 0.5
+    assert (moving["low"], moving["high"]) == pytest.approx((2 - half, 2 + half), abs=1e-3)
+    assert alone["effect"] == moving["effect"] == 2 and alone["p"] < moving["p"]
+    table = tmp_path / "t.csv"
+    table.write_text("data,overall,mean,seeds\nfaces,0.5,1.1,3\n", encoding="utf-8")
+    monkeypatch.setattr(test_sets, "TABLE", table)
+    assert spread_of_test_set("faces", "mean") == spread_of_test_set("faces", "best_mean") == 1.1
+    assert spread_of_test_set("faces", "overall") == 0.5
+    assert spread_of_test_set("faces", "minority_last - minority_first") == 0
+
+
+def test_sameness_is_found_by_two_one_sided_tests():
+    same, apart, between = (
+        effect(np.array([-0.1, 0, 0.1]) + shift, margin=1.0) for shift in (0, 3, 1)
+    )
+    error = 0.1 / 3**0.5
+    p = 2 * 0.5 * (1 - (1 / error) / ((1 / error) ** 2 + 2) ** 0.5)  # t with 2 degrees of freedom
+    assert same["p"] == pytest.approx(p) and apart["p"] == pytest.approx(p / 4, rel=0.01)
+    assert between["p"] == pytest.approx(1)
