@@ -76,7 +76,7 @@ def tab(browser):
 
 @pytest.fixture(scope="module")
 def server(browser, tmp_path_factory):
-    """JupyterLab and Notebook 7 on a folder with a small lesson 04 and all explorers on a run of
+    """JupyterLab and Notebook 7 on a folder with a small lesson 05 and all explorers on a run of
     RAF-DB's size."""
     folder = tmp_path_factory.mktemp("jupyter")
     plant(folder / "large", epochs=6, per_class=1753, test_per_class=438)
@@ -104,7 +104,7 @@ embedding = pd.concat([rows.assign(epoch=step, x=arrays["latent"][:, 0], y=array
         nbformat.v4.new_notebook(cells=[*map(nbformat.v4.new_code_cell, cells)], metadata=kernel),
         folder / "large.ipynb",
     )
-    lesson = nbformat.read(NOTEBOOKS / "04_naw_weights_over_epochs.ipynb", as_version=4)
+    lesson = nbformat.read(NOTEBOOKS / "05_naw_weights_over_epochs.ipynb", as_version=4)
     last = next(k for k, cell in enumerate(lesson.cells) if "explore.naw_explorer" in cell.source)
     lesson.cells = [nbformat.v4.new_code_cell(execute.QUICK), *lesson.cells[: last + 1]]
     for cell in lesson.cells:

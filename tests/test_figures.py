@@ -154,6 +154,9 @@ def drawings(run, other=None):
     yield "framework", lambda: figures.framework()
     yield "weights by class", lambda: figures.weights_over_epochs(run)
     yield "weights by kind", lambda: figures.weights_over_epochs(run, "kind")
+    yield "kinds together", lambda: figures.weights_of_kinds(run)
+    yield "paths", lambda: figures.paths(run)
+    yield "trajectories", lambda: figures.trajectories(run, list(run.samples()["index"][:5]))
     yield "curves", lambda: figures.training_curves([run, other or run])
     yield "agreement", lambda: figures.agreement([run, other or run])
     yield "per class", lambda: figures.per_class_accuracy([run, other or run])
@@ -292,6 +295,103 @@ def test_latent_steps_share_axes_and_palette(planted_run):
         assert flaws(figure) == []
 
 
+def test_an_untrained_map_far_away_leaves_the_others_their_frame(planted_run):
+    embedding, _ = embedded(planted_run)
+    far = embedding.assign(x=embedding["x"] + 100 * (embedding["epoch"] == 0))
+    first, *others = figures.latent_steps(far).axes
+    assert len({(ax.get_xlim(), ax.get_ylim()) for ax in others}) == 1
+    assert others[0].get_xlim()[1] < 10 and first.get_xlim()[0] > 90
+    assert first.get_title("left") == "before training (own frame)"
+    assert all("own frame" not in ax.get_title("left") for ax in others)
+
+
+def test_noisy_samples_lie_on_top_and_are_larger(planted_run):
+    embedding, _ = embedded(planted_run)
+    below, above = figures.latent_steps(embedding, "kind").axes[0].collections
+    assert above.get_zorder() > below.get_zorder()
+    assert above.get_sizes()[0] > below.get_sizes()[0]
+    noisy = embedding.query("epoch == 0 and kind == 'noisy'")
+    assert np.array_equal(above.get_offsets(), noisy[["x", "y"]])
+
+
+def test_paths_are_the_groups_means(planted_run):
+    by_kind, by_class = figures.paths(planted_run).axes
+    assert len(by_kind.get_legend().get_texts()) == 3
+    assert len(by_class.get_legend().get_texts()) == 7
+    first = planted_run.samples(0)
+    mean = first.loc[first["kind"] == "noisy", ["p_gt", "p_nn"]].mean().to_numpy()
+    starts = [line.get_xydata()[0] for line in by_kind.lines]
+    assert any(np.allclose(start, mean) for start in starts)
+
+
+def test_where_nobody_knows_the_kinds_paths_are_those_of_the_labels(unknown):
+    figure = figures.paths(unknown)
+    assert [ax.get_visible() for ax in figure.axes] == [True, False]
+    row = int(unknown.samples()["index"].iloc[0])
+    said = words(figure) + words(figures.trajectories(unknown, [row]))
+    assert not [word for word in ("clean", "ambiguous", "noisy", "shows") if word in said]
+
+
+def test_trajectories_follow_a_sample_and_refuse_what_was_not_trained_on(planted_run):
+    rows = planted_run.samples()["index"].tolist()[3:5]
+    figure = figures.trajectories(planted_run, rows)
+    places = [planted_run.samples(e).set_index("index").loc[rows[1]] for e in range(5)]
+    (arrows,) = [c for c in figure.axes[1].collections if hasattr(c, "U")]
+    assert np.allclose(arrows.XY, [(p["p_gt"], p["p_nn"]) for p in places[:-1]])
+    test = planted_run.manifest.query("split == 'test'").index[0]
+    with pytest.raises(RunError, match=f"row {test} of the manifest is no training sample"):
+        figures.trajectories(planted_run, [test])
+
+
+def test_a_colour_bar_names_its_epoch(planted_run):
+    assert "weight w*, planted, epoch 1" in words(figures.planes(planted_run, [0]))
+    assert "weight w*, all epochs" in words(figures.planes(planted_run))
+
+
+METHODS = st.sampled_from([*figures.METHODS, "mine", "another", "cross-entropy"])
+
+
+@given(st.lists(METHODS, max_size=12))
+def test_a_method_looks_the_same_in_every_figure(names):
+    looks = figures.method_looks(names)
+    seen = set()
+    for name, look in zip(names, looks, strict=True):
+        if name in figures.METHODS and name not in seen:
+            assert look["color"] == figures.METHODS[name]["color"]
+            assert look["marker"] == figures.METHODS[name]["marker"]
+        seen.add(name)
+    apart = {(look["color"], look["marker"]) for look in looks}
+    assert len(apart) == len(names)
+
+
+@pytest.mark.parametrize("vision", ["usual", *CVD])
+def test_the_methods_that_figures_name_most_differ_for_every_kind_of_vision(vision):
+    matrix = np.array(CVD.get(vision, np.eye(3)))
+    names = ("cross-entropy", "NLA", "ReMa-C", "LDAM-DRW")
+    seen = [figures.METHODS[name]["color"] for name in names]
+    places = [lab(np.clip(matrix @ linear(colour), 0, 1)) for colour in seen]
+    for a, b in itertools.combinations(places, 2):
+        assert np.linalg.norm(a - b) > 20
+
+
+def test_figures_of_runs_and_of_studies_show_nla_alike(planted_run, results, tmp_path):
+    run = plant(tmp_path / "nla")
+    write(run.folder / "config.json", run.config | {"name": "NLA"})
+    curves = figures.training_curves([planted_run, read_run(run.folder)])
+    scores = figures.accuracy_against(results)
+    wanted = figures.METHODS["NLA"]["color"]
+    for figure in (curves, scores):
+        legend = figure.legends[0]
+        names = [text.get_text() for text in legend.get_texts()]
+        assert legend.legend_handles[names.index("NLA")].get_color() == wanted
+
+
+def test_a_figure_of_three_classes_is_as_low_as_three_rows(moods, planted_run):
+    three = figures.per_class_accuracy(moods).get_size_inches()[1]
+    seven = figures.per_class_accuracy(planted_run).get_size_inches()[1]
+    assert three < 0.7 * seven
+
+
 @pytest.fixture
 def results():
     """Three seeds of two methods at every setting, and one run of a third."""
@@ -313,7 +413,8 @@ def results():
 def test_accuracy_against_shows_means_and_intervals_at_one_setting(results, x):
     figure = figures.accuracy_against(results, x)
     ax = figure.axes[0]
-    means = [line.get_ydata() for line in ax.lines if line.get_marker() not in (None, "", "None")]
+    values = (lambda line: line.get_xdata()) if x == "method" else (lambda line: line.get_ydata())
+    means = [values(line) for line in ax.lines if line.get_marker() not in (None, "", "None")]
     assert sorted({float(value) for line in means for value in line if not np.isnan(value)}) == [
         70,
         80,
@@ -321,9 +422,9 @@ def test_accuracy_against_shows_means_and_intervals_at_one_setting(results, x):
     ]
     half = 4.303 / np.sqrt(3)  # t distribution, two degrees of freedom, standard deviation 1
     assert any(
-        np.allclose(sorted(line.get_ydata()), [85 - half, 85 + half], atol=0.01)
+        np.allclose(sorted(values(line)), [85 - half, 85 + half], atol=0.01)
         for line in ax.lines
-        if len(line.get_ydata()) == 2
+        if len(values(line)) == 2
     )
     held = {"noise": "imbalance 1", "imbalance": "0 % noise", "method": "0 % noise, imbalance 1"}[x]
     assert held in ax.get_title("left")

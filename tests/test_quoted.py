@@ -1,4 +1,4 @@
-"""What figures/README.md and notebook 06 say of the studies stands in the studies' tables."""
+"""What figures/README.md and notebook 07 say of the studies stands in the studies' tables."""
 
 import json
 import re
@@ -19,7 +19,7 @@ TABLES = {
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGE = (ROOT / "figures/README.md").read_text(encoding="utf-8")
 FOUND = PAGE.split("## What holds")[1].split("\n## ")[0]
-CELLS = json.loads((ROOT / "notebooks/06_robustness.ipynb").read_text(encoding="utf-8"))["cells"]
+CELLS = json.loads((ROOT / "notebooks/07_robustness.ipynb").read_text(encoding="utf-8"))["cells"]
 NOTEBOOK = "\n".join("".join(cell["source"]) for cell in CELLS if cell["cell_type"] == "markdown")
 NUMBER = r"([+-]?\d+\.\d)"
 QUOTED = re.compile(rf"{NUMBER}(?: points)?(?: in the mean| overall)? \({NUMBER} to {NUMBER}[);]")
@@ -59,7 +59,7 @@ def differences():
 
 
 @pytest.mark.parametrize(
-    "text", [README, FOUND, NOTEBOOK], ids=["README.md", "figures/README.md", "notebook 06"]
+    "text", [README, FOUND, NOTEBOOK], ids=["README.md", "figures/README.md", "notebook 07"]
 )
 def test_differences_that_are_quoted_were_measured(text, differences):
     quoted = [

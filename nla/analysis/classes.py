@@ -30,16 +30,18 @@ def per_class_accuracy(runs: Run | Sequence[Run], split: str = "test") -> Figure
     n counts images; where runs differ in it, each has its own, in their order. A class that a run
     does not know, or that does not occur, is empty. RunError if there is nothing to score.
     """
-    table = scored_by_name(listed(runs), split)
-    methods = list(table["method"].unique())
-    looks = method_looks(len(methods))
-    figure, axes = new_figure(ONE, 2.9)
+    runs = listed(runs)
+    table = scored_by_name(runs, split)
+    shown = dict(zip(display_names(runs), runs, strict=True))
+    looks = method_looks([run.name for run in shown.values()])
+    rows = table["class"].cat.categories.size
+    figure, axes = new_figure(ONE, 1.0 + 0.27 * rows)
     ax = sns.pointplot(
         table,
         x="hit",
         y="class",
         hue="method",
-        dodge=0.4 if len(methods) > 1 else False,
+        dodge=0.4 if len(shown) > 1 else False,
         linestyle="none",
         errorbar=wilson,
         markersize=4,
@@ -117,7 +119,7 @@ def confusion_matrices(runs: Run | Sequence[Run], split: str = "test") -> Figure
     if len(runs) == 1:
         parts.insert(0, (f"{names[0]}, images", counts[0]))
     if len(runs) == 2:
-        parts.append((f"{names[1]} − {names[0]}, % points", rates[1] - rates[0]))
+        parts.append((f"{names[1]} − {names[0]}, points", rates[1] - rates[0]))
     height = 2.75 if len(parts) > 2 else 3.7
     figure, axes = new_figure(TWO, height, 1, len(parts), "compressed", sharey=True)
     rows = numbered([table.sum(axis=1) for table in counts])

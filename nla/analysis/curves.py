@@ -10,11 +10,13 @@ from matplotlib.ticker import MaxNLocator
 
 from nla.analysis import views
 from nla.analysis.style import (
+    ONE,
     display_names,
     figure_of,
     grouping,
     listed,
     method_looks,
+    new_figure,
     panels,
     plain,
     wrapped,
@@ -61,6 +63,38 @@ def weights_over_epochs(run: Run, by: str = "class") -> Figure:
     return figure
 
 
+@figure_of
+def weights_of_kinds(run: Run) -> Figure:
+    """Mean w* of the kinds over the epochs in one panel, with the 95 % intervals of the means.
+
+    RunError where nobody knows the kinds.
+    """
+    by, (palette, markers) = grouping(run, "kind")
+    table = views.over_epochs(run, by)
+    table["epoch"] += 1
+    figure, axes = new_figure(ONE, 2.4)
+    ax = axes[0, 0]
+    for name, part in table.groupby(by, observed=True, sort=False):
+        colour = palette[str(name)]
+        count = part["n"].iloc[0]
+        ax.fill_between(
+            part["epoch"], part["low"], part["high"], color=colour, alpha=0.25, linewidth=0
+        )
+        ax.plot(
+            part["epoch"],
+            part["mean"],
+            marker=markers[str(name)],
+            color=colour,
+            markersize=3.5,
+            label=f"{name} ({count:,})",
+        )
+    ax.set(xlabel="epoch", ylabel="mean w*")
+    ax.set_title(f"{plain(run.name)}: by kind (samples)")
+    ax.xaxis.set_major_locator(MaxNLocator(7, integer=True))
+    figure.legend(loc="outside lower center", ncols=3, handlelength=1.5, columnspacing=1.2)
+    return figure
+
+
 def compared(runs: Run | Sequence[Run], view: Callable[[Run], pd.DataFrame], xlabel: str) -> Figure:
     """A panel for each column of a view that holds a number, a line for each run.
 
@@ -72,9 +106,10 @@ def compared(runs: Run | Sequence[Run], view: Callable[[Run], pd.DataFrame], xla
     if not columns:
         raise RunError(f"{runs[0].folder} has nothing to draw over the epochs")
     figure, axes = panels(len(columns), 2.0, xlabel, "", sharey=False)
+    looks = method_looks([run.name for run in runs])
     lines: dict[int, Line2D] = {}
     for ax, column in zip(axes, columns, strict=True):
-        for k, (table, look) in enumerate(zip(tables, method_looks(len(runs)), strict=True)):
+        for k, (table, look) in enumerate(zip(tables, looks, strict=True)):
             if column in table:
                 (line,) = ax.plot(table.index, table[column], **look)
                 lines.setdefault(k, line)

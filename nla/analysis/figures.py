@@ -5,10 +5,17 @@ image i). This page gathers what the files beside it hold.
 """
 
 from nla.analysis.classes import confusion_matrices, per_class_accuracy, scored, wilson
-from nla.analysis.curves import agreement, compared, training_curves, weights_over_epochs
+from nla.analysis.curves import (
+    agreement,
+    compared,
+    training_curves,
+    weights_of_kinds,
+    weights_over_epochs,
+)
 from nla.analysis.framework import framework
 from nla.analysis.maps import latent_steps
 from nla.analysis.methods import accuracy_against, mean_interval
+from nla.analysis.paths import paths, trajectories
 from nla.analysis.plane import (
     SURFACE,
     WEIGHT_TOP,
@@ -35,6 +42,7 @@ from nla.analysis.style import (
     legend_above,
     listed,
     look_of,
+    method_looks,
     new_figure,
     panels,
     plain,
@@ -71,9 +79,11 @@ __all__ = [
     "listed",
     "look_of",
     "mean_interval",
+    "method_looks",
     "naw_of",
     "new_figure",
     "panels",
+    "paths",
     "per_class_accuracy",
     "plain",
     "planes",
@@ -81,8 +91,10 @@ __all__ = [
     "scored",
     "thumbnail",
     "training_curves",
+    "trajectories",
     "weight_grid",
     "weight_surfaces",
+    "weights_of_kinds",
     "weights_over_epochs",
     "wilson",
 ]

@@ -55,7 +55,7 @@ def framework(naw: NAW | None = None) -> Figure:
     draw_surface(plane, naw or NAW(), 1.0)
     plane.set(xticks=[], yticks=[], facecolor="none")
     ax.text(8.65, 2.05, "$p_{GT}$", ha="center", fontsize=7)
-    ax.text(9.05, 3.55, "$p_{NN}$", ha="center", fontsize=7)
+    ax.text(7.85, 3.6, "$p_{NN}$", ha="right", fontsize=7)
     return figure
 
 

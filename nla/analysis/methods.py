@@ -1,7 +1,6 @@
 """Accuracy of methods with its interval: against noise, imbalance, and one another."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.stats import t as student
 
-from nla.analysis.style import METHODS, ONE, figure_of, new_figure, plain
+from nla.analysis.style import METHODS, ONE, figure_of, method_looks, new_figure, plain
 from nla.training.record import RunError
 
 
@@ -35,13 +34,13 @@ def accuracy_against(results: pd.DataFrame, x: str = "noise", metric: str = "ove
     ranked = cells.mean().groupby(level=1).sum().sort_values()
     best_first = dict.fromkeys(["cross-entropy", "NLA", *ranked.index[::-1]])
     methods = [name for name in best_first if name in ranked]
-    ablation = x == "method"
-    shown = methods if ablation else methods[:2] + sorted(methods[2:5])
-    figure, axes = new_figure(ONE, 3.2 if ablation else 2.8)
+    if x == "method":
+        return ablation_of(table, metric, ranked, setting)
+    shown = methods[:2] + sorted(methods[2:5])
+    figure, axes = new_figure(ONE, 2.8)
     ax = axes[0, 0]
     draw_others(ax, table[~table["method"].isin(shown)], methods, x, metric)
-    options = axis_of_methods(ranked) if ablation else axis_of_numbers(x)
-    looks = [METHODS[name == "NLA" if ablation else k] for k, name in enumerate(shown)]
+    looks = method_looks(shown)
     sns.pointplot(
         table[table["method"].isin(shown)],
         x=x,
@@ -56,15 +55,12 @@ def accuracy_against(results: pd.DataFrame, x: str = "noise", metric: str = "ove
         markersize=4,
         err_kws={"linewidth": 1},
         linewidth=1.2,
-        **options,
+        native_scale=True,
+        log_scale=(x == "imbalance", False),
     )
-    held = f"{', '.join(setting)}, n ≥ {cells.size().min()}"
-    ax.set(xlabel=AXES[x], ylabel=f"{metric} accuracy (%)", title=held)
-    if ablation:
-        ax.tick_params("x", labelrotation=90)
-    else:
-        figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=2)
-        ax.get_legend().remove()
+    ax.set(xlabel=AXES[x], ylabel=f"{metric} accuracy (%)", title=held_at(setting, cells.size()))
+    figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    ax.get_legend().remove()
     if x == "imbalance":
         factors = sorted(table[x].unique())
         ax.set_xticks(factors, [f"{factor:g}" for factor in factors])
@@ -72,10 +68,46 @@ def accuracy_against(results: pd.DataFrame, x: str = "noise", metric: str = "ove
     return figure
 
 
+def held_at(setting: Sequence[str], sizes: pd.Series) -> str:
+    """The setting at which all else is held, and how many runs a mean is of at least."""
+    return f"{', '.join(setting)}, n ≥ {sizes.min()}"
+
+
+def ablation_of(
+    table: pd.DataFrame, metric: str, ranked: pd.Series, setting: Sequence[str]
+) -> Figure:
+    """A row a method, the best on top; what is taken apart or changed of the methods is grey."""
+    best_first = list(ranked.index[::-1])
+    changed = {"color": "#AAAAAA", "linestyle": "-", "marker": "o"}
+    looks = [METHODS.get(name, changed) for name in best_first]
+    figure, axes = new_figure(ONE, 0.7 + 0.17 * len(best_first))
+    ax = axes[0, 0]
+    sns.pointplot(
+        table,
+        x=metric,
+        y="method",
+        order=best_first,
+        hue="method",
+        hue_order=best_first,
+        errorbar=mean_interval,
+        ax=ax,
+        palette=[look["color"] for look in looks],
+        markers=[look["marker"] for look in looks],
+        linestyle="none",
+        legend=False,
+        markersize=4,
+        err_kws={"linewidth": 1},
+    )
+    sizes = table.groupby("method")[metric].size()
+    ax.set(xlabel=f"{metric} accuracy (%)", ylabel="", title=held_at(setting, sizes))
+    ax.tick_params(axis="y", length=0)
+    ax.grid(axis="x", color="#E5E5E5", linewidth=0.5)
+    return figure
+
+
 AXES = {
     "noise": "label noise (%)",
     "imbalance": "imbalance factor (largest / smallest class)",
-    "method": "",
 }
 
 
@@ -110,13 +142,3 @@ def draw_others(ax: Axes, table: pd.DataFrame, methods: Sequence[str], x: str, m
             means = part.groupby(x)[metric].mean()
             ax.plot(means.index, means, color="#CCCCCC", linewidth=0.8, label=label)
             label = "_"  # one entry of the legend for all
-
-
-def axis_of_methods(ranked: pd.Series) -> dict[str, Any]:
-    """How the ablation's axis is drawn: a place for each method, the best last."""
-    return {"order": ranked.index, "legend": False}
-
-
-def axis_of_numbers(x: str) -> dict[str, Any]:
-    """How an axis of noise or imbalance is drawn; factors stand on a logarithmic one."""
-    return {"native_scale": True, "legend": "auto", "log_scale": (x == "imbalance", False)}

@@ -79,9 +79,35 @@ def draw_surface(ax: Axes, naw: NAW, progress: float, labels: bool = False) -> A
 
 
 def draw_points(
-    ax: Axes, x: pd.Series, y: pd.Series, names: pd.Series, look: Look, size: float
+    ax: Axes,
+    x: pd.Series,
+    y: pd.Series,
+    names: pd.Series,
+    look: Look,
+    size: float,
+    raised: str = "",
 ) -> None:
-    """Points in the colours and markers of their groups' ``names``."""
+    """Points in the colours and markers of their groups' ``names``, in the order of the rows.
+
+    Those of the group ``raised`` lie on top of all others, and are larger.
+    """
+    above = (names == raised).to_numpy()
+    parts = ((~above, size, 3), (above, 2.2 * size, 4))
+    for chosen, area, layer in parts:
+        if chosen.any():
+            draw_layer(ax, x[chosen], y[chosen], names[chosen], look, area, layer)
+
+
+def draw_layer(
+    ax: Axes,
+    x: pd.Series,
+    y: pd.Series,
+    names: pd.Series,
+    look: Look,
+    size: float,
+    layer: float,
+) -> None:
+    """Points of one size, at one height."""
     palette, markers = look
     sns.scatterplot(
         x=x.to_numpy(),
@@ -93,7 +119,7 @@ def draw_points(
         s=size,
         linewidth=0.25,
         alpha=0.85,
-        zorder=3,
+        zorder=layer,
         rasterized=True,
         legend=False,
         ax=ax,
@@ -129,9 +155,8 @@ def planes(
             part = part.sample(points, random_state=0)
         draw_points(ax, part["p_gt"], part["p_nn"], part["group"], look, 9)
         ax.set_title(title)
-    finished = alone and last == run.epochs["epoch"].iloc[-1]
-    named = f", {plain(run.name)}, epoch {last + 1}" if finished else ""
-    figure.colorbar(image, ax=list(axes), label=f"weight w*{named}", pad=0.02)
+    label = f"weight w*, {plain(run.name)}, epoch {last + 1}" if alone else "weight w*, all epochs"
+    figure.colorbar(image, ax=list(axes), label=label, pad=0.02)
     if not alone:
         legend_above(figure, look, sorted_names(tables[last]["group"]))
     return figure
@@ -188,6 +213,7 @@ def weight_surfaces(
     for ax, progress in zip(axes, progresses, strict=True):
         image = draw_surface(ax, naw, progress, labels=True)
         ax.set_title(f"$e/E$ = {progress:g}, $\\epsilon$ = {naw.epsilon(progress):.2f}")
-        ax.text(1, 1, "above the diagonal\nwrong, below correct", ha="right", va="top", fontsize=6)
-    figure.colorbar(image, ax=list(axes), label="weight w*", pad=0.02)
+    side = "above the diagonal\nwrong, below correct"
+    axes[0].text(1, 1, side, ha="right", va="top", fontsize=6)
+    figure.colorbar(image, ax=list(axes), label="weight w*, all epochs", pad=0.02)
     return figure

@@ -4,7 +4,6 @@ Sizes are those of a two-column page: ONE and TWO columns wide, in inches.
 """
 
 import functools
-import itertools
 import textwrap
 import warnings
 from collections.abc import Callable, Sequence
@@ -60,15 +59,26 @@ KIND_PALETTE = {
 }  # high-contrast scheme of Paul Tol
 KIND_MARKERS = {"clean": "o", "ambiguous": "D", "noisy": "X"}
 LOOKS: dict[str, Look] = {"kind": (KIND_PALETTE, KIND_MARKERS), "class": (PALETTE, MARKERS)}
-METHODS: list[dict[str, Any]] = [
-    {"color": colour, "linestyle": line, "marker": marker, "markersize": 3.5}
-    for colour, line, marker in zip(
-        ("#777777", "#C2410C", "#1F6F8B", "#6A3D9A", "#111111"),
-        ("--", "-", "-.", ":", (0, (5, 1, 1, 1))),
-        "os^Dv",
-        strict=True,
-    )
-]  # by order of the runs
+LONG_DASHES = (0, (5, 1, 1, 1))
+METHODS: dict[str, dict[str, Any]] = {
+    "cross-entropy": {"color": "#777777", "linestyle": "--", "marker": "o"},
+    "NLA": {"color": "#C2410C", "linestyle": "-", "marker": "s"},
+    "ReMa": {"color": "#1F6F8B", "linestyle": "-.", "marker": "^"},
+    "ReMa-C": {"color": "#6A3D9A", "linestyle": ":", "marker": "D"},
+    "LDAM-DRW": {"color": "#111111", "linestyle": LONG_DASHES, "marker": "v"},
+    "ELR": {"color": "#D45FA8", "linestyle": "--", "marker": "d"},
+    "GCE": {"color": "#009E73", "linestyle": "-.", "marker": "X"},
+    "RUL": {"color": "#0072CE", "linestyle": LONG_DASHES, "marker": "p"},
+    "CE on both views": {"color": "#4D4D4D", "linestyle": ":", "marker": "P"},
+    "label smoothing": {"color": "#A6761D", "linestyle": "--", "marker": "<"},
+    "focal": {"color": "#E0A100", "linestyle": ":", "marker": ">"},
+    "class-balanced": {"color": "#7A9A01", "linestyle": "-.", "marker": "h"},
+    "SCN": {"color": "#8C564B", "linestyle": ":", "marker": "*"},
+    "EAC": {"color": "#9CB33B", "linestyle": LONG_DASHES, "marker": "8"},
+}
+"""How each method of the studies looks, in every figure: no two have both colour and marker."""
+SPARE = ("#D62A7B", "#2CA9A1", "#3B5BDB", "#8A8A00", "#5C3317", "#00A5E0")
+"""Colours of the lines that bear no method's name."""
 
 CHINESE = (
     "Noto Sans CJK SC",
@@ -218,6 +228,7 @@ def panels(
     ylabel: str,
     extra: float = 0.35,
     sharey: bool = True,
+    sharex: bool = True,
 ) -> tuple[Figure, AxesGrid]:
     """``count`` panels of that height (None: square), four in a row.
 
@@ -229,7 +240,7 @@ def panels(
     layout: Layout = "constrained" if panel else "compressed"
     height = panel or (width - 1.1) / columns + 0.3
     figure, axes = new_figure(
-        width, rows * height + extra, rows, columns, layout, sharex=True, sharey=sharey
+        width, rows * height + extra, rows, columns, layout, sharex=sharex, sharey=sharey
     )
     for k, ax in enumerate(axes.flat):
         lowest = k + columns >= count
@@ -264,9 +275,25 @@ def legend_above(
 LEGEND = 110  # characters that stand beside one another on TWO columns
 
 
-def method_looks(count: int) -> list[dict[str, Any]]:
-    """The looks of so many lines, by their order."""
-    return list(itertools.islice(itertools.cycle(METHODS), count))
+def method_looks(names: Sequence[str]) -> list[dict[str, Any]]:
+    """The look of each line: its method's own, else the next spare one.
+
+    A second line of the same name is told apart by a spare look too.
+    """
+    looks: list[dict[str, Any]] = []
+    shapes = tuple(MARKERS.values())
+    used: set[str] = set()
+    spare = 0
+    for name in names:
+        look = METHODS.get(name)
+        if look is None or name in used:
+            turn, place = divmod(spare, len(SPARE))
+            marker = shapes[(place + turn) % len(shapes)]
+            look = {"color": SPARE[place], "linestyle": "-", "marker": marker}
+            spare += 1
+        used.add(name)
+        looks.append(look | {"markersize": 3.5})
+    return looks
 
 
 def save(
