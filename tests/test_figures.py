@@ -234,9 +234,10 @@ def test_per_class_shows_the_planted_accuracies(planted_run):
     figure = figures.per_class_accuracy([planted_run, planted_run])
     points = figure.axes[0].lines[0].get_xdata()
     assert points[0] == 0 and all(points[1:] == 100)
-    assert "surprise (20)" in [
-        t.get_text() for t in figure.axes[0].get_yticklabels()
-    ]  # pooled: 2 x 10
+    assert "surprise (10)" in [t.get_text() for t in figure.axes[0].get_yticklabels()]
+    alone = figures.per_class_accuracy(planted_run)
+    ends = [[list(line.get_xdata()) for line in f.axes[0].lines] for f in (figure, alone)]
+    assert ends[0] == ends[1]  # a second run on the same images makes no interval narrower
 
 
 def test_confusion_difference_of_a_run_with_itself_is_nothing(planted_run):

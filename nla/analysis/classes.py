@@ -7,7 +7,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from scipy.stats import binomtest
+from statsmodels.stats.proportion import proportion_confint
 
 from nla.analysis.style import (
     ONE,
@@ -25,13 +25,17 @@ from nla.training.record import Run
 
 @figure_of
 def per_class_accuracy(runs: Run | Sequence[Run], split: str = "test") -> Figure:
-    """Accuracy by true class with 95 % intervals (Wilson 1927), runs of one name pooled.
+    """Accuracy by true class with 95 % intervals (Wilson 1927), a mean over runs of one name.
 
-    n counts images; where runs differ in it, each has its own, in their order. A class that a run
-    does not know, or that does not occur, is empty. RunError if there is nothing to score.
+    n counts images: scored by several runs of one name, an image is still one image, and the
+    interval is what other images would change, not what other seeds would. Where runs differ in n,
+    each has its own, in their order. A class that a run does not know, or that does not occur, is
+    empty. RunError if there is nothing to score.
     """
     runs = listed(runs)
-    table = scored_by_name(runs, split)
+    by_run = scored_by_name(runs, split)
+    of_image = ["method", "class", "index"]
+    table = by_run.groupby(of_image, observed=True, sort=False)["hit"].mean().reset_index()
     shown = dict(zip(display_names(runs), runs, strict=True))
     looks = method_looks([run.name for run in shown.values()])
     rows = table["class"].cat.categories.size
@@ -68,13 +72,14 @@ def scored(run: Run, split: str, epoch: int = -1) -> pd.DataFrame:
 
 
 def scored_by_name(runs: Sequence[Run], split: str) -> pd.DataFrame:
-    """A row a scored image of each run: method, class by name (of all runs' classes), hit (%)."""
+    """A row a scored image of each run: index, method, class (of all runs' classes), hit (%)."""
     parts = []
     for run, name in zip(runs, display_names(runs), strict=True):
         table = scored(run, split)
         hit = 100.0 * (table["true_label"] == table["prediction"])
         names = np.array(run.classes, dtype=object)[table["true_label"]]
-        parts.append(pd.DataFrame({"method": plain(name), "class": names, "hit": hit}))
+        facts = {"index": table["index"], "method": plain(name), "class": names, "hit": hit}
+        parts.append(pd.DataFrame(facts))
     table = pd.concat(parts)
     return table.assign(**{"class": pd.Categorical(table["class"], all_classes(runs))})
 
@@ -98,8 +103,8 @@ def numbered(counts: Sequence[pd.Series]) -> list[str]:
 
 
 def wilson(hits: pd.Series) -> tuple[float, float]:
-    """The 95 % interval of a rate, in percent, from zeros and hundreds."""
-    low, high = binomtest(int((hits > 0).sum()), len(hits)).proportion_ci(method="wilson")
+    """The 95 % interval of a rate, in percent, from hits of 0 to 100, one an image."""
+    low, high = proportion_confint(hits.sum() / 100, len(hits), method="wilson")
     return 100 * low, 100 * high
 
 
