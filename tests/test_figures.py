@@ -427,7 +427,11 @@ def test_accuracy_against_shows_means_and_intervals_at_one_setting(results, x):
         for line in ax.lines
         if len(values(line)) == 2
     )
-    held = {"noise": "imbalance 1", "imbalance": "0 % noise", "method": "0 % noise, imbalance 1"}[x]
+    held = {
+        "noise": "imbalance as drawn",
+        "imbalance": "0 % noise",
+        "method": "0 % noise, imbalance as drawn",
+    }[x]
     assert held in ax.get_title("left")
     assert flaws(figure) == []
 
