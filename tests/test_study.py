@@ -245,6 +245,15 @@ if __name__ == "__main__":
 """
 
 
+def test_a_study_is_carried_out_from_a_notebook(small):
+    """Where the main module has no file that new processes could import, and no guard."""
+    script = SCRIPT.replace("if __name__", "if True or __name__")
+    script = script.replace("jobs=2", "jobs=1, seeds=1, methods=['ELR']")
+    command = [sys.executable, "-c", script, os.path.dirname(__file__)]
+    subprocess.run(command, check=True, timeout=240)
+    assert list(pd.read_csv("figures/demo.csv")["method"]) == ["ELR"]
+
+
 def of_process(pid, what):
     try:
         return Path(f"/proc/{pid}/{what}").read_text()
