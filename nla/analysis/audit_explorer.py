@@ -80,7 +80,7 @@ def twin(run: Run, table: pd.DataFrame, images: Images | None) -> dict[str, str]
     if images is None:
         return {}
     first = table.head(SHOWN)
-    index = first["index"].to_numpy()
+    index = first["index"].to_numpy(copy=True)
     captions = first["label"] + first["suggested"].map(
         "\nor {}?".format, na_action="ignore"
     ).fillna("")

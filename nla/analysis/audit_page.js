@@ -1,6 +1,7 @@
 // Labels to decide on, face by face, by key or mouse. Jupyter loads this through anywidget; the HTML export inlines it
 // and hands in a plain object as model: content (see audit_page.py), decisions ({split image: [decision, class]}).
 const KEEP = "keep", RELABEL = "relabel", TWO = "two expressions", NONE = "no face" // as nla/data/correction.py has them
+const DONE = { [KEEP]: "kept", [RELABEL]: "changed", [TWO]: "with two expressions", [NONE]: "without a face" }
 const SIGNS = { [KEEP]: "✓", [RELABEL]: "→", [TWO]: "½", [NONE]: "∅" }
 const CHUNK = 120 // cards that are drawn at a time
 const TABS = { suspect: "Suspect", ambiguous: "Ambiguous", copies: "Same picture, two labels" }
@@ -46,10 +47,12 @@ const STYLE = `
 .audit-warn { color: var(--other) !important; font-weight: 600 }
 .audit-heard { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%) }
 .audit details { margin: 8px 0; color: var(--faint) }
+.audit summary { cursor: pointer }
 @media (max-width: 820px) {
   .audit-main { grid-template-columns: minmax(0, 1fr) }
   .audit-stage { position: static }
-  .audit-classes { grid-template-columns: repeat(auto-fill, minmax(150px, 1fr)) }
+  .audit kbd { display: none }
+  .audit-classes, .audit-verdicts { grid-template-columns: repeat(2, minmax(0, 1fr)); display: grid }
 }`
 
 const PAGE = `<style>${STYLE}</style>
@@ -57,7 +60,8 @@ const PAGE = `<style>${STYLE}</style>
 <h1>Whose label is wrong?</h1><p class="audit-about"></p><p class="audit-warn" hidden></p>
 <progress aria-label="decided" value="0"></progress><p class="audit-done"></p>
 <div class="audit-bar audit-tabs" role="group" aria-label="what to look at"></div>
-<div class="audit-bar audit-filters" role="group" aria-label="filters"></div>
+<details class="audit-narrow"><summary>Filters</summary>
+<div class="audit-bar audit-filters" role="group" aria-label="filters"></div></details>
 <div class="audit-main">
   <div class="audit-stage">
     <div class="audit-current"></div>
@@ -75,7 +79,7 @@ const PAGE = `<style>${STYLE}</style>
 </div>
 <div class="audit-heard" role="status" aria-live="polite"></div></section>`
 
-const percent = (share) => `${Math.round(100 * share)} %`
+const percent = (share) => `${Math.round(100 * share)}\u00a0%`
 const count = (number) => number.toLocaleString("en")
 const quoted = (value) => (/[",\n\r]/.test(value) ? `"${String(value).replaceAll('"', '""')}"` : String(value))
 
@@ -172,7 +176,7 @@ export function audit(model, el, alone = false) {
       <g stroke="var(--line)"><path d="M${left} 4V${low}H${wide - 4}" fill="none"/></g>
       <g fill="var(--faint)" font-size="10"><text x="0" y="11">1.0</text><text x="0" y="${low}">0.0</text>
       <text x="${left}" y="${high - 2}">epochs</text>
-      <text x="84" y="${high - 2}" fill="var(--own)">p_GT —</text><text x="136" y="${high - 2}" fill="var(--other)">p_NN - -</text></g>
+      <text x="78" y="${high - 2}" fill="var(--own)">— label</text><text x="128" y="${high - 2}" fill="var(--other)">- - other</text></g>
       ${drawing(0, "var(--own)", "none")}${drawing(1, "var(--other)", "5 3")}</svg>`
   }
 
@@ -194,9 +198,9 @@ export function audit(model, el, alone = false) {
     if (rows.copies?.[row]) line(`the same picture is labelled ${rows.copies[row]}`)
     if (truth) line(`truth: ${name(rows.truth[row])} (${rows.kind[row]})`)
     if (made[id(row)]) line(`decided: ${said(made[id(row)])}`, "b")
-    const look = element("div", { className: "audit-look" }, face(row, 180, "div"), facts)
+    const look = element("div", { className: "audit-look" }, face(row, root.clientWidth > 820 ? 180 : 150, "div"), facts)
     facts.insertAdjacentHTML("beforeend", curve(row))
-    const where = `${rows.image[row]}, ${rows.seen[row] ? "trained on" : `held out (${rows.split[row]})`}`
+    const where = `${rows.image[row]}, ${rows.seen[row] ? "trained on" : `held out (${rows.split[row]}; a training list leaves its label as it is)`}`
     box.append(look, element("p", { textContent: `${count(at + 1)} of ${count(order.length)} · ${where}` }))
     for (const one of root.querySelectorAll("[data-class]")) {
       one.setAttribute("aria-pressed", String(made[id(row)]?.[1] === name(Number(one.dataset.class))))
@@ -212,7 +216,7 @@ export function audit(model, el, alone = false) {
     for (const [one, [decision]] of Object.entries(made)) if (known.has(one)) counts[decision] = (counts[decision] ?? 0) + 1
     const done = Object.values(counts).reduce((a, b) => a + b, 0)
     Object.assign(root.querySelector("progress"), { max: Math.max(size, 1), value: done })
-    const parts = Object.entries(counts).map(([decision, n]) => `${count(n)} ${decision}`).join(", ")
+    const parts = Object.entries(counts).map(([decision, n]) => `${count(n)} ${DONE[decision]}`).join(", ")
     find("done").textContent = `${count(done)} of ${count(size)} decided${parts && `: ${parts}`}`
     find("moves").querySelector("[data-undo]").disabled = !past.length
     find("moves").querySelector("[data-save]").disabled = !done
@@ -357,7 +361,7 @@ export function audit(model, el, alone = false) {
   }
 
   function choice(what, text, options) {
-    const select = element("select", { onchange: () => { filters[what] = select.value; list() } })
+    const select = element("select", { ariaLabel: text, onchange: () => { filters[what] = select.value; list() } })
     select.append(element("option", { value: what === "sure" ? "0" : "", textContent: "any" }))
     for (const [value, shown] of options) select.append(element("option", { value, textContent: shown }))
     find("filters").append(element("label", {}, `${text} `, select))
@@ -418,6 +422,7 @@ export function audit(model, el, alone = false) {
   const without = data.sheets.length ? "" : " The pictures were not at hand: files are named in their place."
   find("about").textContent = `${data.title}, ${data.data}: ${shown}, the most suspect first.${without}`
 
+  root.querySelector(".audit-narrow").open = root.clientWidth > 820
   const listener = alone ? document : root
   const undone = () => { kept.again(); tally(); list() }
   const leave = (event) => { if (unsaved && Object.keys(made).length) event.preventDefault() }
