@@ -10,7 +10,7 @@ import hashlib
 import io
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,6 @@ from PIL import Image
 
 from nla.analysis import judges, views
 from nla.analysis.figures import thumbnail
-from nla.analysis.style import look_of
 from nla.data.correction import keys
 from nla.files import write
 from nla.training.loading import Images
@@ -32,6 +31,7 @@ ROOM = 3300  # bytes a face may take on the page, as jpeg
 CURVE = 60  # epochs of a curve at most
 
 Content = dict[str, Any]
+Integers = npt.NDArray[np.int64]
 
 
 def write_page(
@@ -60,142 +60,172 @@ def page_content(
     """
     twins = judges.copies(run)
     tabs = tabs_of(table, twins, faces)
-    shown = np.unique(np.concatenate([rows for _, rows, _ in tabs]).astype(int))
+    orders = np.concatenate([tab.rows for tab in tabs])
+    shown = np.unique(orders.astype(int))
     part = table.iloc[shown]
-    place = pd.Series(np.arange(len(shown)), index=shown)
     index = part["index"].to_numpy(np.int64)
-    sheets, side = sheets_of(images, index) if images is not None else ([], 0)
-    palette, _ = look_of("class", run.classes)
-    return {
+    content: Content = {
         "key": storage_key(run),
         "title": run.name,
         "data": str(run.config["data"]),
         "shape": f"{run.card.get('channels', 3)}x{run.config['size']}",
         "classes": list(run.classes),
-        "colours": [palette[name] for name in run.classes],
         "total": len(table),
-        "tabs": [
-            {"name": name, "order": place.loc[rows].tolist(), "total": total}
-            for name, rows, total in tabs
-        ],
+        "tabs": [],
         "rows": rows_of(run, part, twins),
-        "epochs": int(run.config["epochs"]),
         "curves": curves_of(run, index),
-        "sheets": sheets,
-        "side": side,
+        "sheets": [],
         "columns": COLUMNS,
         "notes": list(table.attrs.get("notes", ())),
     }
+    for tab in tabs:
+        order = np.searchsorted(shown, tab.rows)
+        content["tabs"].append({"name": tab.name, "order": order.tolist(), "total": tab.total})
+    if images is not None:
+        content["sheets"] = sheets_of(images, index)
+    return content
 
 
-Tab = tuple[str, npt.NDArray[np.int64], int]  # its name, rows of the table in order, of how many
+class Tab(NamedTuple):
+    """An order of the table's rows in which they are looked at."""
+
+    name: str
+    rows: Integers
+    total: int  # of how many these are the first
 
 
 def tabs_of(table: pd.DataFrame, twins: pd.DataFrame, faces: int) -> list[Tab]:
     """The tabs of the page, with as many rows as all of them together may show."""
-    place = pd.Series(np.arange(len(table)), index=table["index"])
-    here = twins[twins["index"].isin(place.index)]
-    copies = place.loc[here["index"]].to_numpy(np.int64)
-    first = pd.Series(copies).groupby(here["group"].to_numpy()).transform("min").to_numpy()
-    copies = copies[np.lexsort((copies, first))]  # groups together, the most suspect first
+    total = len(table)
+    copies = copies_in(table, twins)
     doubt = np.argsort(-table["ambiguity"].to_numpy(), kind="stable")
-    if len(table) <= faces:
-        return [
-            ("suspect", np.arange(len(table)), len(table)),
-            ("ambiguous", doubt, len(table)),
-            ("copies", copies, len(copies)),
-        ]
+    suspects = np.arange(total)
+    tabs = [("suspect", suspects), ("ambiguous", doubt), ("copies", copies)]
+    if total <= faces:
+        return [Tab(name, rows, len(rows)) for name, rows in tabs]
     some = copies[: faces // 5]
     unsure = doubt[: faces // 3]
     others = np.union1d(some, unsure)
-    suspects = np.arange(len(table))
-    new = ~np.isin(suspects, others)
-    count = int(np.searchsorted(np.cumsum(new), faces - len(others), side="left")) + 1
+    is_new = ~np.isin(suspects, others)
+    room = faces - len(others)
+    until = np.searchsorted(np.cumsum(is_new), room) + 1
     return [
-        ("suspect", suspects[:count], len(table)),
-        ("ambiguous", unsure, len(table)),
-        ("copies", some, len(copies)),
+        Tab("suspect", suspects[:until], total),
+        Tab("ambiguous", unsure, total),
+        Tab("copies", some, len(copies)),
     ]
+
+
+def copies_in(table: pd.DataFrame, twins: pd.DataFrame) -> Integers:
+    """The table's rows that have a copy with another label: copies together, in its order."""
+    place = pd.Series(np.arange(len(table)), index=table["index"])
+    here = twins[twins["index"].isin(place.index)]
+    rows = place[here["index"]].to_numpy(np.int64)
+    first = pd.Series(rows).groupby(here["group"].to_numpy()).transform("min")
+    order = np.lexsort((rows, first.to_numpy()))
+    return rows[order]
 
 
 def rows_of(run: Run, part: pd.DataFrame, twins: pd.DataFrame) -> Content:
     """The columns of the page's rows; empty where nobody knows."""
     index = part["index"]
     manifest = run.manifest.loc[index]
-    numbers = {name: k for k, name in enumerate(run.classes)}
-    names = keys(run.manifest).loc[index]
-    digests = manifest.get("digest", pd.Series(dtype=object))
+    number = {name: k for k, name in enumerate(run.classes)}
+    label = part["label"].map(number)
+    suggested = part["suggested"].map(number).fillna(-1)
+    trained_on = part["seen"] == "trained on"
+    digests = manifest["digest"] if "digest" in manifest else ()
     rows: Content = {
         "index": index.tolist(),
-        "image": names.tolist(),
-        "digest": [f"{digest:016x}" for digest in digests],
         "split": manifest["split"].tolist(),
-        "seen": (part["seen"] == "trained on").astype(int).tolist(),
-        "label": part["label"].map(numbers).astype(int).tolist(),
-        "suggested": part["suggested"].map(numbers).fillna(-1).astype(int).tolist(),
+        "image": keys(run.manifest)[index].tolist(),
+        "digest": [f"{digest:016x}" for digest in digests],
+        "seen": trained_on.astype(int).tolist(),
+        "label": label.tolist(),
+        "suggested": suggested.astype(int).tolist(),
     }
-    for name in ("suspect", "ambiguity", "p_gt", "sure"):
-        rows[name] = part[name].astype(float).fillna(0).round(3).tolist()
-    votes = [f"votes_{name}" for name in run.classes]
-    if set(votes) <= set(manifest):
-        rows["votes"] = manifest[votes].fillna(0).astype(int).to_numpy().tolist()
-    if run.knows_truth:
-        rows["truth"] = manifest["true_label"].astype(int).tolist()
-        rows["kind"] = views.kinds(manifest, known=True).astype(str).tolist()
+    for name in ("suspect", "ambiguity", "sure"):
+        values = part[name].astype(float).fillna(0)
+        rows[name] = values.round(3).tolist()
     if len(twins):
         labels = twins.set_index("index")["labels"]
-        group = twins.set_index("index")["group"]
         rows["copies"] = index.map(labels).fillna("").tolist()
-        rows["group"] = index.map(group).fillna(-1).astype(int).tolist()
-    return rows
+    return rows | known_of(run, manifest)
 
 
-def curves_of(run: Run, index: npt.NDArray[np.int64]) -> Content:
+def known_of(run: Run, manifest: pd.DataFrame) -> Content:
+    """What is known of the rows beyond their labels: votes, truth and kind; nothing else."""
+    known: Content = {}
+    votes = [f"votes_{name}" for name in run.classes]
+    if set(votes) <= set(manifest):
+        counts = manifest[votes].fillna(0)
+        known["votes"] = counts.astype(int).to_numpy().tolist()
+    if run.knows_truth:
+        kinds = views.kinds(manifest, known=True)
+        known["truth"] = manifest["true_label"].tolist()
+        known["kind"] = kinds.astype(str).tolist()
+    return known
+
+
+def curves_of(run: Run, index: Integers) -> Content:
     """p_GT and p_NN of the samples over the epochs: (n, 2, E) bytes as base64, of 0..1."""
     epochs = np.array(views.epochs(run))
     if len(epochs) > CURVE:
-        epochs = epochs[np.linspace(0, len(epochs) - 1, CURVE).astype(int)]
+        some = np.linspace(0, len(epochs) - 1, CURVE)
+        epochs = epochs[some.astype(int)]
     values = np.zeros((len(index), 2, len(epochs)))
     place = pd.Series(np.arange(len(index)), index=index)
-    columns = [f"p_{name}" for name in run.classes]
     for step, epoch in enumerate(epochs):
-        if run.config.get("record", True):
-            samples = run.samples(epoch).set_index("index")
-            here = samples.index.intersection(place.index)
-            values[place[here], :, step] = samples.loc[here, ["p_gt", "p_nn"]]
-        outside = run.predictions(epoch).set_index("index")
-        here = outside.index.intersection(place.index)
-        others = outside.loc[here, columns].to_numpy(float, copy=True)
-        cells = np.arange(len(here)), run.manifest.loc[here, "label"].to_numpy()
-        values[place[here], 0, step] = others[cells]
-        others[cells] = 0
-        values[place[here], 1, step] = others.max(axis=1, initial=0)
+        scores = scores_at(run, epoch)
+        here = scores.index.intersection(place.index)
+        values[place[here], :, step] = scores.loc[here]
     whole = (values * 255).round().astype(np.uint8)
-    return {"epochs": len(epochs), "bytes": base64.b64encode(whole.tobytes()).decode()}
+    text = base64.b64encode(whole.tobytes()).decode()
+    return {"epochs": len(epochs), "bytes": text}
 
 
-def sheets_of(images: Images, index: npt.NDArray[np.int64]) -> tuple[list[str], int]:
-    """The faces as sheets of 20 by 20, JPEG as data URLs, and the pixels of a face's side."""
+def scores_at(run: Run, epoch: int) -> pd.DataFrame:
+    """p_gt and p_nn of every sample in an epoch, by row of the manifest."""
+    outside = run.predictions(epoch).set_index("index")
+    label = run.manifest["label"].loc[outside.index].to_numpy()
+    others = outside[[f"p_{name}" for name in run.classes]].to_numpy(float, copy=True)
+    cells = np.arange(len(label)), label
+    p_gt = others[cells]
+    others[cells] = 0
+    p_nn = others.max(axis=1, initial=0)
+    scores = pd.DataFrame({"p_gt": p_gt, "p_nn": p_nn}, index=outside.index)
+    if not run.config.get("record", True):
+        return scores
+    inside = run.samples(epoch).set_index("index")
+    return pd.concat([inside[["p_gt", "p_nn"]], scores])
+
+
+def sheets_of(images: Images, index: Integers) -> list[str]:
+    """The faces as sheets of 20 by 20, JPEG as data URLs, as large as there is room for."""
     native = max(images.shape[2:])
     sides = [side for side in SIDES if side <= native] or [native]
     for side in sides:
         sheets = []
         for start in range(0, len(index), COLUMNS**2):
-            sheets.append(sheet(images, index[start : start + COLUMNS**2], side))
-        if sum(map(len, sheets)) <= ROOM * max(len(index), COLUMNS):
+            rows = index[start : start + COLUMNS**2]
+            sheets.append(sheet(images, rows, side))
+        room = ROOM * max(len(index), COLUMNS)
+        if sum(map(len, sheets)) <= room:
             break
-    urls = [f"data:image/jpeg;base64,{base64.b64encode(raw).decode()}" for raw in sheets]
-    return urls, side
+    texts = [base64.b64encode(raw).decode() for raw in sheets]
+    return [f"data:image/jpeg;base64,{text}" for text in texts]
 
 
-def sheet(images: Images, index: npt.NDArray[np.int64], side: int) -> bytes:
+def sheet(images: Images, index: Integers, side: int) -> bytes:
     """Up to 400 faces in rows of 20, each ``side`` pixels, as a JPEG file."""
-    whole = Image.new("RGB", (COLUMNS * side, -(-len(index) // COLUMNS) * side))
+    deep = -(-len(index) // COLUMNS)
+    whole = Image.new("RGB", (COLUMNS * side, deep * side))
     for k, row in enumerate(index):
         face = Image.fromarray(thumbnail(images[int(row)]))
         if face.size != (side, side):
             face = face.resize((side, side), Image.Resampling.LANCZOS)
-        whole.paste(face, (k % COLUMNS * side, k // COLUMNS * side))
+        down, across = divmod(k, COLUMNS)
+        whole.paste(face, (across * side, down * side))
     buffer = io.BytesIO()
     whole.save(buffer, "jpeg", quality=88)
     return buffer.getvalue()

@@ -12,12 +12,19 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from nla.files import write
 
-from .corruption import NO_FACE, check_names, image_names, noted, relabel, relabelled
+from .corruption import (
+    NO_FACE,
+    Integers,
+    check_names,
+    image_names,
+    noted,
+    relabel,
+    relabelled,
+)
 from .manifest import DataError, class_names, knows_truth, refuse
 from .parsing import pairs, table
 from .pixels import digests, read_pixels
@@ -34,12 +41,17 @@ def read_decisions(path: str | Path, name: str, classes: Sequence[str]) -> pd.Da
     decision is unknown, or if an image was judged twice and differently.
     """
     found = table(path, COLUMNS)
-    data, label, decision = found["data"], found["label"], found["decision"]
+    data = found["data"]
+    label = found["label"]
+    decision = found["decision"]
+    no_class = f"is no class of {name}: {', '.join(classes)}"
     refuse(data != name, data, path, f"is the set that was judged, not {name}: name that one")
-    refuse(~label.isin(classes), label, path, f"is no class of {name}: {', '.join(classes)}")
+    refuse(~label.isin(classes), label, path, no_class)
     refuse(~decision.isin(DECISIONS), decision, path, f"is none of {', '.join(DECISIONS)}")
-    unknown = (decision == RELABEL) & ~found["to"].isin(classes)
-    refuse(unknown, found["to"], path, f"is no class of {name}: {', '.join(classes)}")
+    to = found["to"].where(decision == RELABEL, "")
+    unknown = (decision == RELABEL) & ~to.isin(classes)
+    refuse(unknown, to, path, no_class)
+    found = found.assign(to=to)
     found = found.drop_duplicates([*IMAGE, "label", "decision", "to"])
     twice = found.duplicated(IMAGE)
     refuse(twice, found["image"], path, "was judged twice, and differently; keep one of the lines")
@@ -54,7 +66,7 @@ def keys(manifest: pd.DataFrame) -> pd.Series:
     return manifest.index.to_series().astype(str)
 
 
-def placed(decisions: pd.DataFrame, manifest: pd.DataFrame, path: object) -> npt.NDArray[np.int64]:
+def placed(decisions: pd.DataFrame, manifest: pd.DataFrame, path: object) -> Integers:
     """The position in ``manifest`` of each decision's image.
 
     An image is known by its path or row, and by its split where that is there more than once.
@@ -67,52 +79,65 @@ def placed(decisions: pd.DataFrame, manifest: pd.DataFrame, path: object) -> npt
         wanted = decisions["split"] + " " + wanted
     several = wanted.isin(key[key.duplicated()])
     refuse(several, wanted, path, "shows several faces, which a list of names cannot tell apart")
-    place = pd.Series(np.arange(len(key)), index=key)
     refuse(~wanted.isin(key), wanted, path, "is no image of this data set")
-    positions: npt.NDArray[np.int64] = place.loc[~place.index.duplicated()][wanted].to_numpy()
-    names = np.array(class_names(manifest), dtype=object)
-    now = names[manifest["label"].to_numpy()[positions]]
-    changed = (decisions["label"] != now).to_numpy()
-    if changed.any():
-        first = int(changed.argmax())
-        raise DataError(
-            f"{path}, line {decisions.index[first]}: {wanted.iloc[first]!r} was judged as "
-            f"{decisions['label'].iloc[first]}, and is now labelled {now[first]}: audit a run of "
-            "the labels as they stand (or name its --labels list), and judge it anew"
-        )
+    first = ~key.duplicated().to_numpy()
+    place = pd.Series(np.flatnonzero(first), index=key[first])
+    positions: Integers = place.loc[wanted].to_numpy(np.int64)
+    check_labels(decisions, manifest.iloc[positions], path)
     return positions
+
+
+def check_labels(decisions: pd.DataFrame, manifest: pd.DataFrame, path: object) -> None:
+    """DataError, naming the first, if an image's label is not the one that was judged."""
+    names = np.array(class_names(manifest), dtype=object)
+    now = names[manifest["label"].to_numpy()]
+    changed = (decisions["label"] != now).to_numpy()
+    if not changed.any():
+        return
+    first = int(changed.argmax())
+    line = decisions.index[first]
+    image = decisions["image"].iloc[first]
+    judged = decisions["label"].iloc[first]
+    raise DataError(
+        f"{path}, line {line}: {image!r} was judged as {judged}, and is now labelled "
+        f"{now[first]}: audit a run of the labels as they stand (or name its --labels list), and "
+        "judge it anew"
+    )
 
 
 def check_pixels(
     decisions: pd.DataFrame, manifest: pd.DataFrame, root: str | Path | None, path: object
-) -> pd.DataFrame:
-    """``manifest``, with a note if the decisions do not say which pixels were looked at.
+) -> list[str]:
+    """DataError, naming the first, if an image's pixels are not those that were looked at.
 
-    DataError, naming the first, if an image's pixels are not those. They are compared with the
-    manifest's own digests, as a run has them, or with the files under ``root``.
+    They are compared with the manifest's own digests, as a run has them, or with the files under
+    ``root``. Returns a note if the decisions do not say which pixels these were.
     """
-    if "digest" not in decisions or (decisions["digest"] == "").any():
-        note = f"{path} does not say of all images which pixels were judged: not compared"
-        return noted(manifest, note)
-    now = manifest.get("digest")
-    if now is None:
-        shape = decisions["shape"]
-        refuse(shape != shape.iloc[0], shape, path, "is another shape than the first line's")
-        refuse(~shape.str.fullmatch("[13]x[0-9]+"), shape, path, "is no shape such as 3x48")
-        channels, size = map(int, shape.iloc[0].split("x"))
+    told = "digest" in decisions and "shape" in decisions
+    if not told or (decisions["digest"] == "").any():
+        return [f"{path} does not say of all images which pixels were judged: not compared"]
+    if "digest" in manifest:
+        now = manifest["digest"].to_numpy()
+    else:
+        channels, size = one_shape(decisions["shape"], path)
         now = digests(read_pixels(root, manifest, size, channels))
     texts = [f"{digest:016x}" for digest in now]
     differs = decisions["digest"] != texts
     message = "shows other pixels now than when it was judged: is it the same set, unchanged?"
     refuse(differs, decisions["image"], path, message)
-    return manifest
+    return []
+
+
+def one_shape(shape: pd.Series, path: object) -> tuple[int, int]:
+    """Channels and size of the pixels that were judged, from texts such as 3x48."""
+    refuse(~shape.str.fullmatch("[13]x[0-9]+"), shape, path, "is no shape such as 3x48")
+    refuse(shape != shape.iloc[0], shape, path, "is another shape than the first line's")
+    channels, size = map(int, shape.iloc[0].split("x"))
+    return channels, size
 
 
 def mend(
-    manifest: pd.DataFrame,
-    path: str | Path,
-    name: str,
-    root: str | Path | None = None,
+    manifest: pd.DataFrame, path: str | Path, name: str, root: str | Path | None = None
 ) -> pd.DataFrame:
     """The manifest of the set ``name`` with the decisions of a file applied, see ``corrected``.
 
@@ -121,16 +146,14 @@ def mend(
     """
     decisions = read_decisions(path, name, class_names(manifest))
     positions = placed(decisions, manifest, path)
-    judged = check_pixels(decisions, manifest.iloc[positions], root, path)
+    said = check_pixels(decisions, manifest.iloc[positions], root, path)
     result = corrected(manifest, decisions, positions)
-    before = len(manifest.attrs.get("notes", ()))
-    result.attrs["notes"] = [*judged.attrs.get("notes", ()), *result.attrs["notes"][before:]]
+    for note in said:
+        result = noted(result, note)
     return result
 
 
-def corrected(
-    manifest: pd.DataFrame, decisions: pd.DataFrame, positions: npt.NDArray[np.int64]
-) -> pd.DataFrame:
+def corrected(manifest: pd.DataFrame, decisions: pd.DataFrame, positions: Integers) -> pd.DataFrame:
     """The manifest with the decisions applied to its training rows; a column ``no_face`` (bool).
 
     ``positions``: where the image of each decision stands.
@@ -138,22 +161,31 @@ def corrected(
     notes count the decisions on other splits, and what was changed.
     """
     train = (manifest["split"] == "train").to_numpy()[positions]
-    decision = decisions["decision"].to_numpy()
-    moved = train & (decision == RELABEL)
+    applied = decisions[train]
+    rows = positions[train]
+    moved = (applied["decision"] == RELABEL).to_numpy()
     names = class_names(manifest)
-    to = decisions["to"][moved].map(names.index).to_numpy(np.int64)
-    result = relabelled(manifest, positions[moved], to)
+    to = applied["to"][moved].map(names.index).to_numpy(np.int64)
+    result = relabelled(manifest, rows[moved], to)
     none = np.zeros(len(manifest), dtype=bool)
-    none[positions[train & (decision == NONE)]] = True
-    differ = (result["label"] != manifest["label"]).sum()
-    said = [f"{differ} labels changed", f"{none.sum()} images without a face are marked {NO_FACE}"]
-    said.append(f"{(train & (decision == KEEP)).sum()} labels confirmed")
-    said.append(f"{(train & (decision == TWO)).sum()} show two expressions and keep their label")
-    result = noted(result.assign(no_face=none), "; ".join(said))
-    if not train.all():
-        others = f"{(~train).sum()} decisions are about validation or test images: not applied, "
-        result = noted(result, f"{others}evaluation is never relabelled")
+    none[rows[applied["decision"] == NONE]] = True
+    result = result.assign(no_face=none)
+    differ = int((result["label"] != manifest["label"]).sum())
+    result = noted(result, counted(applied["decision"], differ))
+    others = len(decisions) - len(applied)
+    if others:
+        note = f"{others} decisions are about validation or test images: not applied, evaluation"
+        result = noted(result, f"{note} is never relabelled")
     return result
+
+
+def counted(decision: pd.Series, differ: int) -> str:
+    """What was decided, in numbers; ``differ``: labels that changed."""
+    count = decision.value_counts().reindex(DECISIONS, fill_value=0)
+    return (
+        f"{differ} labels changed; {count[NONE]} images without a face are marked {NO_FACE}; "
+        f"{count[KEEP]} labels confirmed; {count[TWO]} show two expressions and keep their label"
+    )
 
 
 def faceless(path: str | Path) -> list[str]:
@@ -176,15 +208,21 @@ def write_corrected(
     old = out.with_name(f"{out.stem}_before{out.suffix or '.txt'}")
     if after["no_face"].any() and NO_FACE in class_names(after):
         raise DataError(f"a class is called {NO_FACE!r}, as images without a face are: rename it")
-    train = after[after["split"] == "train"]
-    names = image_names(after)[train.index]
+    train = after["split"] == "train"
+    names = image_names(after)[train]
     check_names(names)
-    earlier = (before.loc[train.index, "label"] + 1).astype(str)
-    numbers = (train["label"] + 1).astype(str).mask(train["no_face"], NO_FACE)
+    earlier = before.loc[train, "label"] + 1
+    later = after.loc[train, "label"] + 1
+    texts = later.astype(str).mask(after["no_face"], NO_FACE)
     left_out = [f"{name} {NO_FACE}" for name in gone]
-    write(old, "\n".join([*(names + " " + earlier), *left_out]) + "\n")
-    write(out, "\n".join([*(names + " " + numbers), *left_out]) + "\n")
+    write(old, as_list(names + " " + earlier.astype(str), left_out))
+    write(out, as_list(names + " " + texts, left_out))
     return old
+
+
+def as_list(lines: pd.Series, more: Sequence[str]) -> str:
+    """Lines of text, each ended."""
+    return "\n".join([*lines, *more]) + "\n"
 
 
 def mended(

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from nla.data.store import Packed
 from nla.files import write
 from nla.training.config import Config
 from nla.training.identity import data_key, marked
@@ -42,17 +43,19 @@ def out_of_fold(
     file = place / "out_of_fold.parquet"
     if file.is_file():
         return pd.read_parquet(file)
-    fold_of = dealt(manifest["label"].to_numpy()[train], folds, config.seed)
+    inside = images.subset(train) if isinstance(images, Packed) else images[train]
+    part = manifest.iloc[train].reset_index(drop=True)
+    fold_of = dealt(part["label"].to_numpy(), folds, config.seed)
+    options = replace(config, snapshots=1, record=False)
     tables = []
     for fold in range(folds):
-        split = np.array(["test"] * len(manifest), dtype=object)
-        split[train[fold_of != fold]] = "train"
-        part = manifest.assign(split=split)
-        part.attrs = dict(manifest.attrs)
-        options = replace(config, snapshots=1, record=False)
-        run = fit(options, place / f"fold_{fold}", progress, (images, part))
-        tables.append(seen_from_outside(run, train[fold_of == fold]))
+        split = np.where(fold_of == fold, "test", "train")
+        dealt_out = part.assign(split=split.astype(object))
+        dealt_out.attrs = dict(manifest.attrs)
+        run = fit(options, place / f"fold_{fold}", progress, (inside, dealt_out))
+        tables.append(seen_from_outside(run, np.flatnonzero(fold_of == fold)))
     table = pd.concat(tables).sort_values("index", ignore_index=True)
+    table["index"] = train[table["index"].to_numpy()]
     write(file, table)
     return table
 
