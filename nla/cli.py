@@ -225,6 +225,9 @@ def study(
 ) -> None:
     """Carry out a study (demo, noise, imbalance, ablation, real); bring the ledger up to date.
 
+    Two more stand beside the ledger: judges (how well labels are ranked, beside cleanlab where it
+    is installed) and mending (does it pay?). They have one run at a time, and no methods.
+
     Args:
         seeds: runs of each cell; by default the study's own number.
         resume: go on with a study whose table is there.
@@ -233,7 +236,13 @@ def study(
         methods: names of some of its methods; by default all.
     """
     from nla.study import run_study, write_ledger
+    from nla.study.judging import study_judges
+    from nla.study.paying import study_mending
 
+    beside = {"judges": study_judges, "mending": study_mending}
+    if name in beside:
+        print(beside[name](seeds or 5, out, resume).to_string(index=False))
+        return
     table = run_study(name, seeds, out, jobs, resume, methods)
     cells = table.groupby(["method", "data", "noise", "imbalance"])
     print(cells[["overall", "mean"]].agg(["mean", "std", "count"]))

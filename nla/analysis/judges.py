@@ -82,7 +82,8 @@ def margin(found: Evidence) -> Numbers:
     The area under the margin of Pleiss et al. (NeurIPS 2020), of probabilities in place of logits.
     """
     difference = found.p_gt.mean(axis=0, dtype=float) - found.p_nn.mean(axis=0, dtype=float)
-    return (1 - difference) / 2
+    score: Numbers = (1 - difference) / 2
+    return score
 
 
 def logit_margin(found: Evidence) -> Numbers:
@@ -92,23 +93,27 @@ def logit_margin(found: Evidence) -> Numbers:
     """
     own = np.log(found.p_gt.clip(LEAST))
     other = np.log(found.p_nn.clip(LEAST))
-    return -(own - other).mean(axis=0, dtype=float)
+    score: Numbers = -(own - other).mean(axis=0, dtype=float)
+    return score
 
 
 def confidence(found: Evidence) -> Numbers:
     """1 - the mean of p_GT over the epochs: hard to learn. Swayamdipta et al. (EMNLP 2020)."""
-    return 1 - found.p_gt.mean(axis=0, dtype=float)
+    score: Numbers = 1 - found.p_gt.mean(axis=0, dtype=float)
+    return score
 
 
 def contradicted(found: Evidence) -> Numbers:
     """The share of the epochs that the sample was in the branch of wrong predictions of NAW."""
-    return (found.p_gt < found.p_nn).mean(axis=0)
+    score: Numbers = (found.p_gt < found.p_nn).mean(axis=0)
+    return score
 
 
 def forgotten(found: Evidence) -> Numbers:
     """How often it turned from predicted as labelled to not. Toneva et al. (ICLR 2019)."""
     correct = found.p_gt >= found.p_nn
-    return (correct[:-1] & ~correct[1:]).sum(axis=0).astype(float)
+    score: Numbers = (correct[:-1] & ~correct[1:]).sum(axis=0).astype(float)
+    return score
 
 
 def weight(found: Evidence) -> Numbers:
@@ -116,7 +121,8 @@ def weight(found: Evidence) -> Numbers:
 
     w* of NAW (Lee et al., AAAI 2025); of ReMa what it trusts a label with, g (1 + w*) - 1.
     """
-    return -found.weight.mean(axis=0, dtype=float)
+    score: Numbers = -found.weight.mean(axis=0, dtype=float)
+    return score
 
 
 def neighbours(found: Evidence) -> Numbers:
@@ -130,7 +136,8 @@ def neighbours(found: Evidence) -> Numbers:
     search = NearestNeighbors(n_neighbors=count, metric="cosine").fit(found.latents)
     near = search.kneighbors(return_distance=False)
     differs = found.label[near] != found.label[:, None]
-    return differs.mean(axis=1)
+    score: Numbers = differs.mean(axis=1)
+    return score
 
 
 def self_confidence(found: Evidence) -> Numbers:
@@ -189,20 +196,23 @@ def undecided(found: Evidence) -> Numbers:
 
 def spread(found: Evidence) -> Numbers:
     """The standard deviation of p_GT over the epochs: ambiguous in Swayamdipta et al. 2020."""
-    return found.p_gt.std(axis=0, dtype=float)
+    score: Numbers = found.p_gt.std(axis=0, dtype=float)
+    return score
 
 
 def late_weight(found: Evidence) -> Numbers:
     """w* in the last third of the epochs, high first: where NAW tells doubt from error."""
     late = found.weight[-max(1, len(found.weight) // 3) :]
-    return late.mean(axis=0, dtype=float)
+    score: Numbers = late.mean(axis=0, dtype=float)
+    return score
 
 
 def outside_doubt(found: Evidence) -> Numbers:
     """The entropy of the out-of-fold probabilities, in nats."""
     outside_scores(found)
     assert found.outside is not None
-    return -(found.outside * np.log(found.outside.clip(LEAST))).sum(axis=1)
+    score: Numbers = -(found.outside * np.log(found.outside.clip(LEAST))).sum(axis=1)
+    return score
 
 
 DOUBTS: dict[str, Callable[[Evidence], Numbers]] = {
@@ -303,5 +313,5 @@ def grouped(group: npt.NDArray[np.int64], label: pd.Series, classes: Sequence[st
     names = label.map(dict(enumerate(classes)))
     together = names.groupby(group).agg(", ".join)
     return pd.DataFrame(
-        {"index": label.index, "group": group, "labels": together.loc[group].to_numpy()}
+        {"index": label.index, "group": group, "labels": together.loc[group.tolist()].to_numpy()}
     )

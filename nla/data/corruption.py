@@ -364,7 +364,7 @@ def relabel(
     names = names_as_listed(manifest, listed.index)
     if elsewhere is not None:
         check_known(listed.index, {*names, *elsewhere}, path)
-    strange = listed.index.difference(names) if elsewhere is None else []
+    strange = listed.index[~listed.index.isin(names)] if elsewhere is None else names.index[:0]
     train = manifest["split"] == "train"
     missing = names[train & ~names.isin(listed.index)]
     if len(missing):

@@ -1,16 +1,12 @@
-"""How well do judges of labels rank, and does mending pay? Two tables, ``nla study judges`` and
-``nla study mending``.
+"""How well do judges of labels rank? A table, ``nla study judges``.
 
-Judges: wrong labels are planted in drawn faces (symmetric, pair, instance-dependent), ambiguous
+Wrong labels are planted in drawn faces (symmetric, pair, instance-dependent), ambiguous
 faces are drawn, and FER2013's own labels are held against the votes of FERPlus. Each number is the
 mean over two halves of the training labels; a combination is chosen on one half and reported on
 the other. cleanlab, where it is installed, is given the same out-of-fold predictions as ours.
-
-Mending: of the labels that rank first a share is put right (as somebody would who looks at them),
-or dropped, or as many are looked at at random; then the network is trained anew.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,14 +20,13 @@ from tqdm import tqdm
 
 from nla.analysis import judges
 from nla.data import corruption
+from nla.data.manifest import class_names
 from nla.files import write
-from nla.metrics import accuracies
 from nla.study.rows import StudyError
 from nla.training import fit, load_data
 from nla.training.config import Config
 from nla.training.folds import out_of_fold
 from nla.training.loading import Images
-from nla.training.record import Run
 
 Flags = npt.NDArray[np.bool_]
 Row = dict[str, Any]
@@ -39,7 +34,6 @@ Row = dict[str, Any]
 SCRATCH = Path("data/runs/judges")  # run folders; they may be deleted once their rows are written
 RATIOS = (0.05, 0.1, 0.2, 0.3, 0.4)
 NOISE = ("symmetric", "pair", "instance")
-SHARES = (0.02, 0.05, 0.1, 0.2, 0.3)  # of the training labels that somebody looks at
 FOLDS = 4
 FACES = Config(
     name="judged",
@@ -87,9 +81,10 @@ class Cell:
 def planted_shares(manifest: pd.DataFrame) -> npt.NDArray[np.float64]:
     """What each drawn training face shows, (n, K), a little blurred: its own ambiguity."""
     train = manifest[manifest["split"] == "train"]
-    columns = [f"p_{name}" for name in corruption.class_names(manifest)]
-    shares = train[columns].to_numpy(float) + 0.02
-    return shares / shares.sum(axis=1, keepdims=True)
+    columns = [f"p_{name}" for name in class_names(manifest)]
+    shares: npt.NDArray[np.float64] = train[columns].to_numpy(float) + 0.02
+    shares /= shares.sum(axis=1, keepdims=True)
+    return shares
 
 
 def cells(seeds: int, faces: Config = FACES, photographs: Config = PHOTOGRAPHS) -> list[Cell]:
@@ -167,26 +162,28 @@ def ranked(
 
     cleanlab's columns take no part in the choice of a combination.
     """
-    ours = scores[[column for column in scores if not column.startswith("cleanlab")]]
+    ours = scores.loc[:, ~scores.columns.str.startswith("cleanlab")]
     results: dict[str, list[Row]] = {}
     chosen = []
     for rows in (half, ~half):
-        columns = dict(scores[rows].items())
+        columns = {str(judge): column.to_numpy() for judge, column in scores[rows].items()}
         picked = judges.chosen(ours[~rows], target[~rows])
         chosen.append("+".join(picked))
         columns["combined (chosen)"] = judges.combined(ours[rows], picked)
         if set(judges.COMBINED) <= set(ours):
             columns["combined"] = judges.combined(ours[rows], judges.COMBINED)
         for judge, values in columns.items():
-            row = quality(np.asarray(values), target[rows])
+            row = quality(values, target[rows])
             if certainty is not None:
                 row["rank_correlation"] = spearmanr(values, certainty[rows]).statistic
             results.setdefault(judge, []).append(row)
     found = []
     for judge, both in results.items():
-        means = pd.DataFrame(both).mean().to_dict()
-        note = " | ".join(chosen) if judge == "combined (chosen)" else ""
-        found.append({"target": name, "judge": judge, **means, "chosen": note})
+        row = {"target": name, "judge": judge}
+        for column, mean in pd.DataFrame(both).mean().items():
+            row[str(column)] = mean
+        row["chosen"] = " | ".join(chosen) if judge == "combined (chosen)" else ""
+        found.append(row)
     return found
 
 
@@ -224,88 +221,32 @@ def cleanlabs(found: judges.Evidence) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-# Does it pay?
+def compared(table: pd.DataFrame) -> pd.DataFrame:
+    """A row for each setting: average precision (mean over seeds) of our best, the combinations
+    and cleanlab's best, and who is ahead.
 
-
-def payed(cell: Cell) -> list[Row]:
-    """Accuracy on human truth after looking at some labels, a row for each way and share."""
-    images, manifest = cell.loaded()
-    rows = []
-    for way, share, order in ways(cell, images, manifest):
-        changed, kept = treated(manifest, way, order, share)
-        loaded = (images[kept] if not kept.all() else images, changed)
-        folder = SCRATCH / cell.key / f"{way}-{share:g}"
-        run = fit(cell.config, folder, progress=False, loaded=loaded)
-        looked = round(share * len(order))
-        rows.append(cell.facts | {"way": way, "share": share, "faces": looked} | accuracy(run))
-    return rows
-
-
-def ways(
-    cell: Cell, images: Images, manifest: pd.DataFrame
-) -> Iterator[tuple[str, float, npt.NDArray[np.int64]]]:
-    """What is done, to which share of the training labels, and in which order they are taken."""
-    run = fit(cell.config, SCRATCH / cell.key, progress=False, loaded=(images, manifest))
-    found = judges.evidence(run)
-    suspects = found.index[np.argsort(-judges.margin(found), kind="stable")]
-    by_chance = np.random.default_rng(cell.config.seed).permutation(found.index)
-    yield "nothing", 0.0, suspects
-    for share in SHARES:
-        yield "mended", share, suspects
-        yield "dropped", share, suspects
-        yield "mended at random", share, by_chance
-    yield "all mended", 1.0, suspects
-
-
-def treated(
-    manifest: pd.DataFrame, way: str, order: npt.NDArray[np.int64], share: float
-) -> tuple[pd.DataFrame, Flags]:
-    """The manifest after that, numbered anew, and which of its rows are left."""
-    rows = order[: round(share * len(order))]
-    kept = np.ones(len(manifest), dtype=bool)
-    if way == "dropped":
-        kept[rows] = False
-    else:
-        truth = manifest["true_label"].to_numpy(np.int64)[rows]
-        manifest = corruption.relabelled(manifest, rows, truth)
-    result = manifest[kept].reset_index(drop=True)
-    result.attrs = dict(manifest.attrs)
-    return result, kept
-
-
-def accuracy(run: Run) -> Row:
-    """Overall and mean accuracy (%) on the true labels of the test images, after the last epoch."""
-    table = run.predictions().query("split == 'test'")
-    scores = accuracies(table["true_label"], table["prediction"], run.classes)
-    return {"overall": scores["overall"], "mean": scores["mean"]}
-
-
-def price(table: pd.DataFrame, points: float = 1.0) -> pd.Series:
-    """How many faces to look at for so many points of mean accuracy, by data and way.
-
-    By straight lines between the means over the seeds; NaN where that is not reached.
+    A judge alone and a method of cleanlab are each the best of several in hindsight; a combination
+    is not, so it is the one that is compared.
     """
-    found = {}
-    for (data, way), part in table.groupby(["data", "way"]):
-        start = table[(table["data"] == data) & (table["way"] == "nothing")]
-        means = part.groupby("faces")["mean"].mean() - start["mean"].mean()
-        gains = np.concatenate([[0.0], means.to_numpy()])
-        faces = np.concatenate([[0], means.index.to_numpy()])
-        over = np.flatnonzero(gains >= points)
-        found[data, way] = np.nan
-        if len(over):
-            k = int(over[0])
-            found[data, way] = np.interp(points, gains[k - 1 : k + 1], faces[k - 1 : k + 1])
-    return pd.Series(found, name="faces").rename_axis(["data", "way"])
+    rows = []
+    setting = ["data", "kind", "ratio", "target"]
+    for place, part in table.groupby(setting, dropna=False):
+        means = part.groupby("judge")["average_precision"].mean()
+        theirs = means[means.index.str.startswith("cleanlab")]
+        combinations = means[means.index.str.startswith("combined")]
+        alone = means.drop([*theirs.index, *combinations.index])
+        row: Row = dict(zip(setting, place, strict=True))
+        row |= {"seeds": part["seed"].nunique(), "best alone": alone.max(), "alone": alone.idxmax()}
+        row |= {str(name): value for name, value in combinations.items()}
+        if len(theirs):
+            row |= {"cleanlab": theirs.max(), "cleanlab's": theirs.idxmax()}
+            row["ahead"] = (
+                "ours" if combinations["combined (chosen)"] > theirs.max() else "cleanlab"
+            )
+        rows.append(row)
+    return pd.DataFrame(rows)
 
 
-def run_judging(name: str, seeds: int | None, folder: str | Path, resume: bool) -> pd.DataFrame:
-    """Carry out ``judges`` or ``mending``: the table, also in ``folder``/<name>.csv."""
-    file = Path(folder) / f"{name}.csv"
-    if name == "judges":
-        return measure(cells(seeds or 5), file, judged, resume)
-    configs = [replace(c, seed=seed) for c in (FACES, PHOTOGRAPHS) for seed in range(seeds or 5)]
-    todo = [
-        Cell(config, "symmetric" if config.data == "faces" else "real", 0.3) for config in configs
-    ]
-    return measure(todo, file, payed, resume)
+def study_judges(seeds: int, folder: str | Path, resume: bool) -> pd.DataFrame:
+    """Carry the study out, into ``folder``/judges.csv; returns its comparison."""
+    return compared(measure(cells(seeds), Path(folder) / "judges.csv", judged, resume))
