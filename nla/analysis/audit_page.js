@@ -58,7 +58,7 @@ const STYLE = `
 const PAGE = `<style>${STYLE}</style>
 <section class="audit" tabindex="-1" data-lm-suppress-shortcuts="true" aria-label="whose label is wrong">
 <h1>Whose label is wrong?</h1><p class="audit-about"></p><p class="audit-warn" hidden></p>
-<progress aria-label="decided" value="0"></progress><p class="audit-done"></p>
+<progress aria-label="share of the faces that are decided" value="0"></progress><p class="audit-done"></p>
 <div class="audit-bar audit-tabs" role="group" aria-label="what to look at"></div>
 <details class="audit-narrow"><summary>Filters</summary>
 <div class="audit-bar audit-filters" role="group" aria-label="filters"></div></details>

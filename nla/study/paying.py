@@ -45,7 +45,8 @@ def ways(
     cell: Cell, images: Images, manifest: pd.DataFrame
 ) -> Iterator[tuple[str, float, Integers]]:
     """What is done, to which share of the training labels, and in which order they are taken."""
-    run = fit(cell.config, SCRATCH / cell.key, progress=False, loaded=(images, manifest))
+    folder = SCRATCH / cell.key / "nothing-0"  # where it is found again
+    run = fit(cell.config, folder, progress=False, loaded=(images, manifest))
     found = judges.evidence(run)
     suspects = found.index[np.argsort(-judges.margin(found), kind="stable")]
     by_chance = np.random.default_rng(cell.config.seed).permutation(found.index)
