@@ -161,6 +161,7 @@ def audit(
     folds: int = 0,
     html: bool = False,
     faces: int = 2000,
+    near: float = 1.0,
     root: Path | None = None,
 ) -> None:
     """Rank a run's labels, of all splits, the most suspect first, and write the list.
@@ -173,8 +174,11 @@ def audit(
             that need an opinion from outside; kept in the run's folder.
         html: also write a page to decide face by face, beside the list; it holds the faces.
         faces: labels that the page shows.
+        near: pictures whose latents have at least this cosine count as one (0.99, say); the page
+            shows those with different labels together. At 1 only equal pixels do.
         root: folder of the data set, where it was moved.
     """
+    from nla.analysis import judges
     from nla.analysis.audit import audit as ranked
     from nla.analysis.audit_page import write_page
 
@@ -197,7 +201,10 @@ def audit(
     shares = ", ".join(f"{count} {seen}" for seen, count in groups.items())
     print(f"wrote {out}: {len(found)} labels ({shares}), the most suspect first")
     if html:
-        page = write_page(trained, found, out.with_suffix(".html"), images, faces)
+        twins = None
+        if near < 1 and images is not None:
+            twins = judges.copies_within(trained, images, near)
+        page = write_page(trained, found, out.with_suffix(".html"), images, faces, twins)
         print(f"wrote {page}: open it in a browser; decisions are saved from there")
 
 

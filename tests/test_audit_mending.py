@@ -1,5 +1,7 @@
 """From decisions to a better training set: corrected lists, and training with them."""
 
+from typing import get_args
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,8 +9,8 @@ from PIL import Image
 from small_data import tree
 from test_cli import call
 
-from nla import Config, fit, read_run
-from nla.analysis.audit import audit
+from nla import Config, cli, fit, read_run
+from nla.analysis.audit import BY, audit
 from nla.analysis.audit_explorer import AuditExplorer, audit_explorer
 from nla.analysis.audit_page import page_content
 from nla.data import EXPRESSIONS, DataError, make_faces, read_folder, relabel
@@ -266,3 +268,24 @@ def test_order_of_the_decisions_changes_nothing(mistaken, tmp_path):
     correct(mistaken, decisions=tmp_path / "mixed.csv")
     assert (mistaken / "list.txt").read_bytes() == expected
     assert np.array_equal(np.sort(mixed["image"]), np.sort(lines(mistaken)["image"]))
+
+
+def test_the_command_knows_every_judge():
+    assert set(get_args(cli.Judge)) == set(BY)
+
+
+def test_the_command_writes_a_page_with_or_without_the_faces(mistaken, tmp_path, capsys):
+    list_ = tmp_path / "audit.csv"
+    call("audit", mistaken / "run", "--out", list_, "--html", "--near", 0.5)
+    said = capsys.readouterr().out
+    page = (tmp_path / "audit.html").read_text()
+    assert f"wrote {tmp_path / 'audit.html'}" in said and "data:image/jpeg" in page
+    call("audit", mistaken / "run", "--out", list_, "--html", "--root", tmp_path / "gone")
+    assert "note: without the faces: " in capsys.readouterr().out
+    assert "data:image/jpeg" not in (tmp_path / "audit.html").read_text()
+    folder_of_faces(tmp_path / "other", 60)
+    call("audit", mistaken / "run", "--out", list_, "--html", "--root", tmp_path / "other")
+    assert "the data is not the run's any more" in capsys.readouterr().out
+    call("audit", mistaken / "run", "--out", list_, "--folds", 2, "--by", "outside_margin")
+    assert "112 labels (112 trained on)" in capsys.readouterr().out
+    assert len(list((mistaken / "run/folds").glob("2-*/fold_*"))) == 2

@@ -7,14 +7,20 @@ without chromium or playwright.
 import os
 import re
 import shutil
+import socket
+import subprocess
+import sys
 import time
+import urllib.request
 from pathlib import Path
 
+import nbformat
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from conftest import plant
+from test_browser import run_all
 from test_views import drawn_run
 
 from nla.analysis import explore
@@ -24,7 +30,7 @@ from nla.data.correction import read_decisions
 from nla.files import write
 from nla.training.config import Config
 from nla.training.loading import load_data
-from nla.training.record import read_run
+from nla.training.record import RunError, read_run
 
 SHOTS = Path(os.environ.get("NLA_SCREENSHOTS", Path(__file__).parent / "output"))
 browsing = pytest.mark.browser
@@ -288,6 +294,10 @@ def test_the_widget_gives_its_decisions_as_a_table(tiny_run, tmp_path):
     widget = explore.audit_explorer(tiny_run, images)
     assert widget.table.empty
     first = int(audit(tiny_run)["index"].iloc[0])
+    with pytest.raises(RunError, match="row 9999 is none of the 210 faces shown"):
+        widget.decide(9999, "anger")
+    with pytest.raises(RunError, match="no class is called 'calm'"):
+        widget.decide(first, "calm")
     widget.decide(first, "anger")
     row = widget.table.iloc[0]
     assert (row["to"], row["decision"], row["data"]) == ("anger", "relabel", "faces")
@@ -296,3 +306,77 @@ def test_the_widget_gives_its_decisions_as_a_table(tiny_run, tmp_path):
     output = widget._repr_mimebundle_()[0]
     assert output["image/png"] and "application/vnd.jupyter.widget-view+json" in output
     assert isinstance(pd.DataFrame(widget.content["rows"]), pd.DataFrame)
+
+
+# In JupyterLab
+
+
+@pytest.fixture(scope="module")
+def lab(tiny_run, tmp_path_factory):
+    """The address of a JupyterLab on a folder with a notebook that shows the widget."""
+    folder = tmp_path_factory.mktemp("lab")
+    shutil.copytree(tiny_run.folder, folder / "run")
+    show = """
+from nla import Config, read_run
+from nla.analysis import explore
+from nla.training.loading import load_data
+run = read_run("run")
+widget = explore.audit_explorer(run, load_data(Config.parse(run.config))[0])
+widget"""
+    cells = [nbformat.v4.new_code_cell(show), nbformat.v4.new_code_cell("print(len(widget.table))")]
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
+    notebook = nbformat.v4.new_notebook(cells=cells, metadata=kernel)
+    nbformat.write(notebook, folder / "audit.ipynb")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    options = ["--no-browser", "--allow-root", "--ip=127.0.0.1", "--IdentityProvider.token="]
+    places = ("JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "jupyterlab", *options, f"--port={port}"],
+        cwd=folder,
+        stderr=subprocess.DEVNULL,
+        env=os.environ | dict.fromkeys(places, str(folder / "jupyter")),
+    )
+    address = f"http://127.0.0.1:{port}"
+    for _ in range(200):
+        try:
+            urllib.request.urlopen(f"{address}/api", timeout=5)
+            break
+        except OSError:
+            assert process.poll() is None
+            time.sleep(0.3)
+    yield address
+    process.terminate()
+    process.wait(20)
+
+
+@browsing
+def test_in_jupyterlab_keys_decide_and_do_not_cut_cells(lab, browser):
+    context = browser.new_context(viewport={"width": 1400, "height": 1000})
+    context.route(lambda url: "//127.0.0.1" not in url and url.startswith("http"), stop)
+    tab = context.new_page()
+    errors = []
+    tab.on("pageerror", lambda error: errors.append(str(error)))
+    run_all(tab, lab, "lab/tree/audit.ipynb")
+    page = tab.locator(".audit")
+    page.wait_for(timeout=120_000)
+    page.locator(".audit-grid button").first.click()
+    cells = tab.locator(".jp-Notebook .jp-Cell").count()
+    for key in ("k", "s", "n", "x", "u", "d", "d", "u"):
+        tab.keyboard.press(key)
+    assert "2 of 210 decided" in page.locator(".audit-done").inner_text()
+    assert tab.locator(".jp-Notebook .jp-Cell").count() == cells
+    tab.screenshot(path=SHOTS / "audit_lab.png")
+    tab.evaluate("document.body.dataset.jpThemeLight = 'false'")
+    tab.wait_for_selector(".audit.dark")
+    tab.screenshot(path=SHOTS / "audit_lab_dark.png")
+    tab.locator(".jp-CodeCell .jp-InputArea-editor").last.click()
+    tab.keyboard.press("Shift+Enter")
+    tab.locator(".jp-CodeCell .jp-OutputArea-output", has_text="2").last.wait_for(timeout=60_000)
+    assert errors == []
+    context.close()
+
+
+def stop(route):
+    route.abort()

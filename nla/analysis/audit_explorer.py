@@ -15,7 +15,7 @@ from nla.analysis.figures import faces as drawn
 from nla.data.correction import COLUMNS, RELABEL
 from nla.files import write
 from nla.training.loading import Images
-from nla.training.record import Run
+from nla.training.record import Run, RunError
 
 SHOWN = 24  # faces of the static twin
 """Where no kernel runs, so many suspects stand in the widget's place."""
@@ -49,8 +49,18 @@ class AuditExplorer(anywidget.AnyWidget):
         return pd.DataFrame(made, columns=columns)
 
     def decide(self, index: int, to: str) -> None:
-        """Give the image in row ``index`` of the manifest the label ``to``, as a key would."""
+        """Give the image in row ``index`` of the manifest the label ``to``, as a key would.
+
+        RunError if the image is not among those shown, or the class unknown.
+        """
         rows = self.content["rows"]
+        if index not in rows["index"]:
+            raise RunError(
+                f"row {index} is none of the {len(rows['index'])} faces shown: ask for more"
+            )
+        if to not in self.content["classes"]:
+            classes = ", ".join(self.content["classes"])
+            raise RunError(f"no class is called {to!r}; there are {classes}")
         place = rows["index"].index(index)
         name = f"{rows['split'][place]} {rows['image'][place]}"
         self.decisions = {**self.decisions, name: [RELABEL, to]}

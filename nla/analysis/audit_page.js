@@ -195,7 +195,7 @@ export function audit(model, el, alone = false) {
       const votes = rows.votes[row].map((n, k) => [n, name(k)]).filter(([n]) => n).sort(([a], [b]) => b - a)
       line(votes.length ? `votes: ${votes.map(([n, who]) => `${who} ${n}`).join(", ")}` : "no votes")
     }
-    if (rows.copies?.[row]) line(`the same picture is labelled ${rows.copies[row]}`)
+    if (rows.copies?.[row]) line(`it and its copies are labelled ${rows.copies[row]}`)
     if (truth) line(`truth: ${name(rows.truth[row])} (${rows.kind[row]})`)
     if (made[id(row)]) line(`decided: ${said(made[id(row)])}`, "b")
     const look = element("div", { className: "audit-look" }, face(row, root.clientWidth > 820 ? 180 : 150, "div"), facts)

@@ -35,14 +35,20 @@ Integers = npt.NDArray[np.int64]
 
 
 def write_page(
-    run: Run, table: pd.DataFrame, path: str | Path, images: Images | None, faces: int = 2000
+    run: Run,
+    table: pd.DataFrame,
+    path: str | Path,
+    images: Images | None,
+    faces: int = 2000,
+    twins: pd.DataFrame | None = None,
 ) -> Path:
     """Write the page for an audit's ``table`` (:func:`nla.analysis.audit.audit`) to ``path``.
 
     ``images``: row i is row i of the run's manifest; None: the page names files in place of faces.
-    ``faces``: how many labels it shows; the rest is counted.
+    ``faces``: how many labels it shows; the rest is counted. ``twins``: copies with different
+    labels, by default those of equal pixels (:func:`nla.analysis.judges.copies`).
     """
-    content = page_content(run, table, images, faces)
+    content = page_content(run, table, images, faces, twins)
     script = (HERE / "audit_page.js").read_text(encoding="utf-8")
     page = (HERE / "audit_page.html").read_text(encoding="utf-8").replace("/*SCRIPT*/", script)
     data = json.dumps(content, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
@@ -51,14 +57,18 @@ def write_page(
 
 
 def page_content(
-    run: Run, table: pd.DataFrame, images: Images | None = None, faces: int = 2000
+    run: Run,
+    table: pd.DataFrame,
+    images: Images | None = None,
+    faces: int = 2000,
+    twins: pd.DataFrame | None = None,
 ) -> Content:
     """What the browser needs: ``rows`` (a list a column), ``tabs`` (orders of rows), ``sheets``.
 
     Of the ``faces`` shown a fifth at most are copies with different labels, a third the most
     ambiguous, the others the most suspect. What nobody knows is not in it (``run.knows_truth``).
     """
-    twins = judges.copies(run)
+    twins = judges.copies(run) if twins is None else twins
     tabs = tabs_of(table, twins, faces)
     orders = np.concatenate([tab.rows for tab in tabs])
     shown = np.unique(orders.astype(int))

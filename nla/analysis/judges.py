@@ -308,6 +308,15 @@ def near_copies(found: Evidence, run: Run, least: float = 0.995) -> pd.DataFrame
     return grouped(group, labels, run.classes).drop_duplicates("index")
 
 
+def copies_within(run: Run, images: Images, least: float) -> pd.DataFrame:
+    """:func:`copies`, and behind them the :func:`near_copies` among the training images."""
+    same = copies(run)
+    near = near_copies(with_latents(evidence(run), run, images), run, least)
+    new = near[~near["index"].isin(same["index"])]
+    more = new.assign(group=new["group"] + 1 + same["group"].max() if len(same) else new["group"])
+    return pd.concat([same, more], ignore_index=True)
+
+
 def grouped(group: npt.NDArray[np.int64], label: pd.Series, classes: Sequence[str]) -> pd.DataFrame:
     """The table of :func:`copies`; ``label`` (numbers) is indexed by row of the manifest."""
     names = label.map(dict(enumerate(classes)))
