@@ -307,7 +307,7 @@ def evaluate(
         classes: the data set's own class names in the order of its labels (folder, csv).
     """
     opened = inference.open_model(weights, size, names_in(order), mean, std)
-    config = opened.config
+    config = replace(opened.config, labels="")  # a list of training labels is not needed
     if data is not None:
         changed = replace(config, data=data, classes=classes, noise=0.0, imbalance=1.0)
         config = replace(changed, root=Config.root)
