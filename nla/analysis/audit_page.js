@@ -92,6 +92,8 @@ function element(kind, options = {}, ...children) {
   return made
 }
 
+const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0))
+
 // What was decided, kept in the browser under the run's key.
 function memory(key, model, warn) {
   const read = () => {
@@ -126,7 +128,9 @@ export function audit(model, el, alone = false) {
   el.innerHTML = PAGE
   const find = (name) => el.querySelector(`.audit-${name}`), root = el.querySelector(".audit")
   const data = model.get("content"), rows = data.rows, classes = data.classes, size = rows.image.length
-  const curves = Uint8Array.from(atob(data.curves.bytes), (c) => c.charCodeAt(0))
+  const curves = bytes(data.curves.bytes)
+  // a short address for each sheet: its own is as long as the picture
+  const sheets = data.sheets.map((url) => URL.createObjectURL(new Blob([bytes(url.split(",")[1])], { type: "image/jpeg" })))
   const past = [] // for undo: [id, what was decided before, the place]
   const filters = { label: "", suggested: "", seen: "", state: "", sure: "0" }
   let tab = data.tabs.findIndex((one) => one.order.length), order = [], at = 0, drawn = 0, truth = false, unsaved = false
@@ -148,13 +152,13 @@ export function audit(model, el, alone = false) {
     const made = element(kind, { className: "audit-face", role: "img" })
     made.setAttribute("aria-label", `picture of ${rows.image[row]}`)
     made.style.cssText = `width:${side}px;height:${side}px`
-    if (!data.sheets.length) {
+    if (!sheets.length) {
       made.textContent = rows.image[row]
       return made
     }
     const wide = data.columns, within = row % (wide * wide), sheet = Math.floor(row / (wide * wide))
     const deep = Math.ceil(Math.min(size - sheet * wide * wide, wide * wide) / wide)
-    made.style.backgroundImage = `url(${data.sheets[sheet]})`
+    made.style.backgroundImage = `url(${sheets[sheet]})`
     made.style.backgroundSize = `${wide * side}px ${deep * side}px`
     made.style.backgroundPosition = `${-(within % wide) * side}px ${-Math.floor(within / wide) * side}px`
     return made
@@ -200,7 +204,8 @@ export function audit(model, el, alone = false) {
     if (made[id(row)]) line(`decided: ${said(made[id(row)])}`, "b")
     const look = element("div", { className: "audit-look" }, face(row, root.clientWidth > 820 ? 180 : 150, "div"), facts)
     facts.insertAdjacentHTML("beforeend", curve(row))
-    const where = `${rows.image[row]}, ${rows.seen[row] ? "trained on" : `held out (${rows.split[row]}; a training list leaves its label as it is)`}`
+    const image = /^[0-9]+$/.test(rows.image[row]) ? `row ${rows.image[row]}` : rows.image[row]
+    const where = `${image}, ${rows.seen[row] ? "trained on" : `held out (${rows.split[row]}; a training list leaves its label as it is)`}`
     box.append(look, element("p", { textContent: `${count(at + 1)} of ${count(order.length)} · ${where}` }))
     for (const one of root.querySelectorAll("[data-class]")) {
       one.setAttribute("aria-pressed", String(made[id(row)]?.[1] === name(Number(one.dataset.class))))
@@ -445,6 +450,7 @@ export function audit(model, el, alone = false) {
     system.removeEventListener("change", light)
     watch.disconnect()
     scroll.disconnect()
+    sheets.forEach((url) => URL.revokeObjectURL(url))
   }
 }
 
