@@ -50,8 +50,10 @@ def write_page(
     """
     content = page_content(run, table, images, faces, twins)
     script = (HERE / "audit_page.js").read_text(encoding="utf-8")
-    page = (HERE / "audit_page.html").read_text(encoding="utf-8").replace("/*SCRIPT*/", script)
-    data = json.dumps(content, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
+    page = (HERE / "audit_page.html").read_text(encoding="utf-8")
+    page = page.replace("/*SCRIPT*/", script)
+    data = json.dumps(content, separators=(",", ":"), allow_nan=False)
+    data = data.replace("<", "\\u003c")
     write(path, page.replace("/*DATA*/", data))
     return Path(path)
 
@@ -74,11 +76,12 @@ def page_content(
     shown = np.unique(orders.astype(int))
     part = table.iloc[shown]
     index = part["index"].to_numpy(np.int64)
+    channels = run.card.get("channels", 3)
     content: Content = {
         "key": storage_key(run),
         "title": run.name,
         "data": str(run.config["data"]),
-        "shape": f"{run.card.get('channels', 3)}x{run.config['size']}",
+        "shape": f"{channels}x{run.config['size']}",
         "classes": list(run.classes),
         "total": len(table),
         "tabs": [],
@@ -131,7 +134,8 @@ def copies_in(table: pd.DataFrame, twins: pd.DataFrame) -> Integers:
     place = pd.Series(np.arange(len(table)), index=table["index"])
     here = twins[twins["index"].isin(place.index)]
     rows = place[here["index"]].to_numpy(np.int64)
-    first = pd.Series(rows).groupby(here["group"].to_numpy()).transform("min")
+    group = here["group"].to_numpy()
+    first = pd.Series(rows).groupby(group).transform("min")
     order = np.lexsort((rows, first.to_numpy()))
     return rows[order]
 
@@ -198,7 +202,8 @@ def scores_at(run: Run, epoch: int) -> pd.DataFrame:
     """p_gt and p_nn of every sample in an epoch, by row of the manifest."""
     outside = run.predictions(epoch).set_index("index")
     label = run.manifest["label"].loc[outside.index].to_numpy()
-    others = outside[[f"p_{name}" for name in run.classes]].to_numpy(float, copy=True)
+    columns = [f"p_{name}" for name in run.classes]
+    others = outside[columns].to_numpy(float, copy=True)
     cells = np.arange(len(label)), label
     p_gt = others[cells]
     others[cells] = 0
@@ -231,7 +236,8 @@ def sheet(images: Images, index: Integers, side: int) -> bytes:
     deep = -(-len(index) // COLUMNS)
     whole = Image.new("RGB", (COLUMNS * side, deep * side))
     for k, row in enumerate(index):
-        face = Image.fromarray(thumbnail(images[int(row)]))
+        pixels = thumbnail(images[int(row)])
+        face = Image.fromarray(pixels)
         if face.size != (side, side):
             face = face.resize((side, side), Image.Resampling.LANCZOS)
         down, across = divmod(k, COLUMNS)

@@ -31,7 +31,8 @@ def pays(table: pd.DataFrame, metric: str = "mean") -> Figure:
         count = part["seed"].nunique()
         title = f"{TITLES.get(data, data)}, n = {count}"
         ax.set(xlabel="labels looked at (%)", ylabel=f"{metric} accuracy (%)", title=title)
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
+    handles, names = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=5)
     return figure
 
 
@@ -49,6 +50,6 @@ def draw_ways(ax: Axes, part: pd.DataFrame, metric: str) -> None:
         cells = rows.groupby("share")[metric]
         means = cells.mean()
         ax.plot(100 * means.index, means, label=way, **look)
-        for share, values in cells:
+        for place, (_, values) in zip(means.index, cells, strict=True):
             low, high = mean_interval(values)
-            ax.vlines(100 * float(str(share)), low, high, color=look["color"], linewidth=1)
+            ax.vlines(100 * place, low, high, color=look["color"], linewidth=1)

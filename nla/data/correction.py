@@ -113,8 +113,8 @@ def check_pixels(
     They are compared with the manifest's own digests, as a run has them, or with the files under
     ``root``. Returns a note if the decisions do not say which pixels these were.
     """
-    told = "digest" in decisions and "shape" in decisions
-    if not told or (decisions["digest"] == "").any():
+    told = {"digest", "shape"} <= set(decisions)
+    if not told or "" in decisions["digest"].to_numpy():
         return [f"{path} does not say of all images which pixels were judged: not compared"]
     if "digest" in manifest:
         now = manifest["digest"].to_numpy()
@@ -213,10 +213,12 @@ def write_corrected(
     check_names(names)
     earlier = before.loc[train, "label"] + 1
     later = after.loc[train, "label"] + 1
-    texts = later.astype(str).mask(after["no_face"], NO_FACE)
+    old_texts = earlier.astype(str)
+    new_texts = later.astype(str)
+    new_texts[after.loc[train, "no_face"]] = NO_FACE
     left_out = [f"{name} {NO_FACE}" for name in gone]
-    write(old, as_list(names + " " + earlier.astype(str), left_out))
-    write(out, as_list(names + " " + texts, left_out))
+    write(old, as_list(names + " " + old_texts, left_out))
+    write(out, as_list(names + " " + new_texts, left_out))
     return old
 
 
