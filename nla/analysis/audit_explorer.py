@@ -12,7 +12,7 @@ import traitlets
 from nla.analysis.audit import audit
 from nla.analysis.audit_page import HERE, Content, page_content
 from nla.analysis.figures import faces as drawn
-from nla.data.correction import COLUMNS, RELABEL
+from nla.data.correction import COLUMNS, KEEP, RELABEL
 from nla.files import write
 from nla.training.loading import Images
 from nla.training.record import Run, RunError
@@ -51,7 +51,7 @@ class AuditExplorer(anywidget.AnyWidget):
     def decide(self, index: int, to: str) -> None:
         """Give the image in row ``index`` of the manifest the label ``to``, as a key would.
 
-        RunError if the image is not among those shown, or the class unknown.
+        Its own label is kept. RunError if the image is not among those shown, or the class unknown.
         """
         rows = self.content["rows"]
         if index not in rows["index"]:
@@ -63,7 +63,9 @@ class AuditExplorer(anywidget.AnyWidget):
             raise RunError(f"no class is called {to!r}; there are {classes}")
         place = rows["index"].index(index)
         name = f"{rows['split'][place]} {rows['image'][place]}"
-        self.decisions = {**self.decisions, name: [RELABEL, to]}
+        own = self.content["classes"][rows["label"][place]]
+        verdict = [KEEP, ""] if to == own else [RELABEL, to]
+        self.decisions = {**self.decisions, name: verdict}
 
     def save(self, path: str | Path) -> Path:
         """Write :attr:`table` as csv."""
