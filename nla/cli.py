@@ -19,14 +19,16 @@ import pandas as pd
 import tyro
 from tqdm import tqdm
 
-from nla.data import check, corruption, store
+from nla.data import check, correction, corruption, store
 from nla.data.datasets import reader
 from nla.data.manifest import DataError, class_names
 from nla.files import write
 from nla.training import fit, inference
 from nla.training.config import DEMO, DEMO_BASELINE, PAPER, Config
 from nla.training.export import export
-from nla.training.loading import load_data
+from nla.training.folds import out_of_fold
+from nla.training.identity import data_changes, marked
+from nla.training.loading import Images, load_data
 from nla.training.record import Run, read_run
 
 PRESETS = {"none": Config(), "demo": DEMO, "demo-baseline": DEMO_BASELINE, "paper": PAPER}
@@ -36,6 +38,19 @@ Preset = Literal["none", "demo", "demo-baseline", "paper"]
 DataSet = Literal["rafdb", "fer2013", "ferplus", "affectnet", "folder", "csv"]
 OnDisk = Annotated[DataSet, tyro.conf.arg(name="data")]
 Split = Literal["train", "val", "test"]
+Judge = Literal[
+    "margin",
+    "logit_margin",
+    "confidence",
+    "contradicted",
+    "forgotten",
+    "weight",
+    "neighbours",
+    "self_confidence",
+    "normalized_margin",
+    "outside_margin",
+    "combined",
+]
 Classes = tuple[str, ...]
 Repeated = tyro.conf.UseAppendAction[tuple[Path, ...]]
 Triple = tuple[float, float, float]
@@ -139,23 +154,72 @@ def figures(
 
 
 def audit(
-    run: tyro.conf.Positional[Path], out: Path = Path("figures/audit.csv"), top: int = 10
+    run: tyro.conf.Positional[Path],
+    out: Path = Path("figures/audit.csv"),
+    top: int = 10,
+    by: Judge = "margin",
+    folds: int = 0,
+    html: bool = False,
+    faces: int = 2000,
+    near: float = 1.0,
+    root: Path | None = None,
 ) -> None:
     """Rank a run's labels, of all splits, the most suspect first, and write the list.
 
     Args:
         out: the list, a csv.
         top: rows to print.
+        by: the judge; all but margin rank training labels only.
+        folds: train so many models, each without its share of the training images, for the judges
+            that need an opinion from outside; kept in the run's folder.
+        html: also write a page to decide face by face, beside the list; it holds the faces.
+        faces: labels that the page shows.
+        near: pictures whose latents have at least this cosine count as one (0.99, say); the page
+            shows those with different labels together. At 1 only equal pixels do.
+        root: folder of the data set, where it was moved.
     """
+    from nla.analysis import judges
     from nla.analysis.audit import audit as ranked
+    from nla.analysis.audit_page import write_page
 
-    table = ranked(read_run(run))
-    write(out, table)
-    print(table.head(top).to_string(index=False, float_format="{:.3f}".format))
-    print_notes(table.attrs["notes"])
-    groups = table["seen"].value_counts()
+    trained = read_run(run)
+    config = Config.parse(trained.config)
+    if root is not None:
+        config = replace(config, root=str(root))
+    loaded = None
+    if html or folds or by in ("neighbours", "combined"):
+        loaded = pictures_of(trained, config)
+    table = None
+    if folds and loaded is not None:
+        table = out_of_fold(config, loaded, run / "folds", folds)
+    images = loaded[0] if loaded is not None else None
+    found = ranked(trained, by, images, table)
+    write(out, found)
+    print(found.head(top).to_string(index=False, float_format="{:.3f}".format))
+    print_notes(found.attrs["notes"])
+    groups = found["seen"].value_counts()
     shares = ", ".join(f"{count} {seen}" for seen, count in groups.items())
-    print(f"wrote {out}: {len(table)} labels ({shares}), the most suspect first")
+    print(f"wrote {out}: {len(found)} labels ({shares}), the most suspect first")
+    if html:
+        twins = None
+        if near < 1 and images is not None:
+            twins = judges.copies_within(trained, images, near)
+        page = write_page(trained, found, out.with_suffix(".html"), images, faces, twins)
+        print(f"wrote {page}: open it in a browser; decisions are saved from there")
+
+
+def pictures_of(run: Run, config: Config) -> tuple[Images, pd.DataFrame] | None:
+    """The images that a run was trained on, and their manifest; None, and why, without them."""
+    try:
+        images, manifest = load_data(config)
+    except (ValueError, OSError) as error:
+        print_notes([f"without the faces: {error}"])
+        return None
+    changes = data_changes(run.manifest, marked(images, manifest))
+    if changes:
+        print_notes([f"without the faces: the data is not the run's any more ({changes})"])
+        return None
+    return images, manifest
 
 
 def study(
@@ -168,6 +232,9 @@ def study(
 ) -> None:
     """Carry out a study (demo, noise, imbalance, ablation, real); bring the ledger up to date.
 
+    Two more stand beside the ledger: judges (how well labels are ranked, beside cleanlab where it
+    is installed) and mending (does it pay?). They have one run at a time, and no methods.
+
     Args:
         seeds: runs of each cell; by default the study's own number.
         resume: go on with a study whose table is there.
@@ -176,7 +243,13 @@ def study(
         methods: names of some of its methods; by default all.
     """
     from nla.study import run_study, write_ledger
+    from nla.study.judging import study_judges
+    from nla.study.paying import study_mending
 
+    beside = {"judges": study_judges, "mending": study_mending}
+    if name in beside:
+        print(beside[name](seeds or 5, out, resume).to_string(index=False))
+        return
     table = run_study(name, seeds, out, jobs, resume, methods)
     cells = table.groupby(["method", "data", "noise", "imbalance"])
     print(cells[["overall", "mean"]].agg(["mean", "std", "count"]))
@@ -234,7 +307,7 @@ def evaluate(
         classes: the data set's own class names in the order of its labels (folder, csv).
     """
     opened = inference.open_model(weights, size, names_in(order), mean, std)
-    config = opened.config
+    config = replace(opened.config, labels="")  # a list of training labels is not needed
     if data is not None:
         changed = replace(config, data=data, classes=classes, noise=0.0, imbalance=1.0)
         config = replace(changed, root=Config.root)
@@ -463,8 +536,49 @@ def confused_by_model(
     return corruption.flip_by_prediction(manifest, logits.softmax(1), ratio, seed)
 
 
+def correct(
+    decisions: Path,
+    out: Path,
+    data: DataSet | None = None,
+    root: Path | None = None,
+    run: Path | None = None,
+    labels: Path | None = None,
+    classes: Classes = (),
+) -> None:
+    """Write a corrected list of training labels for nla train --labels, and the old one beside it.
+
+    Args:
+        decisions: what was saved from the page of nla audit RUN --html.
+        out: the list, one 'name label' a line.
+        data: the set that was judged; or name --run.
+        root: its folder; by default found in data/ or where NLA_DATA_ROOT points.
+        run: the run that was audited, in place of data and root: its labels, noise included, are
+            corrected. For built-in faces too.
+        labels: with data, the list that the audited run was trained with, to correct that.
+        classes: your own class names in the order of the labels (folder, csv).
+    """
+    if (data is None) == (run is None) or (run is not None and labels is not None):
+        raise DataError("name the data set (--data NAME --root DIR), or the audited run (--run)")
+    gone: list[str] = []
+    if run is not None:
+        trained = read_run(run)
+        if trained.config.get("labels"):
+            gone = correction.faceless(trained.config["labels"])
+        name, manifest = str(trained.config["data"]), trained.manifest
+        manifest.attrs.setdefault("classes", trained.classes)
+    else:
+        name, manifest = str(data), manifest_of(str(data), root, classes)
+    if labels is not None:
+        manifest = correction.mended(manifest, labels)
+        gone = correction.faceless(labels)
+    after = correction.mend(manifest, decisions, name, root)
+    print_notes(after.attrs["notes"])
+    old = correction.write_corrected(manifest, after, out, gone)
+    print(f"wrote {out}: {(after['split'] == 'train').sum()} labels; the old ones are in {old}")
+
+
 def data_help() -> None:
-    """Check, look at, pack and corrupt a data set on disk: nla data --help."""
+    """Check, look at, pack, corrupt and correct a data set on disk: nla data --help."""
 
 
 COMMANDS: dict[str, Callable[..., None]] = {
@@ -484,13 +598,14 @@ DATA: dict[str, Callable[..., None]] = {
     "sheet": sheet,
     "pack": pack,
     "corrupt": corrupt,
+    "correct": correct,
 }
 
 
 def run_command(arguments: list[str]) -> None:
     """Find the command and its options in ``arguments``, and run it."""
     if arguments[:1] == ["data"]:
-        described = "Check, look at, pack and corrupt a data set on disk."
+        described = "Check, look at, pack, corrupt and correct a data set on disk."
         call(DATA, "nla data", arguments[1:], described)
         return
     commands = dict(COMMANDS)

@@ -33,7 +33,7 @@ def test_a_row_a_training_label_the_most_suspect_first(planted_run):
     table = trained(everything)
     train = planted_run.manifest.query("split == 'train'")
     assert sorted(table["index"]) == list(train.index) and table["suspect"].is_monotonic_decreasing
-    assert not table.drop(columns="suggested").isna().any(axis=None)
+    assert not table.drop(columns=["suggested", "sure"]).isna().any(axis=None)
     facts = train.loc[table["index"]]
     assert (table["kind"].astype(str) == facts["kind"].to_numpy()).all()
     assert (table["label"] == np.array(planted_run.classes)[facts["label"]]).all()
@@ -122,5 +122,5 @@ def test_the_suggested_label_is_the_strongest_other_class(planted_run, tmp_path)
 
 
 def test_odd_runs_can_be_audited(odd_run):
-    table = trained(audit(odd_run)).drop(columns="suggested")
+    table = trained(audit(odd_run)).drop(columns=["suggested", "sure"])
     assert len(table) == len(odd_run.samples()) and not table.isna().any(axis=None)

@@ -1,29 +1,39 @@
 """Which labels to look at first: the suspect and the ambiguous, ranked by what a network said.
 
-Both scores come from one fact, the margin p_GT - p_NN averaged over the epochs. A margin that
-stays negative says that the network went on contradicting the label, as in AUM (Pleiss et al.
+By default both scores come from one fact, the margin p_GT - p_NN averaged over the epochs. A margin
+that stays negative says that the network went on contradicting the label, as in AUM (Pleiss et al.
 2020, there on logits); one that stays near zero, that it never decided, as in the middle of a
-data map (Swayamdipta et al. 2020). ``data/README.md`` says how well.
+data map (Swayamdipta et al. 2020). :mod:`nla.analysis.judges` has others. ``data/README.md`` says
+how well they rank.
 """
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from nla.analysis import views
+from nla.analysis import judges, views
+from nla.analysis.judges import COMBINED, JUDGES, Evidence
+from nla.training.loading import Images
 from nla.training.record import Run, RunError
 
 SEEN = ("trained on", "held out")
+BY = (*JUDGES, "combined")  # what labels can be ranked by
 
 
-def audit(run: Run) -> pd.DataFrame:
+def audit(
+    run: Run,
+    by: str = "margin",
+    images: Images | None = None,
+    folds: pd.DataFrame | None = None,
+) -> pd.DataFrame:
     """One row a label, of training, validation and test, the most suspect first.
 
     index (row of the manifest), path or row of the image where there is one, seen ("trained on" or
     "held out"), label by name, suggested (the other class that had most probability over the
-    epochs; empty for training rows of runs that did not record ``nearest``), suspect and ambiguity
-    (0..1), margin (-1..1), p_gt (means over the epochs); of rows trained on also weight (mean) and
-    forgotten (times). Where somebody knows them, true_label by name and kind.
+    epochs) and sure (that probability, the mean; both empty for training rows of runs that did not
+    record ``nearest``), suspect and ambiguity (0..1), margin (-1..1), p_gt (means over the epochs);
+    of rows trained on also weight (mean) and forgotten (times). Where somebody knows them,
+    true_label by name and kind.
 
     A training row was judged augmented and while the network learnt its label; a held-out row as
     it is, by a network that never saw the label. So the two scores are not on one scale. Both are
@@ -32,47 +42,84 @@ def audit(run: Run) -> pd.DataFrame:
     where both have as many 98 (97) of drawn faces, 62 (63) of FER2013's (one run each, 5 to 14
     epochs). To compare like with like, filter by ``seen``.
 
+    ``by``: another judge (:data:`BY`). Then ``suspect`` is a rank (0..1), held-out rows are left
+    out, and ``images`` (row i of the manifest) or ``folds`` (of
+    :func:`nla.training.folds.out_of_fold`) are what some of the judges need.
+
     ``attrs["notes"]`` says what is left out. RunError if nothing was recorded.
     """
+    if by not in BY:
+        raise RunError(f"no judge is called {by!r}; there are {', '.join(BY)}")
     parts, notes = [], []
     if run.config.get("record", True):
-        parts.append(trained_on(run))
-        if parts[0]["suggested"].isna().all():
+        found = gathered(run, by, images, folds)
+        parts.append(trained_on(found))
+        if not found.votes.any():
             notes.append("no class is suggested for training rows: the run did not record nearest")
     else:
         notes.append("training rows are left out: the run was trained with record=False")
-    parts.append(held_out(run))
-    found = pd.concat([part for part in parts if len(part)] or parts, ignore_index=True)
-    if found.empty:
-        raise RunError(
-            f"{run.folder} has nothing to audit: it was trained with record=False and has no "
-            "held-out images; train it anew with record=True"
-        )
-    table = described(run, found)
+    if by == "margin":
+        parts.append(held_out(run))
+    elif parts:
+        suspect, used = ranked(found, by)
+        parts[0]["suspect"] = suspect
+        notes.append(f"suspect is the rank (0..1) by {used}; held-out rows are left out")
+    table = described(run, joined(run, parts))
     table = table.sort_values("suspect", ascending=False, kind="stable", ignore_index=True)
     table.attrs["notes"] = notes
     return table
 
 
-def trained_on(run: Run) -> pd.DataFrame:
+def gathered(run: Run, by: str, images: Images | None, folds: pd.DataFrame | None) -> Evidence:
+    """The evidence of the run, with what the judge needs of images and folds."""
+    found = judges.evidence(run)
+    if images is not None and by in ("neighbours", "combined"):
+        found = judges.with_latents(found, run, images)
+    if folds is not None:
+        found = judges.with_folds(found, folds, run.classes)
+    return found
+
+
+def ranked(found: Evidence, by: str) -> tuple[npt.NDArray[np.float64], str]:
+    """The rank (0..1) of each training sample, and by whom: judges for whom there is no evidence
+    have no part in the combination."""
+    names = [by]
+    if by == "combined":
+        names = [
+            name
+            for name in COMBINED
+            if (name != "neighbours" or found.latents is not None)
+            and (name != "outside_margin" or found.outside is not None)
+        ]
+    scores = pd.DataFrame({name: JUDGES[name](found) for name in names})
+    return judges.combined(scores, names), " and ".join(names)
+
+
+def joined(run: Run, parts: list[pd.DataFrame]) -> pd.DataFrame:
+    """One table of all that there is. RunError if that is nothing."""
+    full = [part for part in parts if len(part)]
+    if full:
+        return pd.concat(full, ignore_index=True)
+    raise RunError(
+        f"{run.folder} has nothing to audit: it was trained with record=False and has no "
+        "held-out images; train it anew with record=True"
+    )
+
+
+def trained_on(found: Evidence) -> pd.DataFrame:
     """The training rows: index, seen, label and suggested (numbers), and means over the epochs."""
-    epochs = views.epochs(run)
-    rows = run.samples(epochs[0])[["index", "label"]]
-    total = np.zeros((len(rows), 3))
-    votes = np.zeros((len(rows), len(run.classes)))
-    for epoch in epochs:
-        samples = run.samples(epoch)
-        total += samples[["p_gt", "p_nn", "weight"]].to_numpy(float)
-        if "nearest" in samples:
-            votes[np.arange(len(rows)), samples["nearest"]] += samples["p_nn"]
-    p_gt, p_nn, weight = total.T / len(epochs)
-    return rows.assign(
-        seen=SEEN[0],
-        suggested=strongest(votes),
-        p_gt=p_gt,
-        p_nn=p_nn,
-        weight=weight,
-        forgotten=views.learning(run)["forgotten"].astype("Int64"),
+    return pd.DataFrame(
+        {
+            "index": found.index,
+            "label": found.label,
+            "seen": SEEN[0],
+            "suggested": strongest(found.votes),
+            "sure": surest(found.votes, len(found.p_nn)),
+            "p_gt": found.p_gt.mean(axis=0, dtype=float),
+            "p_nn": found.p_nn.mean(axis=0, dtype=float),
+            "weight": found.weight.mean(axis=0, dtype=float),
+            "forgotten": pd.array(judges.forgotten(found).astype(int), dtype="Int64"),
+        }
     )
 
 
@@ -91,13 +138,26 @@ def held_out(run: Run) -> pd.DataFrame:
         p_nn += others.max(axis=1, initial=0)
         votes += others
     return rows.assign(
-        seen=SEEN[1], suggested=strongest(votes), p_gt=p_gt / len(epochs), p_nn=p_nn / len(epochs)
+        seen=SEEN[1],
+        suggested=strongest(votes),
+        sure=surest(votes, len(epochs)),
+        p_gt=p_gt / len(epochs),
+        p_nn=p_nn / len(epochs),
     )
 
 
 def strongest(votes: npt.NDArray[np.float64]) -> pd.Series:
     """The class (n,) with most votes (n, K); nothing where there are none."""
     best = pd.Series(votes.argmax(axis=1), dtype="Int64")
+    return best.where(pd.Series(votes.any(axis=1)))
+
+
+def surest(votes: npt.NDArray[np.float64], epochs: int) -> pd.Series:
+    """The probability (n,) of the class with most votes (n, K), mean over the epochs.
+
+    Of training rows at least that: a class has votes only while it is the nearest negative.
+    """
+    best = pd.Series(votes.max(axis=1, initial=0) / epochs)
     return best.where(pd.Series(votes.any(axis=1)))
 
 
@@ -112,7 +172,8 @@ def described(run: Run, found: pd.DataFrame) -> pd.DataFrame:
         "seen": found["seen"],
         "label": found["label"].map(names),
         "suggested": found["suggested"].map(names),
-        "suspect": (1 - margin) / 2,
+        "sure": found["sure"],
+        "suspect": found.get("suspect", (1 - margin) / 2),
         "ambiguity": 1 - margin.abs(),
         "margin": margin,
         "p_gt": found["p_gt"],

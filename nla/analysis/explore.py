@@ -26,6 +26,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from nla.analysis import figures, views
+from nla.analysis.audit_explorer import audit_explorer as audit_explorer
 from nla.analysis.figures import thumbnail
 from nla.files import write
 from nla.naw import NAW

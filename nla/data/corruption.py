@@ -6,6 +6,7 @@ move among the classes that occur, by label or true label of some training row: 
 that the set does not have.
 """
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,11 +17,12 @@ import pandas as pd
 from nla.files import write
 
 from .manifest import DataError, class_names, validate
-from .parsing import label_list
+from .parsing import label_list, pairs
 
 Integers = npt.NDArray[np.int64]
 Numbers = npt.NDArray[np.float64]
 Seed = int | np.random.Generator
+NO_FACE = "no-face"  # in a list, in place of a label: the image is left out of training
 
 
 class Training(NamedTuple):
@@ -313,6 +315,15 @@ def image_names(manifest: pd.DataFrame) -> pd.Series:
     return names if names.is_unique else manifest["path"]
 
 
+def all_names(manifest: pd.DataFrame) -> set[str]:
+    """Every name by which a list may call an image of the manifest, composed."""
+    names = set(image_names(manifest).str.normalize("NFC"))
+    if "path" not in manifest:
+        return names
+    paths = manifest["path"].str.replace("_aligned", "")
+    return names | set(paths.str.normalize("NFC"))
+
+
 def write_list(manifest: pd.DataFrame, path: str | Path) -> None:
     """Write the training labels as the literature does, ``name label`` with labels from 1.
 
@@ -320,45 +331,73 @@ def write_list(manifest: pd.DataFrame, path: str | Path) -> None:
     """
     train = manifest[manifest["split"] == "train"]
     names = image_names(manifest)[train.index]
-    if names.duplicated().any():
-        raise DataError(
-            f"{names[names.duplicated()].iloc[0]} shows several faces, which a list of names "
-            "cannot tell apart: cut them out into files of their own first"
-        )
+    check_names(names)
     numbers = (train["label"] + 1).astype(str)
     lines = names + " " + numbers
     write(path, "\n".join(lines) + "\n")
 
 
-def relabel(manifest: pd.DataFrame, path: str | Path) -> pd.DataFrame:
+def check_names(names: pd.Series) -> None:
+    """DataError if a list of these names could not tell two images apart."""
+    if names.duplicated().any():
+        raise DataError(
+            f"{names[names.duplicated()].iloc[0]} shows several faces, which a list of names "
+            "cannot tell apart: cut them out into files of their own first"
+        )
+
+
+def relabel(
+    manifest: pd.DataFrame, path: str | Path, elsewhere: Collection[str] | None = ()
+) -> pd.DataFrame:
     """Replace the training labels by those of such a list; ``true_label`` stays, ``kind`` follows.
 
     The list names every training image (rows of fer2013.csv go by their number), by its name alone
-    or by its path; labels are numbers from 1 in the order of the set's classes, or their names.
-    Lines for other splits are ignored: evaluation is never relabelled.
+    or by its path; labels are numbers from 1 in the order of the set's classes, or their names, or
+    ``no-face``: such rows are left out, and a note counts them.
+    Lines for other splits are ignored: evaluation is never relabelled. So are those for images
+    ``elsewhere``, names of images of the set that are not in the manifest; with None all lines for
+    images that are not there are ignored, and a note counts them.
     """
-    listed = label_list(path, class_names(manifest))
+    classes = class_names(manifest)
+    listed = label_list(path, classes, gap="" if NO_FACE in classes else NO_FACE)
     listed.index = listed.index.str.normalize("NFC")
     names = names_as_listed(manifest, listed.index)
-    strange = ~listed.index.isin(names)
-    if strange.any():
-        place = int(strange.argmax())
-        line = line_of(path, place)
-        name = listed.index[place][:60]
-        raise DataError(
-            f"{path}, line {line}: {name!r} is no image of this data set; "
-            "is it the list of another?"
-        )
+    if elsewhere is not None:
+        check_known(listed.index, {*names, *elsewhere}, path)
+    strange = listed.index[~listed.index.isin(names)] if elsewhere is None else names.index[:0]
     train = manifest["split"] == "train"
     missing = names[train & ~names.isin(listed.index)]
     if len(missing):
         raise DataError(
             f"{path}: no label for {missing.iloc[0]} and {len(missing) - 1} more; it must list all"
         )
-    rows = np.flatnonzero(train)
     labels = names[train].map(listed).to_numpy(dtype=np.int64)
-    result = relabelled(manifest, rows, labels)
-    return validate(noted(result, f"training labels taken from {path}"))
+    faceless = np.flatnonzero(train)[labels < 0]
+    rows = np.flatnonzero(train)[labels >= 0]
+    result = relabelled(manifest, rows, labels[labels >= 0])
+    result = noted(result, f"training labels taken from {path}")
+    if len(strange):
+        note = (
+            f"{len(strange)} lines of {path} are about images that are not there, as {strange[0]}"
+        )
+        result = noted(result, note)
+    if len(faceless):
+        result = noted(result, f"{len(faceless)} images that show no face by {path}: left out")
+        result = result.drop(result.index[faceless])
+    return validate(result)
+
+
+def check_known(listed: pd.Index, known: set[str], path: str | Path) -> None:
+    """DataError, naming the line, if a name in the list is none of the ``known`` ones."""
+    strange = ~listed.isin(list(known))
+    if not strange.any():
+        return
+    place = int(strange.argmax())
+    line = pairs(path).index[place]
+    name = listed[place][:60]
+    raise DataError(
+        f"{path}, line {line}: {name!r} is no image of this data set; is it the list of another?"
+    )
 
 
 def names_as_listed(manifest: pd.DataFrame, listed: pd.Index) -> pd.Series:
@@ -371,16 +410,6 @@ def names_as_listed(manifest: pd.DataFrame, listed: pd.Index) -> pd.Series:
     paths = manifest["path"].str.replace("_aligned", "")
     paths = paths.str.normalize("NFC")
     return paths if listed.isin(paths).any() else names
-
-
-def line_of(path: str | Path, place: int) -> int:
-    """The line of a list where its entry number ``place`` (from 0) stands; blank ones are none."""
-    text = Path(path).read_text(encoding="utf-8-sig")
-    full = []
-    for number, line in enumerate(text.split("\n"), start=1):
-        if line.strip():
-            full.append(number)
-    return full[place]
 
 
 def noted(manifest: pd.DataFrame, note: str) -> pd.DataFrame:

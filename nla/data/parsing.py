@@ -95,12 +95,19 @@ def pairs(path: str | Path) -> pd.DataFrame:
     return pd.DataFrame({"name": names, "label": parts[1]})
 
 
-def label_list(path: str | Path, order: Sequence[str] = EXPRESSIONS, first: int = 1) -> pd.Series:
-    """Read a list of ``name label`` lines: places in ``order``, by name without ``_aligned``."""
+def label_list(
+    path: str | Path, order: Sequence[str] = EXPRESSIONS, first: int = 1, gap: str = ""
+) -> pd.Series:
+    """Read a list of ``name label`` lines: places in ``order``, by name without ``_aligned``.
+
+    -1 where the label is ``gap``.
+    """
     listed = pairs(path)
     names = listed["name"].str.replace("_aligned", "")
     refuse(names.duplicated(), names, path, "is listed twice; keep one of the lines")
-    return codes(listed["label"], order, path, first, classes=order).set_axis(pd.Index(names))
+    labels = listed["label"]
+    given = codes(labels[labels != gap], order, path, first, classes=order)
+    return given.reindex(labels.index, fill_value=-1).set_axis(pd.Index(names))
 
 
 def safe(names: pd.Series, path: object) -> pd.Series:

@@ -47,7 +47,13 @@ def read_rafdb(root: str | Path | None = None, labels: str | Path | None = None)
     else:
         listed = csv_rows(root, base)
         manifest = rafdb_numbers(listed.rows, base, listed.notes)
-    return relabel(manifest, labels) if labels else manifest
+    if not labels:
+        return manifest
+    result = relabel(manifest, labels)
+    attrs = result.attrs
+    result = result.reset_index(drop=True)
+    result.attrs = attrs
+    return result
 
 
 def rafdb_list(root: Path, base: Path, path: Path) -> pd.DataFrame:

@@ -22,7 +22,7 @@ else:
     Variant = Literal[VARIANTS]
 
 T = TypeVar("T")
-PLACES = ("root", "cache")  # fields that say where data lies, not what it is
+PLACES = ("root", "cache", "labels")  # fields that say where data lies, not what it is
 OWN_CLASSES = ("folder", "csv")  # sets that know no classes but those of the user
 UNSAFE = re.compile(r'[\x00-\x1f\x7f<>:"/\\|?*]|\.{2,}')  # in a folder's name, on some system
 LONGEST = 100  # bytes of a name within a folder's name
@@ -59,6 +59,12 @@ class Config:
     imbalance: float = 1.0  # n_max / n_min imposed on the training set; 1 leaves it alone
     # share of the training images held out to choose a model by, if the set has no such split
     validation: float = 0.0
+
+    # list of training labels, one 'name label' a line, in place of the set's own
+    labels: str = field(default="", metadata=LATER)
+    # what such a list is: better labels (the truth is as known as before), or the noise lists of
+    # the literature, of which the set's own labels are the truth
+    list_is: Literal["mended", "noisy"] = field(default="mended", metadata=LATER)
 
     loss: Loss = "nla"  # the method to train with
     variant: Variant = "paper"  # of the NLA loss
@@ -124,12 +130,14 @@ class Config:
         """Eight hex digits of everything above; names the run folder.
 
         A field that was added later enters only where it is not at its default, so that older
-        keys stay valid. Where the data lies does not enter, only whether ``root`` is empty: a
-        moved folder is no other run.
+        keys stay valid. Where the data lies does not enter, only whether ``root`` is empty and
+        whether there is a list of labels: a moved folder is no other run.
         """
         values = _entering(self)
         values["root"] = values["root"] and Config.root
         values["cache"] = Config.cache
+        if "labels" in values:
+            values["labels"] = "a list"
         text = json.dumps(values, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 

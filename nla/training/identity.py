@@ -53,11 +53,12 @@ def data_key(manifest: pd.DataFrame) -> str:
 def default_folder(config: Config, manifest: pd.DataFrame) -> Path:
     """Where a run goes unless told: ``config.folder`` for built-in faces, which the config fixes.
 
-    A run of real data has a folder of its own for each state of the data, so that corrected labels
-    train anew. A run that stands in ``config.folder`` since before that was so is still found.
+    A run of real data, or of a list of labels, has a folder of its own for each state of the data,
+    so that corrected labels train anew. A run that stands in ``config.folder`` since before that
+    was so is still found.
     """
     plain = config.folder
-    if config.data == "faces":
+    if config.data == "faces" and not config.labels:
         return plain
     try:
         known = bool(recorded(plain))

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 
 from nla import data
+from nla.data.correction import mended
+from nla.data.corruption import all_names
 from nla.data.datasets import hold_out
 from nla.data.manifest import class_names
 from nla.data.store import Packed, digests
@@ -37,6 +39,7 @@ def load_data(config: Config, progress: bool = False) -> tuple[Images, pd.DataFr
     """
     drawn = config.data == "faces"
     images, manifest = draw_faces(config, progress) if drawn else read_set(config)
+    whole = manifest
     if config.imbalance != 1:
         manifest = thinned(manifest, config)
         kept = np.array(manifest.index)
@@ -45,11 +48,35 @@ def load_data(config: Config, progress: bool = False) -> tuple[Images, pd.DataFr
         manifest = data.flip_labels(manifest, config.noise, config.seed)
     elif config.noise and config.imbalance != 1:
         manifest = mislabelled(manifest, config.noise, config.seed)
-    attrs = manifest.attrs
-    manifest = manifest.reset_index(drop=True)
-    manifest.attrs = attrs
+    manifest = renumbered(manifest)
+    if config.labels:
+        images, manifest = listed(images, manifest, config, whole)
     check_classes(manifest, config)
     return images, manifest
+
+
+def renumbered(manifest: pd.DataFrame) -> pd.DataFrame:
+    """The manifest with the index 0..n-1."""
+    result = manifest.reset_index(drop=True)
+    result.attrs = manifest.attrs
+    return result
+
+
+def listed(
+    images: Images, manifest: pd.DataFrame, config: Config, whole: pd.DataFrame
+) -> tuple[Images, pd.DataFrame]:
+    """Images and manifest with the training labels of ``config.labels``.
+
+    Images that the list says to show no face are left out. ``whole``: the manifest with what was
+    thinned out, of which the list may speak too; of images that were skipped as well.
+    """
+    read = mended if config.list_is == "mended" else data.relabel
+    skipping = config.missing == "skip"
+    taken = read(manifest, config.labels, None if skipping else all_names(whole))
+    kept = np.array(taken.index)
+    if len(kept) < len(manifest):
+        images = images.subset(kept) if isinstance(images, Packed) else images[kept]
+    return images, renumbered(taken)
 
 
 def read_set(config: Config) -> tuple[Images, pd.DataFrame]:

@@ -1,0 +1,55 @@
+"""Does it pay to look at labels? Accuracy against how many somebody looked at."""
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from nla.analysis.methods import mean_interval
+from nla.analysis.style import method_looks, TWO, figure_of, new_figure
+from nla.training.record import RunError
+
+WAYS = ("mended", "dropped", "mended at random")
+TITLES = {"faces": "drawn faces, 30 % wrong", "fer2013": "FER2013, judged by ten votes"}
+
+
+@figure_of
+def pays(table: pd.DataFrame, metric: str = "mean") -> Figure:
+    """Accuracy on human truth after looking at a share of the training labels, a panel a data set.
+
+    ``table`` has a row a run: data, way, share (0..1 of the training labels), seed, overall and
+    mean (%). Means with 95 % intervals (t) over seeds; beside the ways the level of doing nothing
+    and of mending all that is wrong. RunError without rows.
+    """
+    sets = table["data"].unique()
+    if not len(sets):
+        raise RunError("there is nothing to draw: no run of the study mending has ended")
+    figure, axes = new_figure(TWO, 2.9, 1, len(sets))
+    for ax, data in zip(axes[0], sets):
+        part = table[table["data"] == data]
+        draw_levels(ax, part, metric)
+        draw_ways(ax, part, metric)
+        count = part["seed"].nunique()
+        title = f"{TITLES.get(data, data)}, n = {count}"
+        ax.set(xlabel="labels looked at (%)", ylabel=f"{metric} accuracy (%)", title=title)
+    handles, names = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=5)
+    return figure
+
+
+def draw_levels(ax: Axes, part: pd.DataFrame, metric: str) -> None:
+    """What there is to begin with, and what mending everything gives."""
+    for way, dash in (("nothing", ":"), ("all mended", "--")):
+        level = part.loc[part["way"] == way, metric].mean()
+        ax.axhline(level, color="0.4", linestyle=dash, linewidth=1, label=way)
+
+
+def draw_ways(ax: Axes, part: pd.DataFrame, metric: str) -> None:
+    """A line for each way, from doing nothing on."""
+    for way, look in zip(WAYS, method_looks(WAYS)):
+        rows = part[part["way"].isin([way, "nothing"])]
+        cells = rows.groupby("share")[metric]
+        means = cells.mean()
+        ax.plot(100 * means.index, means, label=way, **look)
+        for place, (_, values) in zip(means.index, cells, strict=True):
+            low, high = mean_interval(values)
+            ax.vlines(100 * place, low, high, color=look["color"], linewidth=1)

@@ -1,0 +1,245 @@
+"""Labels that were looked at: from decisions to a corrected training list.
+
+Decisions are a csv, as the page of ``nla audit RUN --html`` saves it: ``data`` (the set's name),
+``split``, ``image`` (path or row), ``digest`` (hex, of the pixels that were looked at) and
+``shape`` (of these pixels, channels x size), ``label`` (the name that was judged), ``decision``
+(:data:`DECISIONS`) and ``to`` (the new name, for relabel). Whatever does not fit the set as it
+stands is refused by name: nobody's judgement is applied to another image, or to another label, than
+it was made of.
+"""
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from nla.files import write
+
+from .corruption import (
+    NO_FACE,
+    Integers,
+    check_names,
+    image_names,
+    noted,
+    relabel,
+    relabelled,
+)
+from .manifest import DataError, class_names, knows_truth, refuse
+from .parsing import pairs, table
+from .pixels import digests, read_pixels
+
+KEEP, RELABEL, TWO, NONE = DECISIONS = ("keep", "relabel", "two expressions", "no face")
+COLUMNS = ("data", "split", "image", "label", "decision", "to")
+IMAGE = ["split", "image"]
+
+
+def read_decisions(path: str | Path, name: str, classes: Sequence[str]) -> pd.DataFrame:
+    """The decisions in a file, as text, by line; ``to`` and ``label`` are of ``classes``.
+
+    DataError, naming the line, if they are of another data set than ``name``, if a class or a
+    decision is unknown, or if an image was judged twice and differently.
+    """
+    found = table(path, COLUMNS)
+    data = found["data"]
+    label = found["label"]
+    decision = found["decision"]
+    no_class = f"is no class of {name}: {', '.join(classes)}"
+    refuse(data != name, data, path, f"is the set that was judged, not {name}: name that one")
+    refuse(~label.isin(classes), label, path, no_class)
+    refuse(~decision.isin(DECISIONS), decision, path, f"is none of {', '.join(DECISIONS)}")
+    to = found["to"].where(decision == RELABEL, "")
+    unknown = (decision == RELABEL) & ~to.isin(classes)
+    refuse(unknown, to, path, no_class)
+    found = found.assign(to=to)
+    found = found.drop_duplicates([*IMAGE, "label", "decision", "to"])
+    twice = found.duplicated(IMAGE)
+    refuse(twice, found["image"], path, "was judged twice, and differently; keep one of the lines")
+    return found
+
+
+def keys(manifest: pd.DataFrame) -> pd.Series:
+    """What the column ``image`` calls each image: its path, or its row, or its place."""
+    for column in ("path", "row"):
+        if column in manifest:
+            return manifest[column].astype(str)
+    return manifest.index.to_series().astype(str)
+
+
+def placed(decisions: pd.DataFrame, manifest: pd.DataFrame, path: object) -> Integers:
+    """The position in ``manifest`` of each decision's image.
+
+    An image is known by its path or row, and by its split where that is there more than once.
+    DataError, naming the first, if there is no such image, or if its label has changed since.
+    """
+    key = keys(manifest)
+    wanted = decisions["image"]
+    if key.duplicated().any():
+        key = manifest["split"] + " " + key
+        wanted = decisions["split"] + " " + wanted
+    several = wanted.isin(key[key.duplicated()])
+    refuse(several, wanted, path, "shows several faces, which a list of names cannot tell apart")
+    refuse(~wanted.isin(key), wanted, path, "is no image of this data set")
+    first = ~key.duplicated().to_numpy()
+    place = pd.Series(np.flatnonzero(first), index=key[first])
+    positions: Integers = place.loc[wanted].to_numpy(np.int64)
+    check_labels(decisions, manifest.iloc[positions], path)
+    return positions
+
+
+def check_labels(decisions: pd.DataFrame, manifest: pd.DataFrame, path: object) -> None:
+    """DataError, naming the first, if an image's label is not the one that was judged."""
+    names = np.array(class_names(manifest), dtype=object)
+    now = names[manifest["label"].to_numpy()]
+    changed = (decisions["label"] != now).to_numpy()
+    if not changed.any():
+        return
+    first = int(changed.argmax())
+    line = decisions.index[first]
+    image = decisions["image"].iloc[first]
+    judged = decisions["label"].iloc[first]
+    raise DataError(
+        f"{path}, line {line}: {image!r} was judged as {judged}, and is now labelled "
+        f"{now[first]}: audit a run of the labels as they stand (or name its --labels list), and "
+        "judge it anew"
+    )
+
+
+def check_pixels(
+    decisions: pd.DataFrame, manifest: pd.DataFrame, root: str | Path | None, path: object
+) -> list[str]:
+    """DataError, naming the first, if an image's pixels are not those that were looked at.
+
+    They are compared with the manifest's own digests, as a run has them, or with the files under
+    ``root``. Returns a note if the decisions do not say which pixels these were.
+    """
+    told = {"digest", "shape"} <= set(decisions)
+    if not told or "" in decisions["digest"].to_numpy():
+        return [f"{path} does not say of all images which pixels were judged: not compared"]
+    if "digest" in manifest:
+        now = manifest["digest"].to_numpy()
+    else:
+        channels, size = one_shape(decisions["shape"], path)
+        now = digests(read_pixels(root, manifest, size, channels))
+    texts = [f"{digest:016x}" for digest in now]
+    differs = decisions["digest"] != texts
+    message = "shows other pixels now than when it was judged: is it the same set, unchanged?"
+    refuse(differs, decisions["image"], path, message)
+    return []
+
+
+def one_shape(shape: pd.Series, path: object) -> tuple[int, int]:
+    """Channels and size of the pixels that were judged, from texts such as 3x48."""
+    refuse(~shape.str.fullmatch("[13]x[0-9]+"), shape, path, "is no shape such as 3x48")
+    refuse(shape != shape.iloc[0], shape, path, "is another shape than the first line's")
+    channels, size = map(int, shape.iloc[0].split("x"))
+    return channels, size
+
+
+def mend(
+    manifest: pd.DataFrame, path: str | Path, name: str, root: str | Path | None = None
+) -> pd.DataFrame:
+    """The manifest of the set ``name`` with the decisions of a file applied, see ``corrected``.
+
+    Every decision has to fit: class names, image, label, and, where the file says which they were,
+    pixels, of the files under ``root`` or by the manifest's own ``digest``.
+    """
+    decisions = read_decisions(path, name, class_names(manifest))
+    positions = placed(decisions, manifest, path)
+    said = check_pixels(decisions, manifest.iloc[positions], root, path)
+    result = corrected(manifest, decisions, positions)
+    for note in said:
+        result = noted(result, note)
+    return result
+
+
+def corrected(manifest: pd.DataFrame, decisions: pd.DataFrame, positions: Integers) -> pd.DataFrame:
+    """The manifest with the decisions applied to its training rows; a column ``no_face`` (bool).
+
+    ``positions``: where the image of each decision stands.
+    ``keep`` and ``two expressions`` leave the label as it is. Evaluation is never relabelled: the
+    notes count the decisions on other splits, and what was changed.
+    """
+    train = (manifest["split"] == "train").to_numpy()[positions]
+    applied = decisions[train]
+    rows = positions[train]
+    moved = (applied["decision"] == RELABEL).to_numpy()
+    names = class_names(manifest)
+    to = applied["to"][moved].map(names.index).to_numpy(np.int64)
+    result = relabelled(manifest, rows[moved], to)
+    none = np.zeros(len(manifest), dtype=bool)
+    none[rows[applied["decision"] == NONE]] = True
+    result = result.assign(no_face=none)
+    differ = int((result["label"] != manifest["label"]).sum())
+    result = noted(result, counted(applied["decision"], differ))
+    others = len(decisions) - len(applied)
+    if others:
+        note = f"{others} decisions are about validation or test images: not applied, evaluation"
+        result = noted(result, f"{note} is never relabelled")
+    return result
+
+
+def counted(decision: pd.Series, differ: int) -> str:
+    """What was decided, in numbers; ``differ``: labels that changed."""
+    count = decision.value_counts().reindex(DECISIONS, fill_value=0)
+    return (
+        f"{differ} labels changed; {count[NONE]} images without a face are marked {NO_FACE}; "
+        f"{count[KEEP]} labels confirmed; {count[TWO]} show two expressions and keep their label"
+    )
+
+
+def faceless(path: str | Path) -> list[str]:
+    """The names of the images that a list says to show no face."""
+    listed = pairs(path)
+    return listed["name"][listed["label"] == NO_FACE].tolist()
+
+
+def write_corrected(
+    before: pd.DataFrame, after: pd.DataFrame, out: str | Path, gone: Sequence[str] = ()
+) -> Path:
+    """Write the corrected training list, and beside it the old one, whose path is returned.
+
+    ``gone``: names of images without a face that are in neither manifest any more.
+
+    Both are lists as the literature has them, ``name label``; the label of an image without a face
+    is ``no-face``. DataError if two images have one name, or if a class does.
+    """
+    out = Path(out)
+    old = out.with_name(f"{out.stem}_before{out.suffix or '.txt'}")
+    if after["no_face"].any() and NO_FACE in class_names(after):
+        raise DataError(f"a class is called {NO_FACE!r}, as images without a face are: rename it")
+    train = after["split"] == "train"
+    names = image_names(after)[train]
+    check_names(names)
+    earlier = before.loc[train, "label"] + 1
+    later = after.loc[train, "label"] + 1
+    old_texts = earlier.astype(str)
+    new_texts = later.astype(str)
+    new_texts[after.loc[train, "no_face"]] = NO_FACE
+    left_out = [f"{name} {NO_FACE}" for name in gone]
+    write(old, as_list(names + " " + old_texts, left_out))
+    write(out, as_list(names + " " + new_texts, left_out))
+    return old
+
+
+def as_list(lines: pd.Series, more: Sequence[str]) -> str:
+    """Lines of text, each ended."""
+    return "\n".join([*lines, *more]) + "\n"
+
+
+def mended(
+    manifest: pd.DataFrame, path: str | Path, elsewhere: Collection[str] | None = ()
+) -> pd.DataFrame:
+    """The manifest with the training labels of a list that knows better than the set.
+
+    As :func:`nla.data.corruption.relabel`, but where the set knows no more than its labels, those
+    of the list are not taken for wrong: the true label is then as unknown as it was.
+    """
+    result = relabel(manifest, path, elsewhere)
+    before = manifest["label"].loc[result.index]
+    count = int((result["label"] != before).sum())
+    if knows_truth(manifest):
+        return noted(result, f"{count} labels of the list differ from the set's own")
+    note = f"{count} labels of the list differ from the set's own, and are taken as the better ones"
+    result = noted(result, note).drop(columns="kind")
+    return result.assign(true_label=result["label"])

@@ -1,0 +1,252 @@
+"""How well do judges of labels rank? A table, ``nla study judges``.
+
+Wrong labels are planted in drawn faces (symmetric, pair, instance-dependent), ambiguous
+faces are drawn, and FER2013's own labels are held against the votes of FERPlus. Each number is the
+mean over two halves of the training labels; a combination is chosen on one half and reported on
+the other. cleanlab, where it is installed, is given the same out-of-fold predictions as ours.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy.stats import entropy, spearmanr
+from sklearn.metrics import average_precision_score, roc_auc_score
+from tqdm import tqdm
+
+from nla.analysis import judges
+from nla.data import corruption
+from nla.data.manifest import class_names
+from nla.files import write
+from nla.study.rows import StudyError
+from nla.training import fit, load_data
+from nla.training.config import Config
+from nla.training.folds import out_of_fold
+from nla.training.loading import Images
+
+Flags = npt.NDArray[np.bool_]
+Row = dict[str, Any]
+
+SCRATCH = Path("data/runs/judges")  # run folders; they may be deleted once their rows are written
+RATIOS = (0.05, 0.1, 0.2, 0.3, 0.4)
+NOISE = ("symmetric", "pair", "instance")
+FOLDS = 4
+FACES = Config(
+    name="judged",
+    loss="cross_entropy",
+    train_faces=2000,
+    test_faces=1000,
+    epochs=10,
+    snapshots=1,
+    probe=64,
+)
+PHOTOGRAPHS = replace(FACES, data="fer2013", epochs=5)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One setting and seed: what is trained and what is planted."""
+
+    config: Config
+    kind: str  # of NOISE, or ambiguous, or real
+    ratio: float
+
+    @property
+    def key(self) -> str:
+        return f"{self.config.key}-{self.kind}-{self.ratio:g}"
+
+    @property
+    def facts(self) -> Row:
+        """The columns that a row of a table begins with."""
+        where = {"key": self.key, "data": self.config.data, "kind": self.kind, "ratio": self.ratio}
+        return where | {"seed": self.config.seed}
+
+    def loaded(self) -> tuple[Images, pd.DataFrame]:
+        """The images, and the manifest with what is planted."""
+        images, manifest = load_data(self.config)
+        if self.kind == "symmetric":
+            manifest = corruption.flip_labels(manifest, self.ratio, self.config.seed)
+        elif self.kind == "pair":
+            manifest = corruption.flip_pairs(manifest, self.ratio, self.config.seed)
+        elif self.kind == "instance":
+            shares = planted_shares(manifest)
+            manifest = corruption.flip_by_prediction(manifest, shares, self.ratio, self.config.seed)
+        return images, manifest
+
+
+def planted_shares(manifest: pd.DataFrame) -> npt.NDArray[np.float64]:
+    """What each drawn training face shows, (n, K), a little blurred: its own ambiguity."""
+    train = manifest[manifest["split"] == "train"]
+    columns = [f"p_{name}" for name in class_names(manifest)]
+    shares: npt.NDArray[np.float64] = train[columns].to_numpy(float) + 0.02
+    shares /= shares.sum(axis=1, keepdims=True)
+    return shares
+
+
+def cells(seeds: int, faces: Config = FACES, photographs: Config = PHOTOGRAPHS) -> list[Cell]:
+    """Every setting with every seed; those on photographs come last."""
+    found = []
+    for seed in range(seeds):
+        config = replace(faces, seed=seed)
+        found += [Cell(config, kind, ratio) for kind in NOISE for ratio in RATIOS]
+        found.append(Cell(replace(config, ambiguous=0.4), "ambiguous", 0.4))
+    found += [Cell(replace(photographs, seed=seed), "real", np.nan) for seed in range(seeds)]
+    return found
+
+
+def measure(
+    todo: list[Cell], file: Path, rows_of: Callable[[Cell], list[Row]], resume: bool
+) -> pd.DataFrame:
+    """The rows of all cells: those in ``file``, and those measured now and added as they end.
+
+    StudyError if the table is there and not to be resumed.
+    """
+    if file.exists() and not resume:
+        raise StudyError(f"{file} is there: --resume adds what is missing, or move it away")
+    table = pd.read_csv(file, dtype={"key": str}) if file.exists() else pd.DataFrame({"key": []})
+    for cell in tqdm(todo, desc=file.stem, unit="cell"):
+        if cell.key in set(table["key"]):
+            continue
+        table = pd.concat([table, pd.DataFrame(rows_of(cell))], ignore_index=True)
+        write(file, table)
+    return table[table["key"].isin([cell.key for cell in todo])]
+
+
+# How well judges rank
+
+
+def judged(cell: Cell) -> list[Row]:
+    """A row for each judge and target of one cell."""
+    images, manifest = cell.loaded()
+    run = fit(cell.config, SCRATCH / cell.key, progress=False, loaded=(images, manifest))
+    outside = out_of_fold(
+        cell.config, (images, manifest), run.folder / "folds", FOLDS, progress=False
+    )
+    found = judges.with_folds(judges.evidence(run), outside, run.classes)
+    found = judges.with_latents(found, run, images)
+    train = run.manifest.loc[found.index]
+    errors = judges.verdicts(found).join(cleanlabs(found))
+    doubts = judges.verdicts(found, judges.DOUBTS)
+    half = np.random.default_rng(cell.config.seed).random(len(train)) < 0.5
+    wrong, unsure, certainty = targets(cell, train)
+    rows = []
+    if wrong.any():
+        rows += ranked(errors, wrong, half, "wrong")
+    if unsure.any():
+        rows += ranked(doubts, unsure, half, "ambiguous", certainty)
+    return [cell.facts | row for row in rows]
+
+
+def targets(cell: Cell, train: pd.DataFrame) -> tuple[Flags, Flags, npt.NDArray[np.float64] | None]:
+    """What is wrong and what is ambiguous (n,), and the entropy of the votes where there are."""
+    kind = train["kind"].to_numpy()
+    if cell.kind != "real":
+        return kind == "noisy", (kind == "ambiguous") & (cell.kind == "ambiguous"), None
+    votes = train.filter(like="votes_").to_numpy(float)
+    wrong = (train["label"] != train["true_label"]).to_numpy()
+    return wrong, kind == "ambiguous", entropy(votes, axis=1)
+
+
+def ranked(
+    scores: pd.DataFrame,
+    target: Flags,
+    half: Flags,
+    name: str,
+    certainty: npt.NDArray[np.float64] | None = None,
+) -> list[Row]:
+    """A row for each judge, and for the combinations, the mean of what it does on two halves.
+
+    cleanlab's columns take no part in the choice of a combination.
+    """
+    ours = scores.loc[:, ~scores.columns.str.startswith("cleanlab")]
+    results: dict[str, list[Row]] = {}
+    chosen = []
+    for rows in (half, ~half):
+        columns = {str(judge): column.to_numpy() for judge, column in scores[rows].items()}
+        picked = judges.chosen(ours[~rows], target[~rows])
+        chosen.append("+".join(picked))
+        columns["combined (chosen)"] = judges.combined(ours[rows], picked)
+        if set(judges.COMBINED) <= set(ours):
+            columns["combined"] = judges.combined(ours[rows], judges.COMBINED)
+        for judge, values in columns.items():
+            row = quality(values, target[rows])
+            if certainty is not None:
+                row["rank_correlation"] = spearmanr(values, certainty[rows]).statistic
+            results.setdefault(judge, []).append(row)
+    found = []
+    for judge, both in results.items():
+        row = {"target": name, "judge": judge}
+        for column, mean in pd.DataFrame(both).mean().items():
+            row[str(column)] = mean
+        row["chosen"] = " | ".join(chosen) if judge == "combined (chosen)" else ""
+        found.append(row)
+    return found
+
+
+def quality(score: npt.NDArray[np.float64], target: Flags) -> Row:
+    """How well a score ranks ``target`` (n,): shares and areas, from 0 to 1."""
+    order = np.argsort(-score, kind="stable")
+    hits = target[order]
+    return {
+        "n": len(target),
+        "share": target.mean(),
+        "auroc": roc_auc_score(target, score),
+        "average_precision": average_precision_score(target, score),
+        "first_100": hits[:100].mean(),
+        "first_1_percent": hits[: max(1, len(hits) // 100)].mean(),
+    }
+
+
+def cleanlabs(found: judges.Evidence) -> pd.DataFrame:
+    """What cleanlab makes of the same predictions; no column where it is not installed."""
+    try:
+        from cleanlab.filter import find_label_issues
+        from cleanlab.rank import get_label_quality_scores
+    except ImportError:
+        return pd.DataFrame(index=range(len(found.index)))
+    assert found.outside is not None
+    p = found.outside / found.outside.sum(axis=1, keepdims=True)
+    columns = {}
+    for method in ("self_confidence", "normalized_margin", "confidence_weighted_entropy"):
+        columns[f"cleanlab {method}"] = -get_label_quality_scores(found.label, p, method=method)
+    for method in ("self_confidence", "normalized_margin"):
+        scores = get_label_quality_scores(found.label, p, method=method, adjust_pred_probs=True)
+        columns[f"cleanlab {method}, adjusted"] = -scores
+    flagged = find_label_issues(found.label, p, n_jobs=1)
+    columns["cleanlab issues first"] = columns["cleanlab self_confidence"] + 10 * flagged
+    return pd.DataFrame(columns)
+
+
+def compared(table: pd.DataFrame) -> pd.DataFrame:
+    """A row for each setting: average precision (mean over seeds) of our best, the combinations
+    and cleanlab's best, and who is ahead.
+
+    A judge alone and a method of cleanlab are each the best of several in hindsight; a combination
+    is not, so it is the one that is compared.
+    """
+    rows = []
+    setting = ["data", "kind", "ratio", "target"]
+    for place, part in table.groupby(setting, dropna=False):
+        means = part.groupby("judge")["average_precision"].mean()
+        theirs = means[means.index.str.startswith("cleanlab")]
+        combinations = means[means.index.str.startswith("combined")]
+        alone = means.drop([*theirs.index, *combinations.index])
+        row: Row = dict(zip(setting, place, strict=True))
+        row |= {"seeds": part["seed"].nunique(), "best alone": alone.max(), "alone": alone.idxmax()}
+        row |= {str(name): value for name, value in combinations.items()}
+        if len(theirs):
+            row |= {"cleanlab": theirs.max(), "cleanlab's": theirs.idxmax()}
+            row["ahead"] = (
+                "ours" if combinations["combined (chosen)"] > theirs.max() else "cleanlab"
+            )
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def study_judges(seeds: int, folder: str | Path, resume: bool) -> pd.DataFrame:
+    """Carry the study out, into ``folder``/judges.csv; returns its comparison."""
+    return compared(measure(cells(seeds), Path(folder) / "judges.csv", judged, resume))
