@@ -5,7 +5,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from nla.analysis.methods import mean_interval
-from nla.analysis.style import method_looks, TWO, figure_of, new_figure
+from nla.analysis.style import TWO, figure_of, method_looks, new_figure
 from nla.training.record import RunError
 
 WAYS = ("mended", "dropped", "mended at random")
