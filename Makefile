@@ -41,8 +41,8 @@ bench: $(READY)  ## how fast: ratios to textbook code (a quarter of an hour, not
 	@$(BIN)/python tests/benchmarks/bench_training.py step epoch floor --size 224 --steps 4 --workers 0 $(FAST)
 	@$(BIN)/python tests/benchmarks/bench_images.py
 
-lab: $(READY)  ## JupyterLab on the notebooks
-	@$(BIN)/jupyter lab notebooks/00_start_here.ipynb
+lab: $(READY)  ## JupyterLab on the whole project, the first notebook open
+	@$(BIN)/jupyter lab --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb
 
 notebooks: $(READY)  ## run every notebook in place, as committed
 	@$(BIN)/python notebooks/execute.py --in-place

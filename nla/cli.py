@@ -140,7 +140,8 @@ def figures(
     Args:
         run: a run folder; repeat it to compare runs. By default the demo's two.
         out: folder for the pdf and png files.
-        results: csv of a study, for accuracy against noise and imbalance, and the ablation.
+        results: csv of a study, for accuracy against noise and imbalance, and the ablation; by
+            default the kit's own studies.
         html: also write the NAW explorer as one page that needs no network.
     """
     from nla.analysis.gallery import draw_all  # here, so that training needs no plotting library

@@ -1,8 +1,8 @@
 """Run the notebooks in order, from top to bottom, and stop at the first error.
 
-    python notebooks/execute.py --in-place            as they are committed: on the built-in faces
-    only python notebooks/execute.py --into data/executed  copies, the originals stay as they are
-    python notebooks/execute.py --quick ...           a smaller demo, for tests
+    python notebooks/execute.py --in-place            as they are committed, on built-in faces only
+    python notebooks/execute.py --into data/executed  copies, the originals stay as they are
+    python notebooks/execute.py --quick --seed 1 ...  a smaller demo, of another seed, for tests
 
 Stored are outputs without progress bars, without timestamps and without the state of widgets (an
 interactive figure is kept as its static twin), and pictures with 256 colours.
@@ -26,7 +26,7 @@ HERE = Path(__file__).resolve().parent
 WIDGET = "application/vnd.jupyter.widget-view+json"
 QUICK = """
 import dataclasses, nla, nla.training.config
-small = dict(train_faces=600, test_faces=300, epochs=4, probe=120)
+small = dict(train_faces=600, test_faces=300, epochs=4, probe=120, seed=0)
 nla.DEMO = nla.training.config.DEMO = dataclasses.replace(nla.DEMO, **small)
 baseline = dataclasses.replace(nla.DEMO_BASELINE, **small)
 nla.DEMO_BASELINE = nla.training.config.DEMO_BASELINE = baseline
@@ -34,15 +34,22 @@ nla.DEMO_BASELINE = nla.training.config.DEMO_BASELINE = baseline
 
 
 def execute(
-    path: Path, target: Path | None = None, quick: bool = False, folder: Path = HERE.parent
+    path: Path,
+    target: Path | None = None,
+    quick: bool = False,
+    folder: Path = HERE.parent,
+    seed: int = 0,
 ) -> None:
     """Run one notebook with ``folder`` as its working directory; write it to ``target``.
+
+    ``quick``: with a smaller demo, of that ``seed``.
 
     CellExecutionError, with the cell and its traceback, if a cell fails.
     """
     notebook = nbformat.read(path, as_version=4)
     if quick:
-        notebook.cells.insert(0, nbformat.v4.new_code_cell(QUICK))
+        demo = QUICK.replace("seed=0", f"seed={seed}")
+        notebook.cells.insert(0, nbformat.v4.new_code_cell(demo))
     NotebookClient(
         notebook,
         timeout=900,
@@ -98,11 +105,14 @@ def main() -> None:
     where.add_argument("--in-place", action="store_true")
     where.add_argument("--into", type=Path)
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--seed", type=int, default=0, help="of the quick demo")
     parser.add_argument(
         "--folder", type=Path, default=HERE.parent, help="working directory of the notebooks"
     )
     parser.add_argument("--times", action="store_true", help="print the seconds each notebook took")
     options = parser.parse_args()
+    if options.seed and not options.quick:
+        parser.error("--seed is the seed of the quick demo: add --quick")
     if options.in_place:
         os.environ["NLA_DATA_ROOT"] = (
             "data/built-in-faces-only"  # nothing is there: no real face gets committed
@@ -118,7 +128,7 @@ def main() -> None:
         target = path if options.in_place else options.into and options.into / part / path.name
         began = time.perf_counter()
         try:
-            execute(path, target, options.quick, options.folder)
+            execute(path, target, options.quick, options.folder, options.seed)
         except CellExecutionError as error:
             bar.close()
             sys.exit(f"{path} failed:\n{error}")

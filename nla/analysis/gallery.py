@@ -13,6 +13,9 @@ from nla.analysis import explore, figures, latents, tables
 from nla.training.record import Run, RunError
 
 PUBLISHED = Path("data/published_results.csv")
+STUDIES = Path("figures")  # folder of the studies' tables, noise.csv and the like
+AXES = {"noise": "noise", "imbalance": "imbalance", "ablation": "method"}
+"""What each study varies."""
 DATASETS = ("RAF-DB", "FERPlus", "AffectNet-7", "AffectNet-8")
 Drawings = dict[str, Callable[[], Figure]]
 """What draws each figure, by the name of its file."""
@@ -29,17 +32,17 @@ def draw_all(
     """Write every figure and table to ``folder`` and return the files.
 
     The last run is the one looked into. ``results`` is a csv with a row a run, for accuracy against
-    noise and imbalance and the ablation (its columns: :func:`figures.accuracy_against`). ``html``
+    noise and imbalance and the ablation (its columns: :func:`figures.accuracy_against`); by default
+    the tables of the kit's own studies, where ``figures/`` has them. ``html``
     adds the explorer as a page. ``images`` (row i of the last run's manifest is image i) adds
     faces. What a run has no data for is left out, and the reason printed.
     """
     run, folder = runs[-1], Path(folder)
     drawings = drawings_of(runs)
-    if results is not None:
-        drawings |= drawings_of_results(pd.read_csv(results))
     if images is not None:
         drawings["faces"] = partial(figures.face_sheet, images, run.manifest, classes=run.classes)
     files = draw(drawings, folder, runs)
+    files += draw(drawings_of_studies(results), folder, ())
     if Path(published).is_file():
         for dataset in DATASETS:
             table = tables.comparison(published, dataset)
@@ -90,7 +93,16 @@ def draw_latents(run: Run) -> Figure:
     return figures.latent_steps(embedding, quality=quality, classes=run.classes)
 
 
-def drawings_of_results(results: pd.DataFrame) -> Drawings:
-    """The figures of a study's table."""
-    axes = {"noise": "noise", "imbalance": "imbalance", "ablation": "method"}
-    return {name: partial(figures.accuracy_against, results, x) for name, x in axes.items()}
+def drawings_of_studies(results: str | Path | None = None) -> Drawings:
+    """Accuracy against noise, imbalance and method, overall and mean, from studies' tables.
+
+    All three from the one csv ``results``; by default each from the kit's study of that name.
+    """
+    drawings: Drawings = {}
+    for name, x in AXES.items():
+        file = STUDIES / f"{name}.csv" if results is None else Path(results)
+        if results is not None or file.is_file():
+            table = pd.read_csv(file)
+            drawings[name] = partial(figures.accuracy_against, table, x)
+            drawings[f"{name}_mean"] = partial(figures.accuracy_against, table, x, "mean")
+    return drawings

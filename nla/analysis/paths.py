@@ -5,6 +5,7 @@ to the upper left, and between them, along the diagonal, lies the weight.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -58,7 +59,7 @@ def mean_places(run: Run, by: str) -> dict[str, Points]:
 def draw_path(ax: Axes, places: Points, colour: str, marker: str, label: str) -> None:
     """A group's path: a ring at its start, a mark an epoch, a large one at its end."""
     x, y = places.T
-    look = {"color": colour, "marker": marker}
+    look: dict[str, Any] = {"color": colour, "marker": marker}
     ax.plot(x, y, linewidth=1, markersize=2, zorder=4, **look)
     ax.plot(x[0], y[0], "o", color=colour, markersize=6, markerfacecolor="none", zorder=5)
     ax.plot(
