@@ -14,7 +14,8 @@ from conftest import plant
 from PIL import Image
 from test_views import drawn_run
 
-from nla.analysis import explore, figures
+from nla.analysis import explore, figures, parameters, pictures
+from nla.naw import NAW
 from nla.training.record import RunError
 
 
@@ -63,22 +64,22 @@ def test_points_facts_and_weights_are_the_runs(planted_run):
     ]
 
 
-def test_a_pick_is_answered_with_those_faces(planted_run, planted_images):
+def test_cards_are_answered_with_their_faces(planted_run, planted_images):
     widget = explore.naw_explorer(planted_run, planted_images)
-    assert widget.faces == {}
-    widget.selected = [28, 3]
+    assert widget.faces == {} and widget.content["pictured"]
+    widget.wanted = [28, 3]
     assert set(widget.faces) == {"28", "3"}
     face = np.asarray(Image.open(io.BytesIO(base64.b64decode(widget.faces["28"].split(",")[1]))))
     assert face.shape == (16, 16, 3) and (face == 28).all()
-    widget.selected = list(range(100))
+    widget.wanted = list(range(100))
     assert len(widget.faces) == explore.CARDS
     bare = explore.naw_explorer(planted_run)
-    bare.selected = [1]
-    assert bare.faces == {}
+    bare.wanted = [1]
+    assert bare.faces == {} and not bare.content["pictured"]
 
 
 def test_background_is_white_where_no_sample_can_be():
-    url = explore.surface_url(explore.NAW(), 0.0)
+    url = pictures.surface_url(NAW(), 0.0)
     image = np.asarray(Image.open(io.BytesIO(base64.b64decode(url.split(",")[1]))))
     assert (image[:70, 130:] == 255).all()  # p_GT + p_NN > 1
     assert (
@@ -88,9 +89,9 @@ def test_background_is_white_where_no_sample_can_be():
 
 def test_large_runs_are_thinned_and_rows_kept(planted_run, planted_images):
     widget = explore.naw_explorer(planted_run, planted_images, points=50)
-    assert places(widget).shape == (5, 50, 2) and len(set(widget.index)) == 50
+    assert places(widget).shape == (5, 50, 2) and len(set(widget.scene.index)) == 50
     weights = planted_run.samples(2).set_index("index")["weight"]
-    np.testing.assert_allclose(history(widget, "w*")[2], weights.loc[widget.index], atol=1e-5)
+    np.testing.assert_allclose(history(widget, "w*")[2], weights.loc[widget.scene.index], atol=1e-5)
 
 
 def test_latent_explorer_tells_what_was_predicted(planted_run, embedding):
@@ -194,17 +195,18 @@ def test_without_truth_the_twin_is_a_picture_by_class(unjudged_run):
 
 def test_cards_name_the_file_or_the_row(unjudged_run, planted_run, tiny_run):
     widget = explore.naw_explorer(unjudged_run)
-    paths = unjudged_run.manifest.loc[widget.index, "path"]
+    paths = unjudged_run.manifest.loc[widget.scene.index, "path"]
     assert widget.content["sources"] == list(paths)
-    rows = tiny_run.manifest.loc[explore.naw_explorer(tiny_run).index, "row"]
+    rows = tiny_run.manifest.loc[explore.naw_explorer(tiny_run).scene.index, "row"]
     assert explore.naw_explorer(tiny_run).content["sources"] == [f"row {row}" for row in rows]
-    assert explore.naw_explorer(planted_run).content["sources"] == []  # it names neither
+    sources = explore.naw_explorer(planted_run).content["sources"]
+    assert sources[7] == "sample 7"  # it names neither
 
 
 def test_sliders_start_at_the_runs_own_values_wherever_they_are():
-    naw = explore.NAW(slope=-90.0, ratio_false=25.0, mu_true=(1.5, -0.5))
-    values = {name: slider.value for name, slider in explore.naw_sliders(naw).items()}
-    assert explore.naw_from(values) == naw
+    naw = NAW(slope=-90.0, ratio_false=25.0, mu_true=(1.5, -0.5))
+    values = {name: slider.value for name, slider in parameters.naw_sliders(naw).items()}
+    assert parameters.naw_from(values) == naw
 
 
 def test_four_rows_in_one_epoch(tmp_path):
@@ -233,7 +235,7 @@ def test_answers_within_150_ms_at_the_size_of_rafdb(tmp_path):
     widget, box = explore.naw_explorer(run, images), explore.parameter_explorer(run)
     controls = {c.description: c for c in box.children[0].children[:-1]}
     for act in (
-        lambda: setattr(widget, "selected", list(range(0, 12_271, 3))),
+        lambda: setattr(widget, "wanted", list(range(0, 12_271, 3))),
         lambda: setattr(widget, "step", 2),
         lambda: setattr(controls["slope"], "value", -5.0),
         lambda: setattr(controls["epoch"], "value", 1),
@@ -245,7 +247,8 @@ def test_answers_within_150_ms_at_the_size_of_rafdb(tmp_path):
 
 def test_odd_runs_open(odd_run):
     widget = explore.naw_explorer(odd_run)
-    widget.selected = [0]
+    widget.picked = widget.wanted = [0]
+    assert len(widget.selected) == 1
     assert len(codes(widget, "label")) == len(odd_run.samples())
     assert explore.parameter_explorer(odd_run).children
 
