@@ -1,9 +1,9 @@
 """Explorers for Jupyter: move through a run, select samples, see their faces, read them in Python.
 
-Each returns a widget; drawing, moving and selecting happen in the browser (browser/), and the kernel
-sends the faces of the cards shown. Where there is no kernel its static twin, a figure, is shown.
-Thumbnails are handed in (uint8 (N, C, H, W), row i of the manifest is image i) or left out. Of a
-run whose truth nobody knows no kind and no true label is shown.
+Each returns a widget; drawing, moving and selecting happen in the browser, and the kernel sends the
+faces of the cards shown. Where there is no kernel its static twin, a figure, is shown. Thumbnails
+are handed in (uint8 (N, C, H, W), row i of the manifest is image i) or left out. Of a run whose
+truth nobody knows no kind and no true label is shown.
 
     explorer = naw_explorer(run, images)
     explorer                                      # in a cell of its own; select something

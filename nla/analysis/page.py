@@ -1,4 +1,4 @@
-"""The browser's side of the explorers: modules and style of ``browser/``, as one script, as one page.
+"""The browser's side of the explorers: what is in ``browser/``, as one script or as one page.
 
 The modules import one another, so that each can be read and tested alone. A widget is one file,
 though: they are laid one after another, in order, in one scope.
