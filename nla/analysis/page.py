@@ -12,7 +12,18 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).with_name("browser")
-MODULES = ("shapes", "stamps", "scene", "plane", "picking", "cards", "controls", "explorer")
+MODULES = (
+    "shapes",
+    "stamps",
+    "scene",
+    "plane",
+    "picking",
+    "cursor",
+    "cards",
+    "controls",
+    "deck",
+    "explorer",
+)
 """Each imports earlier ones only."""
 
 
@@ -27,7 +38,7 @@ def script() -> str:
 
 def alone(module: str) -> str:
     """A module without its imports, its names for all."""
-    without = re.sub(r"^import .*\n", "", module, flags=re.MULTILINE)
+    without = re.sub(r'^import [^"]*"[^"]*"\n', "", module, flags=re.MULTILINE)
     return re.sub(r"^export (?!default)", "", without, flags=re.MULTILINE)
 
 

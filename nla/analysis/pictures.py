@@ -26,13 +26,18 @@ def image_url(image: npt.NDArray[np.uint8] | Image.Image, kind: str = "png") -> 
     """An image, uint8 (H, W) or (H, W, 3), as a data URL."""
     buffer = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(image)).save(buffer, kind)
-    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return f"data:image/{kind};base64,{as_text(buffer)}"
 
 
 def figure_png(draw: Callable[[], Figure]) -> str:
     """A figure as a notebook keeps it: a PNG file in base64."""
     buffer = io.BytesIO()
     draw().savefig(buffer, format="png", dpi=130)
+    return as_text(buffer)
+
+
+def as_text(buffer: io.BytesIO) -> str:
+    """Bytes in base64."""
     return base64.b64encode(buffer.getvalue()).decode()
 
 
@@ -41,8 +46,9 @@ def sheet(images: Pictures, index: npt.NDArray[np.int64], columns: int, size: in
     rows = -(-len(index) // columns)
     whole = Image.new("RGB", (columns * size, rows * size))
     for k, row in enumerate(index):
-        face = Image.fromarray(thumbnail(images[int(row)])).resize((size, size))
-        whole.paste(face, (k % columns * size, k // columns * size))
+        face = Image.fromarray(thumbnail(images[int(row)]))
+        down, across = divmod(k, columns)
+        whole.paste(face.resize((size, size)), (across * size, down * size))
     return whole
 
 
@@ -51,7 +57,8 @@ def surface_url(naw: NAW, progress: float) -> str:
     grid = figures.weight_grid(naw, progress, 181)
     colours = figures.SURFACE(grid / figures.WEIGHT_TOP, bytes=True)[..., :3]
     place = np.arange(len(grid))
-    colours[np.add.outer(place, place) >= len(grid)] = 255
+    outside = np.add.outer(place, place) >= len(grid)
+    colours[outside] = 255
     return image_url(colours[::-1])
 
 
@@ -68,4 +75,5 @@ def chequered_url(count: int) -> str:
     squares = np.where(odd, 255, 244).astype(np.uint8)
     np.fill_diagonal(squares, 222)
     side = 60 * count
-    return image_url(Image.fromarray(squares).resize((side, side), Image.Resampling.NEAREST))
+    picture = Image.fromarray(squares).resize((side, side), Image.Resampling.NEAREST)
+    return image_url(picture)

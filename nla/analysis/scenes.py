@@ -25,26 +25,29 @@ def plane_scene(run: Run, epochs: Sequence[int], points: int, naw: NAW | None = 
     naw = naw or figures.naw_of(run)
     total = run.config["epochs"]
     facts = run.samples(epochs[0])
-    facts = facts.sample(min(points, len(facts)), random_state=0).sort_index()
-    columns = ["p_gt", "p_nn", "weight"]
-    values = np.stack([run.samples(e).loc[facts.index, columns].to_numpy(float) for e in epochs])
-    titles = []
+    count = min(points, len(facts))
+    facts = facts.sample(count, random_state=0).sort_index()
+    values, titles, backgrounds = [], [], []
     for epoch in epochs:
+        samples = run.samples(epoch).loc[facts.index]
+        values.append(samples[["p_gt", "p_nn", "weight"]].to_numpy(float))
         epsilon = naw.epsilon(epoch / total)
         titles.append(f"{run.name}, epoch {epoch + 1} of {total}, ε = {epsilon:.2f}")
+        backgrounds.append(surface_url(naw, epoch / total))
+    scores = np.stack(values)
     ticks = [[t, str(t)] for t in (0, 0.5, 1)]
     return scene_of(
         run,
         facts,
-        values[..., :2],
-        History("w*", values[..., 2], figures.WEIGHT_TOP),
+        scores[..., :2],
+        History("w*", scores[..., 2], figures.WEIGHT_TOP),
         Steps(list(epochs), titles),
         lambda step: run.samples(epochs[step]).loc[facts.index, SCORES],
         scores=True,
         labels=["p_GT (label)", "p_NN (nearest negative)"],
         xticks=ticks,
         yticks=ticks,
-        backgrounds=[surface_url(naw, epoch / total) for epoch in epochs],
+        backgrounds=backgrounds,
         scale=surface_scale(),
     )
 
@@ -56,8 +59,9 @@ def judged(run: Run, facts: pd.DataFrame, probabilities: Numbers) -> tuple[pd.Se
     """
     column, name = ("true_label", "true") if run.knows_truth else ("label", "label")
     classes = facts[column]
-    chosen = np.take_along_axis(probabilities, classes.to_numpy()[None, :, None], 2)[..., 0]
-    return classes, History(f"p({name})", chosen)
+    columns = classes.to_numpy()[None, :, None]
+    chosen = np.take_along_axis(probabilities, columns, axis=2)
+    return classes, History(f"p({name})", chosen[..., 0])
 
 
 def guesses(
@@ -65,22 +69,27 @@ def guesses(
 ) -> pd.DataFrame:
     """What was predicted at a step: prediction, predicted (its name), p_<class>."""
     names = np.array(run.classes)
-    table = pd.DataFrame({"prediction": guess[step], "predicted": names[guess[step]]})
+    chosen = guess[step]
+    table = pd.DataFrame({"prediction": chosen, "predicted": names[chosen]})
     columns = [f"p_{name}" for name in run.classes]
     return table.join(pd.DataFrame(probabilities[step], columns=columns))
 
 
 def latent_scene(run: Run, embedding: pd.DataFrame) -> Scene:
     """The map of the probe set (see :mod:`nla.analysis.latents`) from snapshot to snapshot."""
-    steps = [int(step) for step in sorted(embedding["epoch"].unique())]
-    parts = [embedding[embedding["epoch"] == step] for step in steps]
-    places = np.stack([part[["x", "y"]].to_numpy(float) for part in parts])
+    parts = {int(step): part for step, part in embedding.groupby("epoch")}
+    steps, facts = list(parts), next(iter(parts.values()))
+    places = np.stack([part[["x", "y"]].to_numpy(float) for part in parts.values()])
     low, high = places.min((0, 1)), places.max((0, 1))
+    spread = np.maximum(high - low, 1e-9)
     logits = np.stack([run.latents[step]["logits"] for step in steps])
     probabilities = torch.tensor(logits).softmax(2).numpy()
     guess = probabilities.argmax(2)
-    _, history = judged(run, parts[0], probabilities)
-    moments = [f"after epoch {step}" if step else "before training" for step in steps]
+    _, history = judged(run, facts, probabilities)
+    titles = []
+    for step in steps:
+        moment = f"after epoch {step}" if step else "before training"
+        titles.append(f"{run.name}, {moment}")
 
     def scores(step: int) -> pd.DataFrame:
         place = pd.DataFrame(places[step], columns=["x", "y"])
@@ -88,10 +97,10 @@ def latent_scene(run: Run, embedding: pd.DataFrame) -> Scene:
 
     return scene_of(
         run,
-        parts[0],
-        0.04 + 0.92 * (places - low) / np.maximum(high - low, 1e-9),
+        facts,
+        0.04 + 0.92 * (places - low) / spread,
         history,
-        Steps(steps, [f"{run.name}, {moment}" for moment in moments]),
+        Steps(steps, titles),
         scores,
         labels=["UMAP 1 (a.u.)", "UMAP 2 (a.u.)"],
         guess=packed(guess),
@@ -113,19 +122,21 @@ def confusion_scene(run: Run, split: str) -> Scene:
     given, history = judged(run, facts, probabilities)
     count = len(classes)
     rows = np.broadcast_to(count - 1 - given.to_numpy(), guess.shape)
+    cells = np.stack([guess, rows], axis=-1)
     jitter = np.random.default_rng(0).uniform(0.08, 0.92, (len(facts), 2))
     middles = [(k + 0.5) / count for k in range(count)]
+    named = list(zip(middles, classes))
     return scene_of(
         run,
         facts,
-        (np.stack([guess, rows], -1) + jitter) / count,
+        (cells + jitter) / count,
         history,
         Steps(epochs, [f"{run.name}, after epoch {epoch + 1}" for epoch in epochs]),
         lambda step: guesses(run, step, guess, probabilities),
         guess=packed(guess),
         cells=count,
         labels=["predicted class", "true class" if run.knows_truth else "label"],
-        xticks=[[at, text] for at, text in zip(middles, classes)],
-        yticks=[[1 - at, text] for at, text in zip(middles, classes)],
+        xticks=[[at, text] for at, text in named],
+        yticks=[[1 - at, text] for at, text in named],
         backgrounds=[chequered_url(count)],
     )

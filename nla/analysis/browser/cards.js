@@ -34,14 +34,18 @@ export function card(scene, i, step, face) {
 function curve(scene, i, step) {
   const { steps, history } = scene
   const at = (s) => [3 + (104 * s) / Math.max(steps - 1, 1), 30 - 28 * scene.share(i, s)]
-  const written = (s) => at(s).map((v) => v.toFixed(1)).join()
+  const written = (s) =>
+    at(s)
+      .map((v) => v.toFixed(1))
+      .join()
   const path = Array.from({ length: steps }, (_, s) => written(s)).join(" ")
   const [x, y] = at(step)
   const ends = [0, steps - 1].map((s) => scene.value(i, s).toFixed(2))
   return (
     `<svg class="nla-curve" viewBox="0 0 110 32" role="img" ` +
     `aria-label="${history.name} over the steps, from ${ends[0]} to ${ends[1]}">` +
-    `<polyline points="${path}" fill="none"></polyline><circle cx="${x}" cy="${y}" r="3"></circle></svg>`
+    `<polyline points="${path}" fill="none"></polyline>` +
+    `<circle cx="${x}" cy="${y}" r="3"></circle></svg>`
   )
 }
 

@@ -5,9 +5,12 @@
 // step; picked, the positions selected; hidden, the codes of groups that are filtered out;
 // wanted, the positions whose faces are asked for; faces, image URLs by position.
 
-import { CARDS, card, csvOf, ordered, summary } from "./cards.js"
-import { button, choice, download, filters, isPressed, legend, row, setPressed, theme } from "./controls.js"
-import { ARROWS, cellOf, combined, inside, isLoop, nearest, neighbour } from "./picking.js"
+import { csvOf } from "./cards.js"
+import { button, choice, download, filters, isPressed } from "./controls.js"
+import { legend, row, setPressed, theme } from "./controls.js"
+import { movedCell, movedSample } from "./cursor.js"
+import { createDeck } from "./deck.js"
+import { cellOf, combined, inside, isLoop, nearest } from "./picking.js"
 import { createPlane } from "./plane.js"
 import { described, meanPaths, readScene } from "./scene.js"
 
@@ -33,8 +36,8 @@ const FRAME = `
   </div>
 </div>`
 const HELP =
-  "Arrows go from sample to sample, Page Up and Page Down through all of them, Home and End to the " +
-  "first and the last; Enter selects, with Shift adds, with Alt takes away; Escape clears."
+  "Arrows go from sample to sample, Page Up and Page Down through all of them, Home and End to " +
+  "the first and the last; Enter selects, with Shift adds, with Alt takes away; Escape clears."
 
 export function explore(model, el) {
   const root = document.createElement("section")
@@ -46,13 +49,11 @@ export function explore(model, el) {
   const canvas = find("scatter")
   const slider = find("step")
   const plane = createPlane(canvas)
-  const known = new Map() // faces by position
 
-  let scene
-  let by // what samples are coloured by: "kind" or "class"
+  let scene = readScene(model.get("content"))
+  let by = scene.codes.kind ? "kind" : "class" // what samples are coloured by
   let visible = [] // whether the filters show a sample, by position
   let mode = "new" // what a pick does to the selection: "new", "add" or "take"
-  let order, down, turned // the fact that cards are ordered by, its direction, the page
   let loop = [] // where the mouse was drawn, in pixels
   let cursor // where the keyboard is: a position, or a cell [column, row]
   let shown = 0 // the step
@@ -60,33 +61,48 @@ export function explore(model, el) {
   let started = -Infinity // when samples set off from there
   const draws = { paths: true, means: false }
 
+  function put(name, value) {
+    model.set(name, value)
+    model.save_changes()
+  }
+
   // The selection
 
   const picked = () => model.get("picked")
   const seen = () => picked().filter((i) => visible[i])
   const candidates = () => [...visible.keys()].filter((i) => visible[i])
-  const sorted = () => ordered(seen(), order, shown, down)
+  const place = (i) => scene.place(i, shown)
+  const deck = createDeck(find("side"), scene, { ask, turned: draw })
 
   function select(positions, event = {}) {
     let how = mode
     if (event.shiftKey) how = "add"
     if (event.altKey) how = "take"
-    turned = 0
-    model.set("picked", combined(picked(), positions, how))
-    model.save_changes()
+    deck.first()
+    put("picked", combined(picked(), positions, how))
   }
 
   function clear() {
-    turned = 0
-    model.set("picked", [])
-    model.save_changes()
+    deck.first()
+    put("picked", [])
+  }
+
+  function ask(positions) {
+    if (String(positions) !== String(model.get("wanted"))) put("wanted", positions)
+  }
+
+  function showCards() {
+    const selection = seen()
+    deck.show(selection, picked().length - selection.length, shown)
+    tools.clear.disabled = !picked().length
+    tools.csv.disabled = !selection.length
   }
 
   // The picture
 
   function draw() {
-    const shownCards = draws.paths ? pageOf(sorted()) : []
     const steps = [...Array(scene.steps).keys()]
+    const walked = draws.paths ? deck.onPage() : []
     const moving = plane.draw({
       shown,
       from,
@@ -96,7 +112,7 @@ export function explore(model, el) {
       cursor,
       loop,
       chosen: new Set(seen()),
-      paths: shownCards.map((i) => steps.map((step) => scene.place(i, step))),
+      paths: walked.map((i) => steps.map((step) => scene.place(i, step))),
       means: draws.means ? meanPaths(scene, by, (i) => visible[i]) : [],
       ink: getComputedStyle(root).color,
     })
@@ -111,28 +127,33 @@ export function explore(model, el) {
     draw()
   }
 
+  function dress() {
+    root.dataset.theme = theme()
+    fit()
+  }
+
   /** Take in what Python sent, at first and when it changes. */
   function read() {
     scene = readScene(model.get("content"))
-    by ??= scene.codes.kind ? "kind" : "class"
-    known.clear()
     cursor = undefined
     shown = from = Math.min(model.get("step"), scene.steps - 1)
     slider.max = scene.steps - 1
     slider.disabled = find("play").disabled = scene.steps < 2
-    plane.show(scene, () => draw())
     canvas.setAttribute("aria-label", `${scene.labels.join(" against ")}. ${HELP}`)
+    deck.read(scene)
+    plane.show(scene, draw)
     filter()
     showStep()
-    fit()
+    dress()
   }
 
   /** Find those that the filters show. */
   function filter() {
     const hidden = model.get("hidden")
-    const { kind, class: label } = scene.codes
     const off = { kind: new Set(hidden.kind), class: new Set(hidden.class) }
-    visible = Array.from(label, (code, i) => !off.class.has(code) && !(kind && off.kind.has(kind[i])))
+    const { kind, class: label } = scene.codes
+    const isOff = (code, i) => off.class.has(code) || (kind && off.kind.has(kind[i]))
+    visible = Array.from(label, (code, i) => !isOff(code, i))
     if (!scene.cells && !visible[cursor]) cursor = undefined
   }
 
@@ -140,66 +161,6 @@ export function explore(model, el) {
     slider.value = shown
     slider.setAttribute("aria-valuetext", scene.titles[shown])
     find("title").textContent = scene.titles[shown]
-    showCards()
-  }
-
-  // The cards
-
-  const pages = () => Math.max(1, Math.ceil(seen().length / CARDS))
-  const pageOf = (positions) => positions.slice(turned * CARDS, (turned + 1) * CARDS)
-
-  function showCards() {
-    turned = Math.min(turned ?? 0, pages() - 1)
-    const positions = sorted()
-    const onPage = pageOf(positions)
-    find("summary").textContent = summary(
-      scene,
-      positions,
-      picked().length - positions.length,
-      shown,
-    )
-    find("faces").innerHTML = onPage.map((i) => card(scene, i, shown, face(i))).join("")
-    find("sorting").hidden = positions.length < 2
-    paging(positions.length)
-    tools.clear.disabled = !picked().length
-    tools.csv.disabled = !positions.length
-    ask(onPage)
-  }
-
-  function paging(count) {
-    const [back, at, next] = turning
-    const first = turned * CARDS + 1
-    const last = Math.min(first + CARDS - 1, count)
-    at.textContent = `${first} to ${last} of ${count.toLocaleString("en")}`
-    back.disabled = !turned
-    next.disabled = turned >= pages() - 1
-    for (const item of turning) item.hidden = count <= CARDS
-  }
-
-  /** The markup of a sample's picture: one by one from Python, or out of the page's sheet. */
-  function face(i) {
-    const name = `alt="face of sample ${scene.index(i)}"`
-    if (known.has(i)) return `<img class="nla-face" src="${known.get(i)}" ${name}>`
-    if (!scene.columns) return scene.pictured ? `<span class="nla-face"></span>` : ""
-    const right = (i % scene.columns) * 72
-    const lower = Math.floor(i / scene.columns) * 72
-    return (
-      `<div class="nla-face nla-sprite" role="img" aria-label="face of sample ${scene.index(i)}" ` +
-      `style="background-position: -${right}px -${lower}px"></div>`
-    )
-  }
-
-  /** Ask Python for the faces that are not here yet. */
-  function ask(positions) {
-    const wanted = positions.filter((i) => !known.has(i))
-    if (!scene.pictured || !wanted.length) return
-    if (String(wanted) === String(model.get("wanted"))) return
-    model.set("wanted", wanted)
-    model.save_changes()
-  }
-
-  function takeFaces() {
-    for (const [i, url] of Object.entries(model.get("faces"))) known.set(Number(i), url)
     showCards()
   }
 
@@ -219,23 +180,21 @@ export function explore(model, el) {
     const positions = isLoop(loop) ? looped() : clicked(loop[0])
     loop = []
     select(positions, event)
+    draw()
   }
   canvas.onpointercancel = () => {
     loop = []
     draw()
   }
 
-  const at = (i) => plane.toPixels(scene.place(i, shown))
-  const looped = () => candidates().filter((i) => inside(at(i), loop))
+  const onCanvas = (i) => plane.toPixels(place(i))
+  const looped = () => candidates().filter((i) => inside(onCanvas(i), loop))
+  const under = (point) => nearest(candidates(), onCanvas, point)
   const inCell = (cell) =>
-    candidates().filter((i) => String(cellOf(scene.place(i, shown), scene.cells)) === String(cell))
-
-  function under(point) {
-    return nearest(candidates(), at, point)
-  }
+    candidates().filter((i) => String(cellOf(place(i), scene.cells)) === String(cell))
 
   function clicked(point) {
-    if (scene.cells) return inCell(cellOf(plane.toUnit(point), scene.cells) ?? "outside")
+    if (scene.cells) return inCell(cellOf(plane.toUnit(point), scene.cells))
     const found = under(point)
     return found === undefined ? [] : [found]
   }
@@ -247,14 +206,6 @@ export function explore(model, el) {
 
   // The keys
 
-  canvas.onkeydown = (event) => {
-    if (event.ctrlKey || event.metaKey) return
-    if (event.key === "Escape") clear()
-    else if (event.key === "Enter" || event.key === " ") confirm(event)
-    else if (scene.cells ? !moveCell(event.key) : !moveCursor(event.key)) return
-    event.preventDefault()
-    draw()
-  }
   canvas.onfocus = () => {
     if (!canvas.matches(":focus-visible")) return // by the mouse
     cursor = scene.cells ? [0, scene.cells - 1] : (seen()[0] ?? candidates()[0])
@@ -265,44 +216,38 @@ export function explore(model, el) {
     cursor = undefined
     draw()
   }
+  canvas.onkeydown = (event) => {
+    if (event.ctrlKey || event.metaKey) return
+    if (event.key === "Escape") clear()
+    else if (event.key === "Enter" || event.key === " ") confirm(event)
+    else if (!moveCursor(event.key)) return
+    event.preventDefault()
+    draw()
+  }
 
   function confirm(event) {
-    if (cursor === undefined) return
-    select(scene.cells ? inCell(cursor) : [cursor], event)
+    if (cursor !== undefined) select(scene.cells ? inCell(cursor) : [cursor], event)
+  }
+
+  /** Follow a key; whether it leads anywhere. */
+  function moveCursor(key) {
+    const goal = scene.cells
+      ? movedCell(cursor ?? [0, 0], key, scene.cells)
+      : movedSample(cursor ?? candidates()[0], key, candidates(), place)
+    if (goal === undefined) return false
+    cursor = goal
+    say()
+    return true
   }
 
   /** Say where the keyboard is. */
   function say() {
     if (!scene.cells) return tell(cursor)
     const [column, line] = cursor
-    const names = [scene.yticks[scene.cells - 1 - line][1], scene.xticks[column][1]]
-    const count = inCell(cursor).length
-    find("said").textContent = `${scene.labels[1]} ${names[0]}, ${scene.labels[0]} ${names[1]}: ${count}`
-  }
-
-  function moveCell(key) {
-    if (!ARROWS[key]) return false
-    const inRange = (k) => Math.min(scene.cells - 1, Math.max(0, k))
-    cursor = cursor.map((k, axis) => inRange(k + ARROWS[key][axis]))
-    say()
-    return true
-  }
-
-  function moveCursor(key) {
-    const there = candidates()
-    const rank = there.indexOf(cursor)
-    const goals = {
-      Home: there[0],
-      End: there.at(-1),
-      PageUp: there[Math.max(0, rank - 1)],
-      PageDown: there[Math.min(there.length - 1, rank + 1)],
-    }
-    if (!there.length || !(key in goals || key in ARROWS)) return false
-    if (cursor === undefined) cursor = there[0]
-    else if (key in goals) cursor = goals[key]
-    else cursor = neighbour(there, (i) => scene.place(i, shown), cursor, ARROWS[key])
-    say()
-    return true
+    const [across, along] = scene.labels
+    const name = scene.yticks[scene.cells - 1 - line][1]
+    const guess = scene.xticks[column][1]
+    find("said").textContent = `${along} ${name}, ${across} ${guess}: ${inCell(cursor).length}`
   }
 
   // Keys of the explorer are not JupyterLab's, but for those with Ctrl or Cmd, such as save.
@@ -310,140 +255,99 @@ export function explore(model, el) {
     const ours = root.contains(event.target) && !event.ctrlKey && !event.metaKey
     root.toggleAttribute("data-lm-suppress-shortcuts", ours)
   }
-  window.addEventListener("keydown", shield, true)
 
   // The controls
-
-  function move(step) {
-    model.set("step", step)
-    model.save_changes()
-  }
 
   let timer = 0
   find("play").onclick = (event) => {
     if (timer) timer = clearInterval(timer) ?? 0
-    else timer = setInterval(() => move((shown + 1) % scene.steps), PAUSE)
+    else timer = setInterval(() => put("step", (shown + 1) % scene.steps), PAUSE)
     event.target.textContent = timer ? "pause" : "play"
   }
-  slider.oninput = () => move(Number(slider.value))
+  slider.oninput = () => put("step", Number(slider.value))
 
-  const tools = {}
-  const turning = []
+  const tools = buildTools()
+  buildFilters()
+  buildDrawing()
 
   function buildTools() {
-    const picking = row(find("tools"), "a pick")
     const modes = { new: "selects", add: "adds", take: "takes away" }
-    choice(picking, modes, mode, (value) => (mode = value))
-    const rest = row(find("tools"), "selection")
-    button(rest, "all shown", () => select(candidates()))
-    tools.clear = button(rest, "clear", clear)
-    tools.csv = button(rest, "save csv", () => {
-      download(csvOf(scene, sorted(), shown), "selection.csv")
-    })
-    const sorting = find("sorting")
-    const orders = document.createElement("select")
-    orders.setAttribute("aria-label", "order of the cards")
-    const names = ["as picked", ...scene.facts.map((fact) => `by ${fact.name}`)]
-    names.forEach((name, k) => orders.add(new Option(name, k)))
-    orders.onchange = () => {
-      order = scene.facts.find((fact) => `by ${fact.name}` === names[orders.value])
-      turn(0)
+    choice(row(find("tools"), "a pick"), modes, mode, (value) => (mode = value))
+    const line = row(find("tools"), "selection")
+    button(line, "all shown", () => select(candidates()))
+    return {
+      clear: button(line, "clear", clear),
+      csv: button(line, "save csv", () => {
+        download(csvOf(scene, deck.sorted(), shown), "selection.csv")
+      }),
     }
-    sorting.append(orders)
-    button(
-      sorting,
-      "descending",
-      (item) => {
-        down = !down
-        setPressed(item, down)
-        turn(0)
-      },
-      false,
-    )
-    const at = document.createElement("span")
-    const back = button(sorting, "previous", () => turn(turned - 1))
-    sorting.append(at)
-    turning.push(back, at, button(sorting, "next", () => turn(turned + 1)))
   }
 
-  function turn(page) {
-    turned = page
-    showCards()
-    draw()
-  }
-
-  function buildLooks() {
-    const offered = Object.keys(scene.looks).reverse() // kinds first
-    const legends = {}
-    const showLegend = () => {
-      for (const fact of offered) legend(legends[fact], fact === by ? scene.looks[fact] : undefined)
-    }
-    for (const fact of offered) {
-      const hide = (codes) => {
-        model.set("hidden", { ...model.get("hidden"), [fact]: codes })
-        model.save_changes()
-      }
+  /** Filters, which are the legend as well, and what colours stand for. */
+  function buildFilters() {
+    const facts = Object.keys(scene.looks).reverse() // kinds first
+    const items = {}
+    for (const fact of facts) {
       const hidden = model.get("hidden")[fact] ?? []
-      legends[fact] = filters(find("filters"), fact, scene.names[fact], hidden, hide)
+      items[fact] = filters(find("filters"), fact, scene.names[fact], hidden, (codes) =>
+        put("hidden", { ...model.get("hidden"), [fact]: codes }),
+      )
     }
-    const texts = Object.fromEntries(offered.map((fact) => [fact, `by ${fact}`]))
+    const show = () => {
+      for (const fact of facts) legend(items[fact], fact === by && scene.looks[fact])
+    }
+    const texts = Object.fromEntries(facts.map((fact) => [fact, `by ${fact}`]))
     choice(row(find("looks"), "colour"), texts, by, (fact) => {
       by = fact
-      showLegend()
+      show()
       plane.look(scene.looks[by])
       draw()
     })
-    const drawn = row(find("looks"), "draw")
-    for (const [name, text] of [["paths", "paths of the cards"], ["means", "mean paths"]]) {
-      const flip = (item) => {
-        draws[name] = !isPressed(item)
-        setPressed(item, draws[name])
-        draw()
-      }
-      button(drawn, text, flip, draws[name])
+    show()
+  }
+
+  function buildDrawing() {
+    const line = row(find("looks"), "draw")
+    const flip = (name) => (item) => {
+      draws[name] = !isPressed(item)
+      setPressed(item, draws[name])
+      draw()
     }
-    if (document.fullscreenEnabled) {
-      const whole = () => (document.fullscreenElement ? document.exitFullscreen() : root.requestFullscreen())
-      button(find("looks"), "full screen", whole)
-    }
-    showLegend()
+    button(line, "paths of the cards", flip("paths"), draws.paths)
+    button(line, "mean paths", flip("means"), draws.means)
+    if (!document.fullscreenEnabled) return
+    button(find("looks"), "full screen", () => {
+      if (document.fullscreenElement) document.exitFullscreen()
+      else root.requestFullscreen()
+    })
   }
 
   // What changes by itself: the model, the room there is, the theme
 
-  const listeners = {
-    "change:content": read,
-    "change:faces": takeFaces,
-    "change:step": () => {
+  const changes = {
+    content: read,
+    faces: () => deck.take(model.get("faces")),
+    step: () => {
       from = shown
       shown = model.get("step")
       started = performance.now()
       showStep()
       draw()
     },
-    "change:picked": () => {
+    picked: () => {
       showCards()
       draw()
     },
-    "change:hidden": () => {
+    hidden: () => {
       filter()
       showCards()
       draw()
     },
   }
-  const dress = () => {
-    root.dataset.theme = theme()
-    if (scene) fit()
-  }
-
-  dress()
-  scene = readScene(model.get("content"))
-  by = scene.codes.kind ? "kind" : "class"
-  buildTools()
-  buildLooks()
   read()
-  takeFaces()
-  for (const [name, call] of Object.entries(listeners)) model.on(name, call)
+  deck.take(model.get("faces"))
+  for (const [name, call] of Object.entries(changes)) model.on(`change:${name}`, call)
+  window.addEventListener("keydown", shield, true)
   const resized = new ResizeObserver(fit)
   resized.observe(find("place"))
   const themed = new MutationObserver(dress)
@@ -457,7 +361,7 @@ export function explore(model, el) {
     themed.disconnect()
     system.removeEventListener("change", dress)
     window.removeEventListener("keydown", shield, true)
-    for (const [name, call] of Object.entries(listeners)) model.off?.(name, call)
+    for (const [name, call] of Object.entries(changes)) model.off?.(`change:${name}`, call)
   }
 }
 

@@ -1,4 +1,4 @@
-// The exported page in the place of a notebook: what was packed into it, and a model without kernel.
+// The exported page in the place of a notebook: what was packed into it, a model without kernel.
 
 import { explore } from "./explorer.js"
 

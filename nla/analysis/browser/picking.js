@@ -19,9 +19,10 @@ export function isLoop(loop) {
   return loop.some(([a, b]) => Math.hypot(a - x, b - y) > 5)
 }
 
-/** The nearest of the candidates to a point, at most NEAR pixels away; undefined if none is. */
+/** The candidate nearest to a point, at most NEAR pixels away; undefined if none is. */
 export function nearest(candidates, at, [x, y]) {
-  let best, least = NEAR
+  let best,
+    least = NEAR
   for (const i of candidates) {
     const [a, b] = at(i)
     const far = Math.hypot(a - x, b - y)
@@ -30,33 +31,10 @@ export function nearest(candidates, at, [x, y]) {
   return best
 }
 
-/** The cell [column, row], from the lower left, of a place in the unit square; undefined outside. */
+/** The cell [column, row], from the lower left, of a place in the unit square, if it is in one. */
 export function cellOf([x, y], cells) {
   const cell = [Math.floor(x * cells), Math.floor(y * cells)]
   return cell.every((k) => k >= 0 && k < cells) ? cell : undefined
-}
-
-export const ARROWS = {
-  ArrowLeft: [-1, 0],
-  ArrowRight: [1, 0],
-  ArrowUp: [0, 1],
-  ArrowDown: [0, -1],
-}
-
-/** The next sample in a direction: near, and not much to the side; the same one if none is there. */
-export function neighbour(candidates, place, from, [right, up]) {
-  const [x, y] = place(from)
-  let best = from
-  let least = Infinity
-  for (const i of candidates) {
-    const [a, b] = place(i)
-    const ahead = (a - x) * right + (b - y) * up
-    const aside = Math.abs((a - x) * up + (b - y) * right)
-    if (ahead < 1e-3 || aside > 2 * ahead) continue
-    const far = ahead + 2 * aside
-    if (far < least) [best, least] = [i, far]
-  }
-  return best
 }
 
 /** A selection after a pick: replaced by it, with it added, or with it taken away. */

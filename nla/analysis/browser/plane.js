@@ -27,7 +27,8 @@ export function createPlane(canvas) {
   function fit(width) {
     const ratio = window.devicePixelRatio || 1
     context.font = `12px ${FONT}`
-    const widest = (ticks) => Math.max(...ticks.map(([, text]) => context.measureText(text).width), 0)
+    const widest = (ticks) =>
+      Math.max(...ticks.map(([, text]) => context.measureText(text).width), 0)
     const left = Math.round(Math.min(widest(scene.yticks), 0.22 * width)) + 34
     const size = Math.max(60, Math.floor(width - left - EDGE))
     const room = size / (scene.cells || 3) - 4
@@ -177,7 +178,14 @@ export function createPlane(canvas) {
 
   /** A line, with a head where it is long enough for one. */
   function arrow([a, b], [x, y], colour, width) {
-    line([[a, b], [x, y]], colour, width)
+    line(
+      [
+        [a, b],
+        [x, y],
+      ],
+      colour,
+      width,
+    )
     const length = Math.hypot(x - a, y - b)
     const head = 3 + area.size / 200 + width
     if (length < head) return
@@ -200,7 +208,10 @@ export function createPlane(canvas) {
 
   /** Where the keyboard is: a ring around a sample, or the cell [column, row]. */
   function ringAround([x, y]) {
-    for (const [colour, width] of [["#fff", 5], ["#0b57d0", 2.5]]) {
+    for (const [colour, width] of [
+      ["#fff", 5],
+      ["#0b57d0", 2.5],
+    ]) {
       context.beginPath()
       if (scene.cells) {
         const side = area.size / scene.cells
