@@ -77,9 +77,11 @@ def guesses(
 
 def latent_scene(run: Run, embedding: pd.DataFrame) -> Scene:
     """The map of the probe set (see :mod:`nla.analysis.latents`) from snapshot to snapshot."""
-    parts = {int(step): part for step, part in embedding.groupby("epoch")}
-    steps, facts = list(parts), next(iter(parts.values()))
-    places = np.stack([part[["x", "y"]].to_numpy(float) for part in parts.values()])
+    steps = [int(step) for step in sorted(embedding["epoch"].unique())]
+    groups = embedding.groupby("epoch")
+    parts = [groups.get_group(step) for step in steps]
+    facts = parts[0]
+    places = np.stack([part[["x", "y"]].to_numpy(float) for part in parts])
     low, high = places.min((0, 1)), places.max((0, 1))
     spread = np.maximum(high - low, 1e-9)
     logits = np.stack([run.latents[step]["logits"] for step in steps])
