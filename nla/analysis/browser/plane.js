@@ -4,6 +4,7 @@ import { mixed, press, stampOf } from "./stamps.js"
 
 const EDGE = 14 // pixels around the square that a marker on its border may cover
 const MOVE = 120 // milliseconds from step to step
+const MANY = 200 // samples selected that would cover one another if they were drawn large
 const FONT = "sans-serif"
 
 export function createPlane(canvas) {
@@ -54,7 +55,8 @@ export function createPlane(canvas) {
       const marker = markers[group]
       return {
         usual: stampOf({ ...shared, colour, marker, radius }),
-        chosen: stampOf({ ...shared, colour, marker, radius: 1.7 * radius, edge: "#111" }),
+        few: stampOf({ ...shared, colour, marker, radius: 1.7 * radius, edge: "#111" }),
+        many: stampOf({ ...shared, colour, marker, radius: 1.15 * radius, edge: "#111" }),
       }
     })
   }
@@ -78,8 +80,12 @@ export function createPlane(canvas) {
     axes(view.ink)
     const codes = scene.codes[view.by]
     spread(codes, (i) => visible[i] && !chosen.has(i), "usual", at, chosen.size ? 0.35 : 0.85)
-    for (const path of view.paths) arrows(path, shown, "#111", 1.3)
-    spread(codes, (i) => visible[i] && chosen.has(i), "chosen", at, 1)
+    const size = chosen.size > MANY ? "many" : "few"
+    spread(codes, (i) => visible[i] && chosen.has(i), size, at, 1)
+    for (const path of view.paths) {
+      arrows(path, shown, "#fff", 3)
+      arrows(path, shown, "#111", 1.3)
+    }
     view.means.forEach((path, group) => {
       arrows(path, shown, "#111", 5)
       arrows(path, shown, scene.looks[view.by][0][group], 3)
