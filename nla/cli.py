@@ -29,7 +29,7 @@ from nla.training.export import export
 from nla.training.folds import out_of_fold
 from nla.training.identity import data_changes, marked
 from nla.training.loading import Images, load_data
-from nla.training.record import Run, read_run
+from nla.training.record import Run, RunError, read_run
 
 PRESETS = {"none": Config(), "demo": DEMO, "demo-baseline": DEMO_BASELINE, "paper": PAPER}
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
@@ -134,6 +134,7 @@ def figures(
     out: Path = Path("figures"),
     results: Path | None = None,
     html: bool = False,
+    faces: bool = False,
 ) -> None:
     """Draw every figure and table from run folders alone; the last run is the one looked into.
 
@@ -143,15 +144,34 @@ def figures(
         results: csv of a study, for accuracy against noise and imbalance, and the ablation; by
             default the kit's own studies.
         html: also write the NAW explorer as one page that needs no network.
+        faces: show the photographs of a run of real data too, on a sheet and in the page.
     """
     from nla.analysis.gallery import draw_all  # here, so that training needs no plotting library
 
     runs = runs_of(run)
-    config = Config.parse(runs[-1].config)
-    images = None
-    if config.data == "faces":  # real faces stay where they are
-        images, _ = load_data(config)
+    images = images_of(runs[-1], faces)
     print("figures:", *draw_all(runs, out, results, html, images), sep="\n  ")
+
+
+def images_of(run: Run, photographs: bool) -> Images | None:
+    """The images of a run, row by row of its manifest; of real data only with ``photographs``.
+
+    Real faces stay where they are unless they are asked for. RunError if the data is not what the
+    run was trained on, since its faces would stand beside other faces' numbers.
+    """
+    config = Config.parse(run.config)
+    if config.data == "faces":  # drawn, as the config says
+        return load_data(config)[0]
+    if not photographs:
+        return None
+    images, manifest = load_data(config)
+    changes = data_changes(run.manifest, marked(images, manifest))
+    if changes:
+        raise RunError(
+            f"{run.folder}: {config.data} in {config.root} is not what the run was trained on "
+            f"({changes}); leave out --faces, or bring that data back"
+        )
+    return images
 
 
 def audit(

@@ -7,14 +7,18 @@ import base64
 import io
 import json
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from conftest import plant
 from PIL import Image
+from small_data import QUICK, tree
 from test_views import drawn_run
 
-from nla.analysis import explore, figures
+from nla import cli, fit
+from nla.analysis import explore, figures, parameters, pictures
+from nla.naw import NAW
 from nla.training.record import RunError
 
 
@@ -63,22 +67,65 @@ def test_points_facts_and_weights_are_the_runs(planted_run):
     ]
 
 
-def test_a_pick_is_answered_with_those_faces(planted_run, planted_images):
+def test_cards_are_answered_with_their_faces(planted_run, planted_images):
     widget = explore.naw_explorer(planted_run, planted_images)
-    assert widget.faces == {}
-    widget.selected = [28, 3]
+    assert widget.faces == {} and widget.content["pictured"]
+    widget.wanted = [28, 3]
     assert set(widget.faces) == {"28", "3"}
     face = np.asarray(Image.open(io.BytesIO(base64.b64decode(widget.faces["28"].split(",")[1]))))
     assert face.shape == (16, 16, 3) and (face == 28).all()
-    widget.selected = list(range(100))
+    widget.wanted = list(range(100))
     assert len(widget.faces) == explore.CARDS
     bare = explore.naw_explorer(planted_run)
-    bare.selected = [1]
-    assert bare.faces == {}
+    bare.wanted = [1]
+    assert bare.faces == {} and not bare.content["pictured"]
+
+
+def test_what_is_selected_is_read_as_recorded(planted_run):
+    widget = explore.naw_explorer(planted_run)
+    assert len(widget.selected) == 0
+    widget.picked, widget.step = [41, 3, 29], 4
+    table, samples = widget.selected, planted_run.samples(4)
+    assert list(table["index"]) == [41, 3, 29] and (table["epoch"] == 4).all()
+    for name in ("label", "true_label", "p_gt", "p_nn", "weight", "correct", "cross_entropy"):
+        assert list(table[name]) == list(samples[name].iloc[[41, 3, 29]])  # to the last digit
+    assert list(table["kind"]) == ["clean", "clean", "noisy"]
+    assert list(table["class"]) == ["fear", "surprise", "surprise"]
+    assert list(table["source"]) == ["sample 41", "sample 3", "sample 29"]
+    widget.hidden = {"kind": [2]}
+    assert list(widget.selected["index"]) == [41, 3]
+    widget.hidden = {"class": [1]}
+    assert list(widget.selected["index"]) == [3, 29]
+
+
+def test_samples_are_selected_by_their_rows(planted_run):
+    widget = explore.naw_explorer(planted_run, points=50)
+    there = list(widget.scene.index[[30, 2]])
+    widget.select(there)
+    assert list(widget.selected["index"]) == there
+    gone = next(k for k in range(210) if k not in widget.scene.index)
+    with pytest.raises(RunError, match=f"sample {gone} is not among the 50 of this explorer"):
+        widget.select([gone])
+
+
+def test_maps_and_confusions_are_read_with_their_predictions(planted_run, embedding):
+    latent = explore.latent_explorer(planted_run, embedding)
+    latent.step, latent.picked = 3, [4, 0]
+    arrays = planted_run.latents[5]
+    table = latent.selected
+    assert list(table["prediction"]) == list(arrays["logits"].argmax(1)[[4, 0]])
+    assert list(table["epoch"]) == [5, 5] and {"x", "y", "p_fear"} <= set(table)
+    rows = planted_run.manifest.loc[arrays["index"][[4, 0]]]
+    assert list(table["true_label"]) == list(rows["true_label"])
+    confusion = explore.confusion_explorer(planted_run)
+    confusion.picked = [0]
+    table = confusion.selected
+    assert table[["true_class", "predicted"]].to_numpy().tolist() == [["surprise", "fear"]]
+    assert table["p_fear"].item() == 0.7
 
 
 def test_background_is_white_where_no_sample_can_be():
-    url = explore.surface_url(explore.NAW(), 0.0)
+    url = pictures.surface_url(NAW(), 0.0)
     image = np.asarray(Image.open(io.BytesIO(base64.b64decode(url.split(",")[1]))))
     assert (image[:70, 130:] == 255).all()  # p_GT + p_NN > 1
     assert (
@@ -88,9 +135,9 @@ def test_background_is_white_where_no_sample_can_be():
 
 def test_large_runs_are_thinned_and_rows_kept(planted_run, planted_images):
     widget = explore.naw_explorer(planted_run, planted_images, points=50)
-    assert places(widget).shape == (5, 50, 2) and len(set(widget.index)) == 50
+    assert places(widget).shape == (5, 50, 2) and len(set(widget.scene.index)) == 50
     weights = planted_run.samples(2).set_index("index")["weight"]
-    np.testing.assert_allclose(history(widget, "w*")[2], weights.loc[widget.index], atol=1e-5)
+    np.testing.assert_allclose(history(widget, "w*")[2], weights.loc[widget.scene.index], atol=1e-5)
 
 
 def test_latent_explorer_tells_what_was_predicted(planted_run, embedding):
@@ -171,6 +218,9 @@ def test_without_truth_there_are_no_kinds_and_no_true_label(unjudged_run):
     for widget in widgets:
         content = widget.content
         assert content["kinds"] == [] and content["kind"] is content["true"] is None
+        widget.picked = [0, 2]
+        assert not {"kind", "true_label", "true_class"} & set(widget.selected)
+        assert len(widget.selected) == 2 and widget.selected["source"].str.endswith(".jpg").all()
         assert content["classes"] == list(run.classes) and list(content["looks"]) == ["class"]
         colours, markers = content["looks"]["class"]
         assert len(colours) == len(markers) == len(run.classes)
@@ -194,17 +244,18 @@ def test_without_truth_the_twin_is_a_picture_by_class(unjudged_run):
 
 def test_cards_name_the_file_or_the_row(unjudged_run, planted_run, tiny_run):
     widget = explore.naw_explorer(unjudged_run)
-    paths = unjudged_run.manifest.loc[widget.index, "path"]
+    paths = unjudged_run.manifest.loc[widget.scene.index, "path"]
     assert widget.content["sources"] == list(paths)
-    rows = tiny_run.manifest.loc[explore.naw_explorer(tiny_run).index, "row"]
+    rows = tiny_run.manifest.loc[explore.naw_explorer(tiny_run).scene.index, "row"]
     assert explore.naw_explorer(tiny_run).content["sources"] == [f"row {row}" for row in rows]
-    assert explore.naw_explorer(planted_run).content["sources"] == []  # it names neither
+    sources = explore.naw_explorer(planted_run).content["sources"]
+    assert sources[7] == "sample 7"  # it names neither
 
 
 def test_sliders_start_at_the_runs_own_values_wherever_they_are():
-    naw = explore.NAW(slope=-90.0, ratio_false=25.0, mu_true=(1.5, -0.5))
-    values = {name: slider.value for name, slider in explore.naw_sliders(naw).items()}
-    assert explore.naw_from(values) == naw
+    naw = NAW(slope=-90.0, ratio_false=25.0, mu_true=(1.5, -0.5))
+    values = {name: slider.value for name, slider in parameters.naw_sliders(naw).items()}
+    assert parameters.naw_from(values) == naw
 
 
 def test_four_rows_in_one_epoch(tmp_path):
@@ -233,7 +284,7 @@ def test_answers_within_150_ms_at_the_size_of_rafdb(tmp_path):
     widget, box = explore.naw_explorer(run, images), explore.parameter_explorer(run)
     controls = {c.description: c for c in box.children[0].children[:-1]}
     for act in (
-        lambda: setattr(widget, "selected", list(range(0, 12_271, 3))),
+        lambda: setattr(widget, "wanted", list(range(0, 12_271, 3))),
         lambda: setattr(widget, "step", 2),
         lambda: setattr(controls["slope"], "value", -5.0),
         lambda: setattr(controls["epoch"], "value", 1),
@@ -245,7 +296,8 @@ def test_answers_within_150_ms_at_the_size_of_rafdb(tmp_path):
 
 def test_odd_runs_open(odd_run):
     widget = explore.naw_explorer(odd_run)
-    widget.selected = [0]
+    widget.picked = widget.wanted = [0]
+    assert len(widget.selected) == 1
     assert len(codes(widget, "label")) == len(odd_run.samples())
     assert explore.parameter_explorer(odd_run).children
 
@@ -255,6 +307,22 @@ def page(planted_run, planted_images, tmp_path_factory):
     return explore.naw_html(
         planted_run, tmp_path_factory.mktemp("html") / "naw.html", planted_images, size=16
     )
+
+
+def test_photographs_are_shown_on_request_and_never_beside_other_numbers(tmp_path):
+    root = tree(tmp_path / "set", 2, ("cat", "dog"))
+    config = replace(QUICK, root=str(root), classes=("cat", "dog"), cache="")
+    run = fit(config, tmp_path / "run", progress=False)
+    assert cli.images_of(run, False) is None
+    images = cli.images_of(run, True)
+    assert len(images) == len(run.manifest) == 8
+    bare = explore.naw_html(run, tmp_path / "bare.html").read_text()
+    faces = explore.naw_html(run, tmp_path / "faces.html", images).read_text()
+    assert "data:image/jpeg" in faces and "data:image/jpeg" not in bare
+    assert "train/cat/0.png" in bare  # names always
+    (root / "train/cat/0.png").rename(root / "train/dog/0_cat.png")
+    with pytest.raises(RunError, match="is not what the run was trained on .* leave out --faces"):
+        cli.images_of(run, True)
 
 
 def test_export_is_whole_and_small(page):
