@@ -24,15 +24,21 @@ from nla.data.datasets import reader
 from nla.data.manifest import DataError, class_names
 from nla.files import write
 from nla.training import fit, inference
-from nla.training.config import DEMO, DEMO_BASELINE, PAPER, Config
+from nla.training.config import DEMO, DEMO_BASELINE, PAPER, PHOTOGRAPHS, Config
 from nla.training.export import export
 from nla.training.loading import load_data
 from nla.training.record import Run, read_run
 
-PRESETS = {"none": Config(), "demo": DEMO, "demo-baseline": DEMO_BASELINE, "paper": PAPER}
+PRESETS = {
+    "none": Config(),
+    "demo": DEMO,
+    "demo-baseline": DEMO_BASELINE,
+    "paper": PAPER,
+    "photographs": PHOTOGRAPHS,
+}
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 
-Preset = Literal["none", "demo", "demo-baseline", "paper"]
+Preset = Literal["none", "demo", "demo-baseline", "paper", "photographs"]
 DataSet = Literal["rafdb", "fer2013", "ferplus", "affectnet", "folder", "csv"]
 OnDisk = Annotated[DataSet, tyro.conf.arg(name="data")]
 Split = Literal["train", "val", "test"]
@@ -166,7 +172,9 @@ def study(
     out: Path = Path("figures"),
     methods: tuple[str, ...] = (),
 ) -> None:
-    """Carry out a study (demo, noise, imbalance, ablation, real); bring the ledger up to date.
+    """Carry out a study, and bring the ledger up to date.
+
+    There are demo, noise, imbalance, ablation, real, photographs.
 
     Args:
         seeds: runs of each cell; by default the study's own number.
