@@ -41,6 +41,7 @@ OTHER_KINDS = {  # how a file begins: what it is, and what helps
     b"\x89HDF": "is an HDF5 file, as Keras and TensorFlow write: ask for PyTorch's or safetensors",
     b"\x93NUMPY": "is one array of numpy's: save named tensors, as safetensors or by torch.save",
     b"\x1f\x8b": "is packed by gzip: unpack it, and name what was in it",
+    b"BZh": "is packed by bzip2: unpack it, and name what was in it",
     b"7z\xbc\xaf": "is packed by 7-Zip: unpack it, and name what was in it",
     b"Rar!": "is packed by RAR: unpack it, and name what was in it",
     b"\xfd7zXZ": "is packed by xz: unpack it, and name what was in it",

@@ -24,17 +24,23 @@ from nla.data.datasets import reader
 from nla.data.manifest import DataError, class_names
 from nla.files import write
 from nla.training import fit, inference
-from nla.training.config import DEMO, DEMO_BASELINE, PAPER, Config
+from nla.training.config import DEMO, DEMO_BASELINE, PAPER, PHOTOGRAPHS, Config
 from nla.training.export import export
 from nla.training.folds import out_of_fold
 from nla.training.identity import data_changes, marked
 from nla.training.loading import Images, load_data
 from nla.training.record import Run, RunError, read_run
 
-PRESETS = {"none": Config(), "demo": DEMO, "demo-baseline": DEMO_BASELINE, "paper": PAPER}
+PRESETS = {
+    "none": Config(),
+    "demo": DEMO,
+    "demo-baseline": DEMO_BASELINE,
+    "paper": PAPER,
+    "photographs": PHOTOGRAPHS,
+}
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 
-Preset = Literal["none", "demo", "demo-baseline", "paper"]
+Preset = Literal["none", "demo", "demo-baseline", "paper", "photographs"]
 DataSet = Literal["rafdb", "fer2013", "ferplus", "affectnet", "folder", "csv"]
 OnDisk = Annotated[DataSet, tyro.conf.arg(name="data")]
 Split = Literal["train", "val", "test"]
@@ -251,7 +257,9 @@ def study(
     out: Path = Path("figures"),
     methods: tuple[str, ...] = (),
 ) -> None:
-    """Carry out a study (demo, noise, imbalance, ablation, real); bring the ledger up to date.
+    """Carry out a study, and bring the ledger up to date.
+
+    There are demo, noise, imbalance, ablation, real, photographs.
 
     Two more stand beside the ledger: judges (how well labels are ranked, beside cleanlab where it
     is installed) and mending (does it pay?). They have one run at a time, and no methods.

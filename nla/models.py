@@ -1,4 +1,4 @@
-"""The networks: ResNet-18 and -50 for real faces, a small ResNet for CPUs.
+"""The networks: ResNet-18 and -50 for real faces, a small ResNet for CPUs, one that knows faces.
 
 Every model maps images (B, C, H, W) to ``Output(logits (B, K), latent (B, D))``; the latent is the
 pooled feature vector that the classifier sees.
@@ -12,12 +12,14 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
+from nla.face_resnet import LATENT, STEM, FaceResNet
 from nla.weights import Report, WeightsError, load_weights, place, read
 
 __all__ = [
     "Classifier",
     "Output",
     "WeightsError",
+    "face_resnet",
     "load_weights",
     "model_from",
     "resnet18",
@@ -68,6 +70,14 @@ def small_resnet(num_classes: int = 7, in_channels: int = 3, width: int = 24) ->
     return _initialized(Classifier(nn.Sequential(*stem, *stages, *pool), 4 * width, num_classes))
 
 
+def face_resnet(num_classes: int = 7, in_channels: int = 3) -> Classifier:
+    """dlib's face recognition network (:mod:`nla.face_resnet`); latent of 256 numbers.
+
+    ``load_weights(model, "dlib")`` gives it what the original learned from three million faces.
+    """
+    return _initialized(Classifier(FaceResNet(in_channels), LATENT, num_classes))
+
+
 class Block(nn.Module):
     """relu(x + conv(relu(conv(x)))), with a 1 x 1 projection of x where the shape changes."""
 
@@ -93,7 +103,7 @@ class Block(nn.Module):
 def model_from(path: str | Path, num_classes: int | None = None) -> tuple[Classifier, Report]:
     """The model of a weights file, in evaluation mode: all that it is, its tensors say.
 
-    WeightsError if it holds none of the three architectures, no classifier of two classes or more,
+    WeightsError if it holds none of the four architectures, no classifier of two classes or more,
     or not one of ``num_classes``.
     """
     weights = read(path)
@@ -113,8 +123,9 @@ def model_from(path: str | Path, num_classes: int | None = None) -> tuple[Classi
     model = _empty(shapes, classes, latent_dim)
     if model is None:
         raise WeightsError(
-            f"{path} holds no small_resnet, resnet18 or resnet50 for grey or colour images, but "
-            f"{', '.join(list(shapes)[:3])} and latents of {latent_dim} numbers: name another file"
+            f"{path} holds no small_resnet, resnet18, resnet50 or face_resnet for grey or colour "
+            f"images, but {', '.join(list(shapes)[:3])} and latents of {latent_dim} numbers: name "
+            "another file"
         )
     report = place(model, weights)
     missing = [name for name in report.new if not name.endswith("num_batches_tracked")]
@@ -128,12 +139,15 @@ def model_from(path: str | Path, num_classes: int | None = None) -> tuple[Classi
 def _empty(shapes: dict[str, tuple[int, ...]], classes: int, latent_dim: int) -> Classifier | None:
     """A model of the architecture that has tensors of these shapes, if it is one of the kit's."""
     last = (latent_dim, latent_dim, 3, 3)  # convolution; its size is in the file, so there is room
-    stem = shapes.get("backbone.0.weight", shapes.get("backbone.conv1.weight", ()))
+    first = ("backbone.0.weight", "backbone.conv1.weight", "backbone.stem.0.weight")
+    stem = next((shapes[name] for name in first if name in shapes), ())
     channels = stem[1] if len(stem) == 4 else 0
     if channels not in (1, 3):
         return None
     if shapes.get("backbone.5.body.3.weight") == last:
         return small_resnet(classes, channels, latent_dim // 4)
+    if latent_dim == LATENT and stem[0] == STEM and "backbone.stem.0.weight" in shapes:
+        return face_resnet(classes, channels)
     if latent_dim == 512:
         return resnet18(classes, channels)
     return resnet50(classes, channels) if latent_dim == 2048 else None

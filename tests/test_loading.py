@@ -190,3 +190,20 @@ def test_a_folder_of_real_pictures_is_read_by_the_kit_itself(tmp_path):
     )
     assert images.shape == (42, 3, 24, 24) and set(manifest["split"]) == {"train", "test"}
     assert loading.check_classes(manifest, QUICK) is None
+
+
+def test_so_many_training_images_are_drawn_and_said(monkeypatch):
+    images, manifest = wide(count=200)
+    images = torch.arange(270, dtype=torch.int64).to(torch.uint8).view(-1, 1, 1, 1)
+    served(monkeypatch, (images, manifest))
+    config = dataclasses.replace(REAL, train_images=50)
+    cut, part = load_data(config)
+    assert part["split"].value_counts().to_dict() == {"train": 50, "test": 70}
+    assert len(cut) == len(part) and part["row"].is_monotonic_increasing
+    assert cut.flatten().tolist() == [row % 256 for row in part["row"]]
+    assert "50 of 200 training images, drawn at random, are used" in part.attrs["notes"]
+    rows = {seed: load_data(dataclasses.replace(config, seed=seed))[1]["row"] for seed in (0, 1)}
+    assert rows[0].equals(part["row"]) and not rows[1].equals(part["row"])
+    whole, all_of_them = load_data(dataclasses.replace(REAL, train_images=200))
+    assert len(whole) == 270 and all_of_them.attrs["notes"] == ["a note"]
+    assert config.key != REAL.key == dataclasses.replace(REAL, train_images=0).key

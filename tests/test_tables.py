@@ -23,7 +23,7 @@ def test_comparison_leaves_what_nobody_measured_empty(tmp_path):
     columns = ["method", "dataset", "protocol", "metric", "value", "source"]
     pd.DataFrame(rows, columns=columns).assign(backbone="R18").to_csv(file, index=False)
     table = tables.comparison(file, "RAF-DB")
-    assert table["method"].tolist() == ["A", "B", "NLA"]
+    assert table["method"].tolist() == ["A", "B", "NLA"] and table["read"].eq("").all()
     assert table[["clean", "noise 10%"]].isna().to_numpy().tolist() == [
         [False, False],
         [False, True],
@@ -33,7 +33,7 @@ def test_comparison_leaves_what_nobody_measured_empty(tmp_path):
         path.read_text() for path in tables.write_comparison(table, tmp_path / "rafdb")
     )
     assert (
-        "| B | R18 | paper B | 89.00 |  |" in markdown
+        "| B | R18 | paper B |  | 89.00 |  |" in markdown
         and "nan" not in (csv + markdown + latex).lower()
     )
     assert "paper\\_A" in latex and "10\\%" in latex
@@ -43,9 +43,36 @@ def test_comparison_leaves_what_nobody_measured_empty(tmp_path):
 def test_published_results_make_a_table(dataset):
     table = tables.comparison(PUBLISHED, dataset)
     rows = pd.read_csv(PUBLISHED).query("dataset == @dataset and metric == 'overall'")
-    assert table.drop(columns=["method", "backbone", "source"]).count().sum() == len(rows)
-    assert table["method"].iloc[-1] == "NLA" and table.iloc[-1, 3:].isna().all()
+    assert table.drop(columns=tables.KEY).count().sum() == len(rows)
     assert table["source"].str.len().gt(0).all()
+
+
+@pytest.mark.parametrize("dataset", ["RAF-DB", "FERPlus", "AffectNet-7", "AffectNet-8"])
+def test_what_was_read_elsewhere_stands_apart_and_says_so(dataset):
+    table = tables.comparison(PUBLISHED, dataset)
+    rows = pd.read_csv(PUBLISHED).query("dataset == @dataset and metric == 'overall'")
+    secondary = table["read"] == "secondary"
+    assert table[secondary].iloc[:, 4:].count().sum() == (rows["read"] == "secondary").sum()
+    assert secondary.is_monotonic_increasing  # none stands between those that were read at source
+    [own] = table[~secondary & (table["method"] == "NLA")].to_numpy().tolist()
+    assert "not read here" in own[2] and pd.isna(own[4:]).all()
+
+
+def test_nlas_own_cells_are_those_that_later_papers_cite():
+    found = {}
+    for dataset in ("RAF-DB", "FERPlus", "AffectNet-7", "AffectNet-8"):
+        table = tables.comparison(PUBLISHED, dataset).query("method == 'NLA'")
+        assert set(table.dropna(thresh=5)["read"]) <= {"secondary"}
+        cells = table.drop(columns=tables.KEY).max().dropna()
+        found |= {(dataset, protocol): value for protocol, value in cells.items()}
+    assert found == {
+        ("RAF-DB", "noise 10%"): 88.83,
+        ("RAF-DB", "noise 30%"): 86.71,
+        ("FERPlus", "noise 10%"): 88.20,
+        ("FERPlus", "noise 30%"): 86.97,
+        ("AffectNet-7", "noise 10%"): 63.52,
+        ("AffectNet-7", "noise 30%"): 62.48,
+    }
 
 
 def test_own_rows_join_their_protocol():

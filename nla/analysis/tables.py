@@ -9,7 +9,8 @@ import pandas as pd
 from nla.data.manifest import DataError
 from nla.files import write
 
-KEY = ["method", "backbone", "source"]
+KEY = ["method", "backbone", "source", "read"]
+OWN = ("NLA", "ResNet-18", "Lee et al., AAAI 2025 (tables not read here)", "")
 SIGNS = re.compile(r"[\\`*_<>$&|~\[\]]")  # that mean something in Markdown
 
 
@@ -18,12 +19,16 @@ def comparison(
 ) -> pd.DataFrame:
     """Published accuracies (%) on a data set: a row a method, backbone and source.
 
-    A column a protocol. What nobody measured, or nobody here has read, is empty: so is NLA's row.
+    A column a protocol. ``read`` is *source* where the number was read in the work that measured
+    it, and *secondary* where it was read in another that cites it: these rows stand apart, at the
+    end. What nobody measured, or nobody here has read, is empty: so is the row of NLA's own tables.
     ``own`` adds rows in the same columns as the file's (method, backbone, dataset, protocol,
     metric, value, source). A number that was read in another paper than its own says so. DataError
     naming a row whose number is there twice.
     """
     rows = pd.read_csv(published)
+    if "read" not in rows:
+        rows["read"] = ""
     if own is not None:
         rows = pd.concat([rows, own], ignore_index=True)
     if "read" in rows:
@@ -39,8 +44,10 @@ def comparison(
             "twice: keep one of the two numbers"
         )
     table = rows.pivot_table(index=KEY, columns="protocol", values="value", sort=False)
-    table.loc[("NLA", "ResNet-18", "Lee et al., AAAI 2025 (tables not read here)"), :] = np.nan
-    return table.rename_axis(columns=None).reset_index()
+    table.loc[OWN, :] = np.nan
+    table = table.rename_axis(columns=None).reset_index()
+    secondary = table["read"] == "secondary"
+    return pd.concat([table[~secondary], table[secondary]], ignore_index=True)
 
 
 def write_comparison(table: pd.DataFrame, path: str | Path) -> list[Path]:

@@ -9,7 +9,7 @@ from typing import Any
 from nla.training.config import Config
 
 Changes = Mapping[str, Any]  # fields of the config, and their values
-RATES = (1e-3, 3e-3, 6e-3, 1.2e-2)  # that every search tries
+RATES = (1e-3, 3e-3, 6e-3, 1.2e-2)  # that a search tries, if its study names no others
 SEARCH_SEEDS = (1000, 1001)  # of every search; no study uses them
 SETTING = ["study", "data", "noise", "imbalance"]
 TUNED = ["lr", "epochs"]
@@ -29,7 +29,8 @@ class Study:
     base: Config
     seeds: int
     tuned_in: Changes | None = None  # None: no search, all methods are run as ``base`` says
-    epochs: Sequence[int] = ()  # that the search tries, with each of ``RATES``
+    epochs: Sequence[int] = ()  # that the search tries, with each of ``rates``
+    rates: Sequence[float] = RATES
 
     def grid(
         self, settings: Iterable[Changes], seeds: Iterable[int], chosen: Mapping[str, Changes]
@@ -47,7 +48,7 @@ class Study:
         """The runs of the search: the same for every method; none if nothing is searched for."""
         if self.tuned_in is None:
             return []
-        pairs = [{"lr": lr, "epochs": epochs} for epochs in self.epochs for lr in RATES]
+        pairs = [{"lr": lr, "epochs": epochs} for epochs in self.epochs for lr in self.rates]
         return self.grid([{**self.tuned_in, **pair} for pair in pairs], SEARCH_SEEDS, {})
 
 

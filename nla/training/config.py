@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin
 
+from nla import face_resnet
 from nla.baselines import LOSSES, TAKES
-from nla.data.images import Augmentation
+from nla.data.images import Augmentation, Channels
 from nla.files import LATER
 from nla.losses import VARIANTS
 from nla.naw import NAW
@@ -26,10 +27,14 @@ PLACES = ("root", "cache", "labels")  # fields that say where data lies, not wha
 OWN_CLASSES = ("folder", "csv")  # sets that know no classes but those of the user
 UNSAFE = re.compile(r'[\x00-\x1f\x7f<>:"/\\|?*]|\.{2,}')  # in a folder's name, on some system
 LONGEST = 100  # bytes of a name within a folder's name
+PAPERS_VALUES: tuple[Channels, Channels] = (Augmentation.mean, Augmentation.std)
+VALUES = {"face_resnet": (face_resnet.MEAN, face_resnet.STD)}
+"""Mean and std by which a network's images are normalised, where it knows others than the paper's.
+"""
 LIMITS: tuple[tuple[float, float | None, str], ...] = (
     (1, None, "epochs batch_size size train_faces test_faces probe imbalance"),
     (0, 1, "ambiguous noise validation lam"),
-    (0, None, "lr weight_decay lr_decay snapshots checkpoint_minutes seed"),
+    (0, None, "lr weight_decay lr_decay snapshots checkpoint_minutes seed train_images"),
 )
 
 
@@ -54,6 +59,8 @@ class Config:
     size: int = 48  # pixels, height and width
     train_faces: int = 2000  # built-in faces only
     test_faces: int = 1000  # built-in faces only
+    # so many of a real set's training images, drawn at random; 0: all of them
+    train_images: int = field(default=0, metadata=LATER)
     ambiguous: float = 0.2  # share of ambiguous built-in faces
     noise: float = 0.0  # share of training labels replaced by another class
     imbalance: float = 1.0  # n_max / n_min imposed on the training set; 1 leaves it alone
@@ -71,8 +78,12 @@ class Config:
     lam: float = 0.5  # weight of NAW against consistency, in losses that have it
     naw: NAW = field(default_factory=NAW)  # parameters of the weighting
 
-    model: Literal["small_resnet", "resnet18", "resnet50"] = "small_resnet"  # the network
-    weights: str = ""  # file of outside weights to start from; "imagenet": torchvision's
+    model: Literal["small_resnet", "resnet18", "resnet50", "face_resnet"] = (
+        "small_resnet"  # the network
+    )
+    # file of outside weights to start from; imagenet: torchvision's; dlib: the face network's, of
+    # the package face-recognition-models
+    weights: str = ""
     epochs: int = 14  # passes over the training images
     batch_size: int = 32  # over all processes
     lr: float = 3e-3  # learning rate of Adam in the first epoch
@@ -116,6 +127,8 @@ class Config:
         if isinstance(self.classes, list):  # as json has it
             object.__setattr__(self, "classes", tuple(self.classes))
         _check_classes(self.classes, self.data)
+        _check_size(self.model, self.size)
+        object.__setattr__(self, "augmentation", _with_own_values(self.augmentation, self.model))
 
     @classmethod
     def parse(cls, content: dict[str, Any], base: "Config | None" = None) -> "Config":
@@ -203,6 +216,28 @@ def _check_classes(classes: object, data: str) -> None:
             )
 
 
+def _check_size(model: str, size: int) -> None:
+    """ValueError for images that the face network is not for."""
+    smallest, largest = face_resnet.SIZES
+    if model == "face_resnet" and not smallest <= size <= largest:
+        raise ValueError(
+            f"size must be from {smallest} to {largest} for face_resnet, got {size}; "
+            f"{face_resnet.SIZE} is a good one"
+        )
+
+
+def _with_own_values(augmentation: Augmentation, model: str) -> Augmentation:
+    """The augmentation with the mean and std that the network knows, unless others were chosen.
+
+    The paper's, and another network's own, count as not chosen.
+    """
+    values = (augmentation.mean, augmentation.std)
+    if values not in (PAPERS_VALUES, *VALUES.values()):
+        return augmentation
+    mean, std = VALUES.get(model, PAPERS_VALUES)
+    return dataclasses.replace(augmentation, mean=mean, std=std)
+
+
 def _replaced(base: T, content: dict[str, Any], prefix: str) -> T:
     """A copy of a (nested) dataclass with the fields of ``content``; ValueError for others."""
     known = {item.name for item in dataclasses.fields(base)}  # type: ignore[arg-type]  # one it is
@@ -231,6 +266,16 @@ PAPER = Config(
     augmentation=Augmentation(noise_size=100),
 )
 """The recipe of the paper; the MS-Celeb-1M weights have to be brought along."""
+
+PHOTOGRAPHS = Config(
+    data="ferplus",
+    size=face_resnet.SIZE,
+    model="face_resnet",
+    weights="dlib",
+    epochs=4,
+    lr=1e-4,
+)
+"""A network that knows faces, on photographs: the paper's setting on any machine."""
 
 DEMO = Config(name="NLA", noise=0.3)
 """The built-in faces with 30 % label noise: under a minute on a laptop."""

@@ -15,6 +15,7 @@ import pandas as pd
 
 from nla.data.manifest import class_names
 from nla.data.store import digests
+from nla.dlib_format import installed
 from nla.training.config import PLACES, Config
 from nla.training.loading import Images
 from nla.training.record import Run, RunError, read_json
@@ -248,8 +249,8 @@ def check_weights(run: Run, config: Config) -> None:
 
 def weights_digest(config: Config) -> str:
     """Sixteen hex digits of the file of weights to start from; empty if there is none."""
-    path = Path(config.weights)
-    if not config.weights or not path.is_file():
+    path = installed() if config.weights == "dlib" else Path(config.weights)
+    if not config.weights or path is None or not path.is_file():
         return ""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]

@@ -33,15 +33,19 @@ def load_data(config: Config, progress: bool = False) -> tuple[Images, pd.DataFr
     """Images (N, C, H, W) uint8 and their manifest, with validation, imbalance and noise.
 
     Real data is decoded once into ``config.cache`` and read from there, batch by batch. The
-    training set is thinned first, and then labels are flipped, so that the shares and factors are
-    those asked for. ``manifest.attrs`` keeps the reader's notes and class names. DataError if the
-    set cannot be read, lacks a training or a test split, or trains on fewer than two classes.
+    training set is cut and thinned first, and then labels are flipped, so that the shares and
+    factors are those asked for. ``manifest.attrs`` keeps the reader's notes and class names.
+    DataError if the set cannot be read, lacks a training or a test split, or trains on fewer than
+    two classes.
     """
     drawn = config.data == "faces"
     images, manifest = draw_faces(config, progress) if drawn else read_set(config)
     whole = manifest
+    if config.train_images and not drawn:
+        manifest = fewer(manifest, config)
     if config.imbalance != 1:
         manifest = thinned(manifest, config)
+    if len(manifest) < len(images):
         kept = np.array(manifest.index)
         images = images.subset(kept) if isinstance(images, Packed) else images[kept]
     if config.noise and not drawn:
@@ -112,6 +116,19 @@ def validated(images: Images, manifest: pd.DataFrame, config: Config) -> pd.Data
     notes = list(manifest.attrs.get("notes", ()))
     held.attrs = dict(manifest.attrs) | {"notes": [*notes, note]}
     return held
+
+
+def fewer(manifest: pd.DataFrame, config: Config) -> pd.DataFrame:
+    """The manifest with as many training rows as asked for, in their order, and a note."""
+    train = np.flatnonzero(manifest["split"] == "train")
+    if len(train) <= config.train_images:
+        return manifest
+    draw = np.random.default_rng(config.seed)
+    dropped = draw.permutation(train)[config.train_images :]
+    result = manifest.drop(index=manifest.index[dropped])
+    note = f"{config.train_images} of {len(train)} training images, drawn at random, are used"
+    result.attrs = dict(manifest.attrs) | {"notes": [*manifest.attrs.get("notes", ()), note]}
+    return result
 
 
 def draw_faces(config: Config, progress: bool) -> tuple[Tensor, pd.DataFrame]:

@@ -14,15 +14,17 @@ from nla.data.affectnet import AFFECTNET
 from nla.data.ferplus import FER2013, FERPLUS
 from nla.data.images import Augmentation
 from nla.data.manifest import EXPRESSIONS
-from nla.training.config import Config
+from nla.face_resnet import SIZE, FaceResNet
+from nla.training.config import PAPERS_VALUES, VALUES, Config
 from nla.training.record import Run, RunError, read_run
 from nla.weights import WeightsError, load_weights
 
 Values = tuple[float, float, float]  # one for each colour
 
 RUN_FILES = ("model.safetensors", "best.safetensors")  # of a run folder
-SIZES = {"small_resnet": 48}  # pixels that a network is taken to know; the others the paper's
-PAPER_SIZE = 224
+# pixels of the images that a network is taken to know
+SIZES = {"small_resnet": 48, "face_resnet": SIZE}
+PAPER_SIZE = 224  # that the others are taken to know
 ORDERS = {
     "rafdb": EXPRESSIONS,
     "affectnet": AFFECTNET[: len(EXPRESSIONS)],
@@ -140,12 +142,13 @@ def open_foreign(path: Path, given: dict[str, Any]) -> Opened:
     if size is None:
         size = SIZES.get(kind, PAPER_SIZE)
         notes.append(f"the size of its images is not known; assumed are {size} pixels ({kind})")
+    whose = "its network's own" if kind in VALUES else "the paper's"
     values = {}
-    for name in ("mean", "std"):
-        values[name] = three(given[name] or getattr(Augmentation, name), name)
+    for name, known in zip(("mean", "std"), VALUES.get(kind, PAPERS_VALUES), strict=True):
+        values[name] = three(given[name] or known, name)
         if given[name] is None:
             said = ", ".join(map(str, values[name]))
-            notes.append(f"the {name} of its images is not known; assumed is the paper's, {said}")
+            notes.append(f"the {name} of its images is not known; assumed is {whose}, {said}")
     augmentation = Augmentation(mean=values["mean"], std=values["std"])
     config = Config(model=kind, size=size, augmentation=augmentation, device="cpu")
     return Opened(model, config, classes, notes)
@@ -178,8 +181,12 @@ def named_order(order: str | Sequence[str], count: int, path: Path) -> tuple[str
     return names
 
 
-def kind_of(model: models.Classifier) -> Literal["small_resnet", "resnet18", "resnet50"]:
-    """Which of the three networks a model is."""
+def kind_of(
+    model: models.Classifier,
+) -> Literal["small_resnet", "resnet18", "resnet50", "face_resnet"]:
+    """Which of the four networks a model is."""
+    if isinstance(model.backbone, FaceResNet):
+        return "face_resnet"
     if model.fc.in_features in (512, 2048) and hasattr(model.backbone, "layer1"):
         return "resnet50" if model.fc.in_features == 2048 else "resnet18"
     return "small_resnet"

@@ -14,14 +14,17 @@ from torch.nn.parallel import DistributedDataParallel
 
 from nla import models
 from nla.baselines import build
+from nla.data.images import normalize
 from nla.data.manifest import class_names
 from nla.files import atomic
 from nla.losses import Method
-from nla.training.config import Config
+from nla.settling import settle
+from nla.training.config import VALUES, Config
 from nla.training.loading import Images
 from nla.training.processes import World
 from nla.weights import load_weights
 
+SETTLING = 320  # training images by which the batch norms of a folded network are set
 PARTS = ("model", "method", "optimizer", "schedule")  # of the state, with states of their own
 
 
@@ -116,6 +119,8 @@ def prepare(task: Task) -> State:
         if config.weights:
             report = load_weights(model, config.weights)
             notes = [f"{config.weights}: {report.sentence}"]
+            if report.folded:
+                notes += settled(model, task)
         model = model.to(device, memory_format=layout)
         method = build(
             config.loss,
@@ -132,6 +137,25 @@ def prepare(task: Task) -> State:
     )
     schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, config.lr_decay)
     return State(model, method, optimizer, schedule, Generator(device), notes=notes)
+
+
+def settled(model: models.Classifier, task: Task) -> list[str]:
+    """Set the batch norms of a folded network by training images; what was done, in sentences.
+
+    The images are spread evenly over the training set, since some sets are sorted by class.
+    """
+    config = task.config
+    step = max(1, len(task.train) // SETTLING)
+    rows = task.train[::step][:SETTLING]
+    batches = (
+        normalize(task.images[part].cpu(), config.augmentation) for part in torch.split(rows, 64)
+    )
+    settle(model, batches)
+    notes = [f"the batch norms were set by {len(rows)} training images"]
+    own = VALUES.get(config.model)
+    if own not in (None, (config.augmentation.mean, config.augmentation.std)):
+        notes.append("the images are normalised by other numbers than the network has learned with")
+    return notes
 
 
 Network = Callable[[Tensor], models.Output]  # a model, as it is called in training
