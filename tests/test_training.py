@@ -13,8 +13,9 @@ from conftest import TINY
 from nla import NAW, Scores, fit, read_run
 from nla.data.store import digests
 from nla.files import atomic
-from nla.training import load_data
+from nla.training import inference, load_data, loop, opening
 from nla.training.inference import forward, restore
+from nla.training.loop import TrainingError
 from nla.training.record import RunError, snapshot_epochs
 
 PARTS = ("dynamics", "predictions", "latents")
@@ -183,6 +184,34 @@ def test_wrong_options_are_named(tmp_path, change, message):
     with pytest.raises(ValueError, match=message):
         fit(dataclasses.replace(TINY, **change), tmp_path / "run", progress=False)
     assert not (tmp_path / "run").exists()  # a corrected call may use the same folder
+
+
+def test_bf16_is_refused_where_it_can_only_hurt(tmp_path, monkeypatch):
+    config = dataclasses.replace(TINY, precision="bf16", epochs=1)
+    monkeypatch.setattr(loop, "fast_in_bf16", lambda device: False)
+    with pytest.raises(TrainingError, match="avx512_bf16.*--precision float32"):
+        fit(config, tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_in_bf16_is_looked_through_in_float32_where_bf16_is_slow(tmp_path, monkeypatch):
+    with monkeypatch.context() as elsewhere:  # a machine that is fast in bf16, or says so
+        for module in (loop, inference):
+            elsewhere.setattr(module, "fast_in_bf16", lambda device: True)
+        config = dataclasses.replace(TINY, precision="bf16", epochs=1)
+        run = fit(config, tmp_path / "run", progress=False)
+    for module in (inference, opening):
+        monkeypatch.setattr(module, "fast_in_bf16", lambda device: False)
+    opened = opening.open_model(run.folder)
+    assert any("bf16" in note and "float32" in note for note in opened.notes)
+    pixels = torch.randint(0, 256, (4, 3, 48, 48), dtype=torch.uint8)
+    exact = dataclasses.replace(opened.config, precision="float32")
+    for one, other in zip(
+        inference.forward(opened.model, pixels, range(4), opened.config),
+        inference.forward(opened.model, pixels, range(4), exact),
+    ):
+        assert torch.equal(one, other)
+    assert fit(config, run.folder, progress=False).folder == run.folder  # finished: it is read
 
 
 def test_divergence_of_training_is_an_error_and_not_a_number(tmp_path):

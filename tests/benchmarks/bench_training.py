@@ -32,6 +32,7 @@ from nla.training.loop import Task, prepare, shared, train_epoch  # noqa: E402
 from nla.training.processes import join_world  # noqa: E402
 
 ROWS = []
+SCALES = (5_000, 20_000, 80_000, 300_000)  # images, in the last part
 
 
 def compare(what, kit, other, device, n, calls=1):
@@ -117,7 +118,7 @@ def epochs_of(task):
 
     def epoch():
         train_epoch(task, state, network, NoBar(), threading.Event())
-        state.step, state.record = 0, []
+        state.step, state.seen, state.record = 0, 0, []
 
     return epoch
 
@@ -256,7 +257,7 @@ def bench_scale(device, options):
     highest.
     """
     bench = dataclasses.replace(config_of(options), size=24, batch_size=256)
-    for count in (5_000, 20_000, 80_000, 300_000):
+    for count in SCALES:
         with tempfile.TemporaryDirectory() as folder:
             task = task_of(bench, device, Path(folder), count)
             epoch, before = epochs_of(task), resident()
