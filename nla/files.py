@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from safetensors.torch import save
 
 STALE = 3600  # seconds without a byte after which a temporary file is a killed writer's
 
@@ -85,6 +84,8 @@ def write(path: str | Path, content: Any) -> None:
                 with open(temporary, "wb") as file:
                     np.savez(file, **content)
             case ".safetensors":
+                from safetensors.torch import save  # here, since it loads torch
+
                 tensors = {name: tensor.contiguous().cpu() for name, tensor in content.items()}
                 temporary.write_bytes(save(tensors))
             case _:

@@ -1,4 +1,5 @@
 import dataclasses
+import functools
 import json
 import subprocess
 import sys
@@ -13,10 +14,13 @@ from conftest import TINY
 from nla import NAW, Scores, fit, read_run
 from nla.data.store import digests
 from nla.files import atomic
+from nla.models import small_resnet
 from nla.training import inference, load_data, loop, opening
 from nla.training.inference import forward, restore
 from nla.training.loop import TrainingError
+from nla.training.processes import World
 from nla.training.record import RunError, snapshot_epochs
+from nla.training.state import Task, shared
 
 PARTS = ("dynamics", "predictions", "latents")
 
@@ -212,6 +216,31 @@ def test_a_run_in_bf16_is_looked_through_in_float32_where_bf16_is_slow(tmp_path,
     ):
         assert torch.equal(one, other)
     assert fit(config, run.folder, progress=False).folder == run.folder  # finished: it is read
+
+
+def test_a_smaller_last_batch_leaves_the_others_their_compiled_network(tmp_path, monkeypatch):
+    """For each size of batch one network is compiled, and used for that size alone."""
+    networks, used = [], []
+
+    def backend(graph, inputs):
+        number = len(networks)
+        networks.append(number)
+
+        def run(*arguments):
+            used.append(number)
+            return graph.forward(*arguments)
+
+        return run
+
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=backend))
+    world = World(0, 1, torch.device("cpu"))
+    config = dataclasses.replace(TINY, compile="default", loss="cross_entropy")
+    images, manifest = torch.zeros(8, 3, 24, 24, dtype=torch.uint8), pd.DataFrame()
+    task = Task(config, tmp_path, world, images, manifest)
+    network = shared(small_resnet(), task)
+    for count in (8, 8, 5, 8, 5, 8):
+        network(torch.randn(count, 3, 24, 24))
+    assert used == [0, 0, 1, 0, 1, 0]
 
 
 def test_divergence_of_training_is_an_error_and_not_a_number(tmp_path):
