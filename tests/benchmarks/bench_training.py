@@ -257,6 +257,7 @@ PLACES = {  # the other operations, by what they happen in
     "record": (LossTerms, "record"),
     "loss": (Method, "on_outputs"),
     "backward, the rest": (torch.Tensor, "backward"),
+    "optimiser": (torch.optim.Adam, "step"),
 }
 
 
@@ -266,30 +267,39 @@ def bench_profile(device, options):
         return  # there the operations only queue their work
     count = 32 * options.steps
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as changes:
-        epoch = epochs_of(task_of(config_of(options), device, Path(folder), count))
-        epoch()
         for place, (owner, name) in PLACES.items():
             function = functools.wraps(getattr(owner, name))(ranged(place, getattr(owner, name)))
             changes.enter_context(mock.patch.object(owner, name, function))
-        with torch.profiler.profile() as profile:
-            epoch()
-    shares = collections.Counter()
-    for event in profile.events():
-        shares[group_of(event)] += event.self_cpu_time_total / 1e6
-    total = sum(shares.values())
-    convolutions = sum(value for name, value in shares.items() if name.startswith("convolutions"))
-    for name, seconds in shares.most_common():
-        note(
-            f"epoch of {count} images at {options.size}, {name}",
-            kit_s=seconds,
-            share=seconds / total,
-        )
+        epoch = epochs_of(task_of(config_of(options), device, Path(folder), count))
+        epoch()
+        profiles = [profiled(epoch) for _ in range(5)]
+    table = pd.DataFrame(profiles).fillna(0.0)
+    total = table.sum(axis=1)
+    convolutions = table.filter(like="convolutions").sum(axis=1)
+    what = f"epoch of {count} images at {options.size}"
+    for name, seconds in sorted(table.items(), key=lambda item: -item[1].sum()):
+        share = seconds / total
+        note(f"{what}, {name}", n=len(table), kit_s=seconds.median(), share=share.median())
+    low, middle, high = statistics.quantiles(total / convolutions, n=4)
     note(
-        f"epoch of {count} images at {options.size}, all over its convolutions",
-        kit_s=total,
-        other_s=convolutions,
-        ratio=total / convolutions,
+        f"{what}, all over its convolutions",
+        n=len(table),
+        kit_s=total.median(),
+        other_s=convolutions.median(),
+        ratio=middle,
+        ratio_q1=low,
+        ratio_q3=high,
     )
+
+
+def profiled(epoch):
+    """The seconds of each group of operations in an epoch."""
+    with torch.profiler.profile() as profile:
+        epoch()
+    seconds = collections.Counter()
+    for event in profile.events():
+        seconds[group_of(event)] += event.self_cpu_time_total / 1e6
+    return seconds
 
 
 def ranged(place, function):
