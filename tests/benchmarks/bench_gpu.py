@@ -53,7 +53,7 @@ import pandas as pd  # noqa: E402
 import textbook  # noqa: E402
 import torch  # noqa: E402
 from bench_training import NoBar, encoded, task_of  # noqa: E402
-from roofline import Roofline, settle, timed  # noqa: E402
+from roofline import Roofline, timed  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
 from nla import Config, NLALoss, fit, models, read_run  # noqa: E402
@@ -95,7 +95,7 @@ FULL = Size(
     train=12_271,
     test=3_068,
     step_batches=20,
-    textbook_images=3_200,
+    textbook_images=1_600,
     epochs=60,
     turns=9,
     small={"train_faces": 1000, "test_faces": 500, "epochs": 6, "noise": 0.3, "snapshots": 2},
@@ -161,25 +161,34 @@ class Bench:
         unfinished.replace(self.out / "gpu.csv")
 
     def turns(self, calls: dict[str, Callable[[], object]], share: float = 1.0) -> pd.DataFrame:
-        """Seconds of each call, a row a turn: as many as fit into ``share`` of what is left."""
+        """Seconds of each call, a row a turn: as many as fit into ``share`` of what is left.
+
+        A call that fails is noted and left out; it must not take the others along.
+        """
+        calls = dict(calls)
         for name in list(calls):
-            began = time.monotonic()
-            try:
-                calls[name]()
-                settle(self.device)
-            except Exception as error:  # one that cannot run must not take the others along
-                self.note(f"{name}: failed", f"{type(error).__name__}: {str(error)[:200]}")
-                del calls[name]
-                continue
-            self.note(f"{name}: first call, compiling included", time.monotonic() - began, "s")
+            seconds = self.attempt(name, calls)
+            if seconds is not None:
+                self.note(f"{name}: first call, compiling included", seconds, "s")
         stop = time.monotonic() + share * self.left
         table: list[dict[str, float]] = []
         while len(table) < self.size.turns:
             began = time.monotonic()
-            table.append({name: timed(call, self.device) for name, call in calls.items()})
-            if len(table) >= 2 and time.monotonic() + (time.monotonic() - began) > stop:
+            turn = {name: self.attempt(name, calls) for name in list(calls)}
+            table.append({name: value for name, value in turn.items() if value is not None})
+            now = time.monotonic()
+            if len(table) >= 2 and now + (now - began) > stop:
                 break
-        return pd.DataFrame(table)
+        return pd.DataFrame(table)[list(calls)]
+
+    def attempt(self, name: str, calls: dict[str, Callable[[], object]]) -> float | None:
+        """Seconds of a call; where it fails that is noted, and it is no longer one of ``calls``."""
+        try:
+            return timed(calls[name], self.device)
+        except Exception as error:  # whatever it is
+            self.note(f"{name}: failed", f"{type(error).__name__}: {str(error)[:200]}")
+            del calls[name]
+            return None
 
     def note_spread(self, what: str, values: "pd.Series[float]", unit: str) -> None:
         """Note a median with its quartiles."""
@@ -257,7 +266,7 @@ def outcome(loss: str, device: str | torch.device) -> tuple[Tensor, Tensor]:
     model, method = made(loss, labels.to(device), device)
     for part, source in zip((model, method), reference):
         part.load_state_dict(source.state_dict())
-    with torch.backends.cudnn.flags(allow_tf32=False):
+    with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
         output = model.train()(pixels.to(device))
         first, second = zip(*(both.chunk(2) for both in output))
         rows = torch.arange(len(labels), device=device)
@@ -361,6 +370,11 @@ def epoch(bench: Bench) -> None:
     what = f"textbook's workers; {count} images, scaled to {bench.size.train}"
     bench.note(what, float(bench.size.workers))
     note_times(bench, f"epoch of {bench.size.train} images", seconds, 1.0, "s")
+    memory = getattr(torch.get_device_module(bench.device), "max_memory_allocated", None)
+    if memory is not None:
+        bench.note(
+            "memory on the device at its highest, all variants at once", memory() / 1e9, "GB"
+        )
     bench.epoch_seconds = {str(name): float(seconds[name].median()) for name in seconds}
 
 
@@ -520,13 +534,13 @@ def whole_task(bench: Bench) -> Task:
 
 PARTS = {
     "golden": Part(golden, 10, 40),
-    "floor": Part(floor, 10, 40),
+    "floor": Part(floor, 15, 40),
     "step": Part(step, 100, 150),
-    "epoch": Part(epoch, 80, 120),
-    "run": Part(run, 100, 150),
+    "epoch": Part(epoch, 110, 150),
+    "run": Part(run, 110, 150),
     "record": Part(record, 25, 45),
     "resume": Part(resume, 40, 90),
-    "accuracy": Part(accuracy, 45, 90),
+    "accuracy": Part(accuracy, 40, 90),
 }
 KITS_ARE_NEEDED = ("floor", "step", "epoch", "run")
 
