@@ -337,8 +337,6 @@ TAKES = {  # the options of each
     for loss, method in LOSSES.items()
 }
 
-WEIGHS = {loss for loss, method in LOSSES.items() if method().weighs}  # w* is part of the loss
-
 
 def build(loss: str, **options: Any) -> Method:
     """The method called ``loss`` in ``LOSSES``, with those of ``options`` that it takes.

@@ -1,46 +1,31 @@
 """The command line: each command is a function, each option a parameter of it, each error one line.
 
 ``nla --help`` and ``python -m nla --help`` list the commands, ``nla COMMAND --help`` its options.
+A command imports what it needs itself, since torch takes seconds to load and few need it.
 """
 
-import argparse
-import functools
-import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import pandas as pd
 import tyro
 from tqdm import tqdm
 
-from nla.data import check, correction, corruption, store
-from nla.data.datasets import reader
 from nla.data.manifest import DataError, class_names
 from nla.files import write
-from nla.training import fit, inference
-from nla.training.config import DEMO, DEMO_BASELINE, PAPER, PHOTOGRAPHS, Config
-from nla.training.export import export
-from nla.training.folds import out_of_fold
-from nla.training.identity import data_changes, marked
-from nla.training.loading import Images, load_data
-from nla.training.record import Run, RunError, read_run
+from nla.training.record import Run, read_run
 
-PRESETS = {
-    "none": Config(),
-    "demo": DEMO,
-    "demo-baseline": DEMO_BASELINE,
-    "paper": PAPER,
-    "photographs": PHOTOGRAPHS,
-}
+if TYPE_CHECKING:
+    from nla.training import Config
+    from nla.training.loading import Images
+
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 
-Preset = Literal["none", "demo", "demo-baseline", "paper", "photographs"]
 DataSet = Literal["rafdb", "fer2013", "ferplus", "affectnet", "folder", "csv"]
 OnDisk = Annotated[DataSet, tyro.conf.arg(name="data")]
 Split = Literal["train", "val", "test"]
@@ -62,56 +47,7 @@ Repeated = tyro.conf.UseAppendAction[tuple[Path, ...]]
 Triple = tuple[float, float, float]
 
 
-# Training, and what a run says
-
-
-def train(
-    config: Annotated[Config, tyro.conf.arg(name="")],
-    preset: Preset = "none",
-    settings: Path | None = None,
-    out: Path | None = None,
-) -> None:
-    """Train one model, or go on with it, and print the table of its last epoch.
-
-    Args:
-        preset: start from these options.
-        settings: a json file of options, such as a run's config.json, replacing the preset's.
-        out: run folder; by default one below data/runs, named after options and data.
-    """
-    alone_or_first = os.environ.get("RANK", "0") == "0"
-    loaded = load_data(config, progress=alone_or_first)
-    if alone_or_first:
-        print_notes(loaded[1].attrs.get("notes", ()))
-    run = fit(config, out, loaded=loaded)
-    if alone_or_first:
-        print_table([run])
-        print_notes(on_other_data(run, config))
-        print(f"recorded in {run.folder}")
-
-
-def on_other_data(run: Run, config: Config) -> list[str]:
-    """A note on runs of the same options that stand beside this one, made of other data."""
-    named_alike = run.folder.parent.glob(f"{config.folder.name}-*")
-    others = sorted(folder.name for folder in named_alike if folder.name != run.folder.name)
-    if not others:
-        return []
-    return [f"runs of the same options on other data are kept beside it: {', '.join(others)}"]
-
-
-def starting_point(arguments: list[str]) -> Config:
-    """The preset's values, replaced by those of the settings file: what other options change."""
-    peek = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    peek.add_argument("--preset", default="none")
-    peek.add_argument("--settings")
-    known, _ = peek.parse_known_args(arguments)
-    base = PRESETS.get(known.preset, Config())
-    if not known.settings:
-        return base
-    try:
-        content = json.loads(Path(known.settings).read_text(encoding="utf-8"))
-        return Config.parse(content, base)
-    except (OSError, TypeError, ValueError) as error:
-        raise ValueError(f"{known.settings} holds no settings: {error}") from None
+# What a run says
 
 
 def show(folders: tyro.conf.Positional[tuple[Path, ...]] = ()) -> None:
@@ -120,7 +56,12 @@ def show(folders: tyro.conf.Positional[tuple[Path, ...]] = ()) -> None:
 
 
 def runs_of(folders: tuple[Path, ...]) -> list[Run]:
-    return [read_run(folder) for folder in folders or (DEMO_BASELINE.folder, DEMO.folder)]
+    """The finished runs in some folders, by default the demo's two."""
+    if not folders:
+        from nla.training import DEMO, DEMO_BASELINE
+
+        folders = (DEMO_BASELINE.folder, DEMO.folder)
+    return [read_run(folder) for folder in folders]
 
 
 def print_table(runs: list[Run]) -> None:
@@ -152,32 +93,25 @@ def figures(
         html: also write the NAW explorer as one page that needs no network.
         faces: show the photographs of a run of real data too, on a sheet and in the page.
     """
-    from nla.analysis.gallery import draw_all  # here, so that training needs no plotting library
+    from nla.analysis.gallery import draw_all
 
     runs = runs_of(run)
     images = images_of(runs[-1], faces)
     print("figures:", *draw_all(runs, out, results, html, images), sep="\n  ")
 
 
-def images_of(run: Run, photographs: bool) -> Images | None:
+def images_of(run: Run, photographs: bool) -> "Images | None":
     """The images of a run, row by row of its manifest; of real data only with ``photographs``.
 
-    Real faces stay where they are unless they are asked for. RunError if the data is not what the
-    run was trained on, since its faces would stand beside other faces' numbers.
+    Real faces stay where they are unless they are asked for.
     """
+    from nla.training import Config
+    from nla.training.identity import images_as_trained
+
     config = Config.parse(run.config)
-    if config.data == "faces":  # drawn, as the config says
-        return load_data(config)[0]
-    if not photographs:
+    if config.data != "faces" and not photographs:
         return None
-    images, manifest = load_data(config)
-    changes = data_changes(run.manifest, marked(images, manifest))
-    if changes:
-        raise RunError(
-            f"{run.folder}: {config.data} in {config.root} is not what the run was trained on "
-            f"({changes}); leave out --faces, or bring that data back"
-        )
-    return images
+    return images_as_trained(run, config)[0]
 
 
 def audit(
@@ -208,6 +142,7 @@ def audit(
     from nla.analysis import judges
     from nla.analysis.audit import audit as ranked
     from nla.analysis.audit_page import write_page
+    from nla.training import Config
 
     trained = read_run(run)
     config = Config.parse(trained.config)
@@ -218,6 +153,8 @@ def audit(
         loaded = pictures_of(trained, config)
     table = None
     if folds and loaded is not None:
+        from nla.training.folds import out_of_fold
+
         table = out_of_fold(config, loaded, run / "folds", folds)
     images = loaded[0] if loaded is not None else None
     found = ranked(trained, by, images, table)
@@ -235,18 +172,15 @@ def audit(
         print(f"wrote {page}: open it in a browser; decisions are saved from there")
 
 
-def pictures_of(run: Run, config: Config) -> tuple[Images, pd.DataFrame] | None:
+def pictures_of(run: Run, config: "Config") -> "tuple[Images, pd.DataFrame] | None":
     """The images that a run was trained on, and their manifest; None, and why, without them."""
+    from nla.training.identity import images_as_trained
+
     try:
-        images, manifest = load_data(config)
+        return images_as_trained(run, config)
     except (ValueError, OSError) as error:
         print_notes([f"without the faces: {error}"])
         return None
-    changes = data_changes(run.manifest, marked(images, manifest))
-    if changes:
-        print_notes([f"without the faces: the data is not the run's any more ({changes})"])
-        return None
-    return images, manifest
 
 
 def study(
@@ -296,6 +230,8 @@ def reproduce(quick: bool = False) -> None:
             f"there are no notebooks at {NOTEBOOKS}: call this in a checkout of the kit that is "
             "installed with pip install -e ."
         )
+    from nla.training import DEMO, DEMO_BASELINE, fit
+
     for config in (DEMO_BASELINE, DEMO):
         fit(config)
     notebooks = sorted(NOTEBOOKS.glob("[0-9]*.ipynb"))
@@ -335,6 +271,8 @@ def evaluate(
         std: of the model's normalisation.
         classes: the data set's own class names in the order of its labels (folder, csv).
     """
+    from nla.training import Config, inference, load_data
+
     opened = inference.open_model(weights, size, names_in(order), mean, std)
     config = replace(opened.config, labels="")  # a list of training labels is not needed
     if data is not None:
@@ -380,6 +318,8 @@ def predict(
         mean: of the model's normalisation, three numbers from 0 to 1.
         std: of the model's normalisation.
     """
+    from nla.training import inference
+
     opened = inference.open_model(weights, size, names_in(order), mean, std)
     table = inference.predict_files(opened, listed(images))
     print_notes(table.attrs["notes"])
@@ -414,6 +354,9 @@ def export_model(run: tyro.conf.Positional[Path], out: Path, best: bool = False)
         out: name that ends in .onnx, .pt2 (torch.export) or .safetensors (weights alone).
         best: the model that validation would choose, not the last.
     """
+    from nla.training import inference
+    from nla.training.export import export
+
     trained = read_run(run)
     model, config = inference.restore(trained, best)
     difference = export(model, out, config.size, config.augmentation, classes=trained.classes)
@@ -433,6 +376,8 @@ class Bar(tqdm):  # type: ignore[type-arg]  # not generic at run time
 
 def manifest_of(name: str, root: Path | None, classes: Classes) -> pd.DataFrame:
     """A data set's manifest, its notes printed."""
+    from nla.data.datasets import reader
+
     options = {"classes": classes} if classes else {}
     manifest = reader(name)(root, **options)
     print_notes(manifest.attrs.get("notes", ()))
@@ -451,6 +396,8 @@ def check_data(
         out: also write every bad file and what is wrong with it, a csv.
         classes: your own class names in the order of the labels (folder, csv).
     """
+    from nla.data import check
+
     options: dict[str, Any] = {"classes": classes} if classes else {}
     with Bar(desc="decoding", unit="image", leave=False) as bar:
         report = check.check(name, root, bar.at, **options)
@@ -481,6 +428,7 @@ def sheet(
         classes: your own class names in the order of the labels (folder, csv).
     """
     from nla.analysis import figures as draw
+    from nla.data import store
 
     manifest = manifest_of(name, root, classes)
     part = manifest[manifest["split"] == split]
@@ -508,6 +456,8 @@ def pack(
         size: pixels, height and width; by default as stored.
         classes: your own class names in the order of the labels (folder, csv).
     """
+    from nla.data import store
+
     manifest = manifest_of(name, root, classes)
     with Bar(desc="packing", unit="image", leave=False) as bar:
         images = store.pack(root, manifest, into, size, progress=bar.at)
@@ -534,6 +484,8 @@ def corrupt(
         run: for kind prediction, a finished run on the same data.
         classes: your own class names in the order of the labels (folder, csv).
     """
+    from nla.data import corruption
+
     if kind == "matrix" and matrix is None:
         raise DataError("kind matrix needs --matrix FILE, a csv of K x K probabilities, no header")
     if kind == "prediction" and run is None:
@@ -558,6 +510,9 @@ def confused_by_model(
     manifest: pd.DataFrame, root: Path | None, folder: Path | None, ratio: float, seed: int
 ) -> pd.DataFrame:
     """The labels that a run's model finds doubtful, moved to what it takes them for."""
+    from nla.data import corruption, store
+    from nla.training import inference
+
     model, config = inference.restore(read_run(folder or ""))
     train = manifest[manifest["split"] == "train"]
     images = store.read_pixels(root, train, config.size, model.in_channels)
@@ -586,6 +541,8 @@ def correct(
         labels: with data, the list that the audited run was trained with, to correct that.
         classes: your own class names in the order of the labels (folder, csv).
     """
+    from nla.data import correction
+
     if (data is None) == (run is None) or (run is not None and labels is not None):
         raise DataError("name the data set (--data NAME --root DIR), or the audited run (--run)")
     gone: list[str] = []
@@ -607,7 +564,14 @@ def correct(
 
 
 def data_help() -> None:
-    """Check, look at, pack, corrupt and correct a data set on disk: nla data --help."""
+    """Check, look at, pack, corrupt and correct a data set on disk."""
+
+
+def train(*arguments: str) -> None:
+    """Train one model, or go on with it, and print the table of its last epoch."""
+    from nla.cli_train import train_with
+
+    train_with(list(arguments))
 
 
 COMMANDS: dict[str, Callable[..., None]] = {
@@ -631,21 +595,32 @@ DATA: dict[str, Callable[..., None]] = {
 }
 
 
+def listing() -> str:
+    """What ``nla --help`` prints."""
+    lines = ["usage: nla COMMAND [OPTION ...]", ""]
+    lines += ["NLA research kit: prepare data, train, look, compare.", ""]
+    for name, command in COMMANDS.items():
+        sentence = (command.__doc__ or "").splitlines()[0]
+        lines.append(f"  {name:10s} {sentence}")
+    return "\n".join([*lines, "", "nla COMMAND --help lists a command's options."])
+
+
 def run_command(arguments: list[str]) -> None:
     """Find the command and its options in ``arguments``, and run it."""
-    if arguments[:1] == ["data"]:
+    name, *options = arguments or ["--help"]
+    if name in ("-h", "--help"):
+        print(listing())
+    elif name not in COMMANDS:
+        raise ValueError(f"there is no command {name!r}: nla --help lists them")
+    elif name == "train":
+        train(*options)
+    elif name == "data":
         described = "Check, look at, pack, corrupt and correct a data set on disk."
-        call(DATA, "nla data", arguments[1:], described)
-        return
-    commands = dict(COMMANDS)
-    commands["train"] = functools.partial(train, config=starting_point(arguments))
-    call(commands, "nla", arguments, "NLA research kit: prepare data, train, look, compare.")
-
-
-def call(
-    commands: dict[str, Callable[..., None]], name: str, arguments: list[str], described: str
-) -> None:
-    tyro.extras.subcommand_cli_from_dict(commands, prog=name, args=arguments, description=described)
+        tyro.extras.subcommand_cli_from_dict(
+            DATA, prog="nla data", args=options, description=described
+        )
+    else:
+        tyro.cli(COMMANDS[name], prog=f"nla {name}", args=options)
 
 
 def main() -> None:

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from safetensors.torch import save
 
 LATER = {"later": True}  # metadata of a config's field: it came after keys had been written down
 STALE = 3600  # seconds without a byte after which a temporary file is a killed writer's
@@ -86,6 +85,8 @@ def write(path: str | Path, content: Any) -> None:
                 with open(temporary, "wb") as file:
                     np.savez(file, **content)
             case ".safetensors":
+                from safetensors.torch import save  # here, since it loads torch
+
                 tensors = {name: tensor.contiguous().cpu() for name, tensor in content.items()}
                 temporary.write_bytes(save(tensors))
             case _:

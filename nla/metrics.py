@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from sklearn.metrics import confusion_matrix, f1_score
 
 
 def confusion(
@@ -19,14 +18,18 @@ def confusion(
     ``labels`` and ``predictions`` are integers (N,) in 0..K-1, N > 0, else ValueError. Rates of a
     class that does not occur are NaN.
     """
+    if normalize not in (None, "true"):
+        raise ValueError(f"normalize is {normalize!r}, expected None or 'true'")
     labels = class_numbers(labels, "label", classes)
     predictions = class_numbers(predictions, "prediction", classes)
     if len(labels) != len(predictions):
         raise ValueError(f"{len(labels)} labels, but {len(predictions)} predictions")
-    table = confusion_matrix(labels, predictions, labels=range(len(classes)), normalize=normalize)
+    count = len(classes)
+    pairs = np.bincount(labels * count + predictions, minlength=count**2)
+    table = pairs.reshape(count, count)
     if normalize == "true":
-        occurs = np.isin(range(len(classes)), labels)
-        table = np.where(occurs[:, None], table, np.nan)
+        with np.errstate(invalid="ignore"):
+            table = table / table.sum(axis=1, keepdims=True)
     return pd.DataFrame(table, pd.Index(classes, name="true"), pd.Index(classes, name="predicted"))
 
 
@@ -77,6 +80,8 @@ def quality(
     finite = np.isfinite(probabilities).all(axis=1)
     if not finite.all():
         raise ValueError(f"the probabilities of row {int(finite.argmin())} are not finite")
+    from sklearn.metrics import f1_score  # here, since it takes a second to load
+
     predictions = probabilities.argmax(1)
     overall, mean, *per_class = accuracies(labels, predictions, classes).values()
     f1 = f1_score(labels, predictions, labels=np.unique(labels), average="macro", zero_division=0)

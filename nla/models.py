@@ -4,12 +4,10 @@ Every model maps images (B, C, H, W) to ``Output(logits (B, K), latent (B, D))``
 pooled feature vector that the classifier sees.
 """
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
-import torchvision
 from torch import Tensor, nn
 
 from nla.face_resnet import LATENT, STEM, FaceResNet
@@ -50,12 +48,12 @@ class Classifier(nn.Module):
 
 def resnet18(num_classes: int = 7, in_channels: int = 3) -> Classifier:
     """ResNet-18 (He et al., CVPR 2016), the paper's backbone; latent of 512 numbers."""
-    return _torchvision(torchvision.models.resnet18, num_classes, in_channels)
+    return _torchvision("resnet18", num_classes, in_channels)
 
 
 def resnet50(num_classes: int = 7, in_channels: int = 3) -> Classifier:
     """ResNet-50 (He et al., CVPR 2016); latent of 2,048 numbers."""
-    return _torchvision(torchvision.models.resnet50, num_classes, in_channels)
+    return _torchvision("resnet50", num_classes, in_channels)
 
 
 def small_resnet(num_classes: int = 7, in_channels: int = 3, width: int = 24) -> Classifier:
@@ -153,10 +151,10 @@ def _empty(shapes: dict[str, tuple[int, ...]], classes: int, latent_dim: int) ->
     return resnet50(classes, channels) if latent_dim == 2048 else None
 
 
-def _torchvision(
-    build: Callable[..., torchvision.models.ResNet], num_classes: int, in_channels: int
-) -> Classifier:
-    backbone = build(weights=None)
+def _torchvision(name: str, num_classes: int, in_channels: int) -> Classifier:
+    from torchvision.models import get_model  # here, since it takes two seconds to load
+
+    backbone = get_model(name, weights=None)
     latent_dim, backbone.fc = backbone.fc.in_features, nn.Identity()
     if in_channels != 3:
         backbone.conv1 = nn.Conv2d(in_channels, 64, 7, stride=2, padding=3, bias=False)

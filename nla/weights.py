@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-import torchvision
 from torch import Tensor, nn
 
 from nla import dlib_format
@@ -143,7 +142,9 @@ def _imagenet(model: nn.Module | None) -> Path:
         name = {512: "resnet18", 2048: "resnet50"}.get(model.fc.in_features)
     if name is None:
         raise WeightsError("there are ImageNet weights for the models resnet18 and resnet50 only")
-    weights = torchvision.models.get_model_weights(name).IMAGENET1K_V1
+    from torchvision.models import get_model_weights  # here, since it takes two seconds to load
+
+    weights = get_model_weights(name).IMAGENET1K_V1
     path = Path(torch.hub.get_dir(), "checkpoints", Path(weights.url).name)
     try:
         weights.get_state_dict(progress=False, check_hash=True, weights_only=True)

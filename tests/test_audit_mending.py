@@ -285,7 +285,7 @@ def test_the_command_writes_a_page_with_or_without_the_faces(mistaken, tmp_path,
     assert "data:image/jpeg" not in (tmp_path / "audit.html").read_text()
     folder_of_faces(tmp_path / "other", 60)
     call("audit", mistaken / "run", "--out", list_, "--html", "--root", tmp_path / "other")
-    assert "the data is not the run's any more" in capsys.readouterr().out
+    assert "is not what the run was trained on" in capsys.readouterr().out
     call("audit", mistaken / "run", "--out", list_, "--folds", 2, "--by", "outside_margin")
     assert "112 labels (112 trained on)" in capsys.readouterr().out
     assert len(list((mistaken / "run/folds").glob("2-*/fold_*"))) == 2

@@ -1,13 +1,21 @@
-"""The benchmarks' own measure: what a computation must take at least."""
+"""The benchmarks run, from the first line to the last, and their own measure is right."""
 
+import os
+import subprocess
 import sys
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 import torch
 from torch import nn
 
-sys.path.insert(0, str(Path(__file__).parent / "benchmarks"))
+BENCHMARKS = Path(__file__).resolve().parent / "benchmarks"
+sys.path.insert(0, str(BENCHMARKS))
+import bench_gpu  # noqa: E402
+import bench_training  # noqa: E402
 import roofline  # noqa: E402
 
 
@@ -46,3 +54,130 @@ def test_rates_are_those_of_a_machine():
     device = torch.device("cpu")
     assert 1e8 < roofline.matmul_rate(device, torch.float32) < 1e14
     assert 1e7 < roofline.copy_rate(device) < 1e13
+
+
+@pytest.fixture
+def bare(tmp_path):
+    """An environment in which nothing can be imported that a bare machine with a GPU lacks."""
+    absent = (
+        "tyro umap jupyterlab ipywidgets anywidget nbclient IPython traitlets statsmodels onnx "
+        "onnxscript onnxruntime hypothesis playwright tensorboard pynndescent numba"
+    ).split()
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys\n"
+        "from importlib.machinery import PathFinder\n"
+        "class Bare(PathFinder):\n"
+        "    def find_spec(name, path=None, target=None):\n"
+        f"        if name.split('.')[0] not in {absent!r}:\n"
+        "            return PathFinder.find_spec(name, path, target)\n"
+        "sys.meta_path[sys.meta_path.index(PathFinder)] = Bare\n"
+    )
+    threads = {"OMP_NUM_THREADS": "1", "TORCHDYNAMO_DISABLE": "1"}  # no compiler is needed
+    return os.environ | threads | {"PYTHONPATH": str(tmp_path)}
+
+
+def test_the_whole_of_the_gpu_benchmark_runs_on_a_bare_machine(bare, tmp_path):
+    """Every line of it, on a tiny size: on a borrowed GPU there is no time for a typing error."""
+    script = BENCHMARKS / "bench_gpu.py"
+    command = [sys.executable, str(script), "--out", str(tmp_path / "out"), "--rehearse"]
+    done = subprocess.run(
+        [*command, "--device", "cpu"], env=bare, cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    table = pd.read_csv(tmp_path / "out/gpu.csv")
+    said = table.set_index("what")["value"]
+    assert not table["what"].str.contains("failed|out of time|left out").any(), done.stdout
+    assert list(table["part"].unique()) == list(bench_gpu.PARTS)
+    assert set(table["verdict"].dropna()) == {"right"}
+    assert said["killed and resumed: the same bits as left alone"] == "True"
+    assert float(said["overall accuracy, float32 minus the CPU's: mean over seeds"]) == 0
+    assert table["card"].notna().all() and table["torch"].notna().all()
+    for what in (
+        "step of 32 images, textbook / bf16, CUDA graphs",
+        "epoch of 103 images, textbook / float32",
+        "2 epochs",
+        "floor of 2 epochs, operations alone",
+        "epoch of 103 images, bf16, record on / record off",
+    ):
+        assert float(said[what]) > 0, what
+
+
+def made_bench(tmp_path, seconds):
+    facts = {"card": "none"}
+    return bench_gpu.Bench(
+        torch.device("cpu"), bench_gpu.TINY, tmp_path, time.monotonic() + seconds, facts
+    )
+
+
+def test_a_part_that_fails_hangs_or_does_not_fit_leaves_the_others(tmp_path, monkeypatch):
+    def fails(bench):
+        bench.note("before", 1.0)
+        raise RuntimeError("no such kernel")
+
+    def hangs(bench):
+        while True:
+            time.sleep(0.01)
+
+    parts = {
+        "fails": bench_gpu.Part(fails, 1, 10),
+        "hangs": bench_gpu.Part(hangs, 1, 0.1),
+        "large": bench_gpu.Part(fails, 1000, 1000),
+        "last": bench_gpu.Part(lambda bench: bench.note("after", 2.0), 1, 10),
+    }
+    monkeypatch.setattr(bench_gpu, "PARTS", parts)
+    bench_gpu.carry_out(made_bench(tmp_path, 60), list(parts))
+    table = pd.read_csv(tmp_path / "gpu.csv")
+    whats = table.groupby("part", sort=False)["what"].apply(list).to_dict()
+    assert whats == {
+        "fails": ["before", "failed", "took"],
+        "hangs": ["out of time", "took"],
+        "large": ["left out"],
+        "last": ["after", "took"],
+    }
+    assert "no such kernel" in table["value"][1]
+
+
+def test_a_variant_that_cannot_run_leaves_the_others_to_be_compared(tmp_path):
+    bench = made_bench(tmp_path, 60)
+    bench.part_end = bench.end
+
+    def broken():
+        raise RuntimeError("cannot compile")
+
+    left = [None, None]
+
+    def breaks_later():
+        left.pop()  # the first call and the first turn go well
+
+    calls = {"textbook": lambda: None, "a": broken, "b": breaks_later, "kit": lambda: None}
+    seconds = bench.turns(calls)
+    assert list(seconds) == ["textbook", "kit"] and len(seconds) == bench_gpu.TINY.turns
+    assert list(calls) == ["textbook", "a", "b", "kit"]
+    bench_gpu.note_times(bench, "step", seconds, 1.0, "s")
+    whats = [row["what"] for row in bench.rows]
+    assert {"a: failed", "b: failed"} <= set(whats) and whats[-1] == "step, textbook / kit"
+
+
+def test_without_an_accelerator_it_says_what_can_be_done(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["bench_gpu.py", "--out", str(tmp_path), "--device", "cpu"])
+    with pytest.raises(SystemExit, match="--rehearse"):
+        bench_gpu.main()
+
+
+@pytest.mark.parametrize("bench", list(bench_training.BENCHES))
+def test_every_part_of_the_training_benchmark_runs(bench, monkeypatch):
+    options = SimpleNamespace(size=24, steps=2, workers=[0], compile="no", precision="float32")
+    monkeypatch.setattr(bench_training, "ROWS", [])
+    monkeypatch.setattr(bench_training, "timed", once)
+    monkeypatch.setattr(bench_training, "SCALES", (64,))
+    monkeypatch.setattr(roofline, "matmul_rate", lambda device, dtype: 1e10)
+    monkeypatch.setattr(roofline, "copy_rate", lambda device: 1e10)
+    bench_training.BENCHES[bench](torch.device("cpu"), options)
+    assert bench_training.ROWS
+
+
+def once(function, device, calls=1):
+    """As ``timed``, of one call."""
+    began = time.perf_counter()
+    function()
+    return time.perf_counter() - began

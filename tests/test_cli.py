@@ -3,6 +3,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
@@ -14,7 +15,8 @@ from conftest import TINY
 from PIL import Image
 from safetensors.torch import load_file
 
-from nla import Config, cli
+import nla
+from nla import Config, cli, cli_train
 from nla.cli import main, run_command
 from nla.data import EXPRESSIONS, DataError, make_faces
 from nla.data.datasets import READERS
@@ -144,6 +146,63 @@ def test_the_command_is_installed():
         [sys.executable, "-m", "nla.cli", "--help"], capture_output=True, text=True
     )
     assert done.returncode == 0 and "train" in done.stdout
+
+
+def run_apart(*arguments):
+    """What a command prints in a process of its own, and which slow libraries it loaded."""
+    code = (
+        "import sys; from nla.cli import run_command; run_command(sys.argv[1:-1])\n"
+        "print([name for name in sys.argv[-1].split() if name in sys.modules])"
+    )
+    slow = "torch torchvision sklearn scipy matplotlib umap statsmodels IPython"
+    command = [sys.executable, "-c", code, *map(str, arguments), slow]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def test_help_and_show_load_no_torch(tiny_run):
+    *text, loaded = run_apart("--help")
+    assert loaded == "[]"
+    for name, command in cli.COMMANDS.items():
+        sentence = command.__doc__.splitlines()[0]
+        assert any(line.split() == [name, *sentence.split()] for line in text), name
+    *table, loaded = run_apart("show", tiny_run.folder)
+    assert loaded == "[]" and any(line.startswith("overall") for line in table)
+
+
+def test_threads_are_told_to_wait_before_torch_loads():
+    code = "import sys, os, nla; print(os.environ['GOMP_SPINCOUNT'])"
+    environment = {k: v for k, v in os.environ.items() if k != "GOMP_SPINCOUNT"}
+    for given, expected in (({}, "3000"), ({"GOMP_SPINCOUNT": "7"}, "7")):
+        done = subprocess.run(
+            [sys.executable, "-c", f"{code}; print('torch' in sys.modules)"],
+            env=environment | given,
+            capture_output=True,
+            text=True,
+        )
+        assert done.stdout.split() == [expected, "False"], done.stderr
+
+
+def test_all_that_the_packages_offer_is_there():
+    for package in (nla, nla.data, nla.training):
+        for name in package.__all__:
+            assert getattr(package, name) is not None, name
+        with pytest.raises(AttributeError, match="no_such_thing"):
+            getattr(package, "no_such_thing")  # noqa: B009
+    assert nla.models.small_resnet and nla.data.faces.make_faces is nla.data.make_faces
+
+
+def test_an_unknown_command_is_named(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["nla", "trian"])
+    with pytest.raises(SystemExit, match="no command 'trian': nla --help"):
+        main()
+
+
+def test_each_preset_can_be_named():
+    assert set(get_args(cli_train.Preset)) == set(cli_train.PRESETS)
+    assert cli_train.starting_point(["--preset", "paper112"]).size == 112
+    assert replace(cli_train.PRESETS["paper112"], size=224) == cli_train.PRESETS["paper"]
 
 
 def test_errors_are_one_line_and_not_a_traceback(tmp_path, tiny_run, monkeypatch):

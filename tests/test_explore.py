@@ -321,7 +321,7 @@ def test_photographs_are_shown_on_request_and_never_beside_other_numbers(tmp_pat
     assert "data:image/jpeg" in faces and "data:image/jpeg" not in bare
     assert "train/cat/0.png" in bare  # names always
     (root / "train/cat/0.png").rename(root / "train/dog/0_cat.png")
-    with pytest.raises(RunError, match="is not what the run was trained on .* leave out --faces"):
+    with pytest.raises(RunError, match="not what the run was trained on .* without the faces"):
         cli.images_of(run, True)
 
 

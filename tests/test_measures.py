@@ -9,9 +9,10 @@ import pytest
 from conftest import TINY
 
 from nla.analysis import views
+from nla.baselines import LOSSES
 from nla.files import write
 from nla.training import fit, read_run
-from nla.training.record import RunError
+from nla.training.record import WEIGHING, RunError
 
 
 def test_chance_of_agreement_by_hand():
@@ -79,3 +80,7 @@ def test_runs_whose_weights_meant_something_else_are_refused(tmp_path):
         read_run(run.folder)
     write(run.folder / "config.json", run.config | {"loss": "nla"})
     assert read_run(run.folder).card["format"] == 1
+
+
+def test_the_losses_said_to_weigh_are_those_with_a_weight_in_them():
+    assert set(WEIGHING) == {loss for loss, method in LOSSES.items() if method().weighs}

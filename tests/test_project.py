@@ -103,7 +103,7 @@ FOLDERS_OF_DATA = tuple(f"nla.data.{name}" for name in (*ON_DISK, "rafdb", "affe
 def room_of(name):
     """The room that a module such as ``nla.data.images`` lies in."""
     part = name.split(".")[1] if "." in name else "method"
-    part = "cli" if part == "__main__" else part
+    part = {"__main__": "cli", "cli_train": "cli", "on_demand": "files"}.get(part, part)
     return part if part in (*ROOMS, "files") else "method"
 
 

@@ -1,4 +1,5 @@
 import dataclasses
+import functools
 import json
 import subprocess
 import sys
@@ -13,9 +14,13 @@ from conftest import TINY
 from nla import NAW, Scores, fit, read_run
 from nla.data.store import digests
 from nla.files import atomic
-from nla.training import load_data
+from nla.models import small_resnet
+from nla.training import inference, load_data, loop, opening
 from nla.training.inference import forward, restore
+from nla.training.loop import TrainingError
+from nla.training.processes import World
 from nla.training.record import RunError, snapshot_epochs
+from nla.training.state import Task, shared
 
 PARTS = ("dynamics", "predictions", "latents")
 
@@ -183,6 +188,59 @@ def test_wrong_options_are_named(tmp_path, change, message):
     with pytest.raises(ValueError, match=message):
         fit(dataclasses.replace(TINY, **change), tmp_path / "run", progress=False)
     assert not (tmp_path / "run").exists()  # a corrected call may use the same folder
+
+
+def test_bf16_is_refused_where_it_can_only_hurt(tmp_path, monkeypatch):
+    config = dataclasses.replace(TINY, precision="bf16", epochs=1)
+    monkeypatch.setattr(loop, "fast_in_bf16", lambda device: False)
+    with pytest.raises(TrainingError, match="avx512_bf16.*--precision float32"):
+        fit(config, tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_in_bf16_is_looked_through_in_float32_where_bf16_is_slow(tmp_path, monkeypatch):
+    with monkeypatch.context() as elsewhere:  # a machine that is fast in bf16, or says so
+        for module in (loop, inference):
+            elsewhere.setattr(module, "fast_in_bf16", lambda device: True)
+        config = dataclasses.replace(TINY, precision="bf16", epochs=1)
+        run = fit(config, tmp_path / "run", progress=False)
+    for module in (inference, opening):
+        monkeypatch.setattr(module, "fast_in_bf16", lambda device: False)
+    opened = opening.open_model(run.folder)
+    assert any("bf16" in note and "float32" in note for note in opened.notes)
+    pixels = torch.randint(0, 256, (4, 3, 48, 48), dtype=torch.uint8)
+    exact = dataclasses.replace(opened.config, precision="float32")
+    for one, other in zip(
+        inference.forward(opened.model, pixels, range(4), opened.config),
+        inference.forward(opened.model, pixels, range(4), exact),
+    ):
+        assert torch.equal(one, other)
+    assert fit(config, run.folder, progress=False).folder == run.folder  # finished: it is read
+
+
+def test_a_smaller_last_batch_leaves_the_others_their_compiled_network(tmp_path, monkeypatch):
+    """For each size of batch one network is compiled, and used for that size alone."""
+    networks, used = [], []
+
+    def backend(graph, inputs):
+        number = len(networks)
+        networks.append(number)
+
+        def run(*arguments):
+            used.append(number)
+            return graph.forward(*arguments)
+
+        return run
+
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=backend))
+    world = World(0, 1, torch.device("cpu"))
+    config = dataclasses.replace(TINY, compile="default", loss="cross_entropy")
+    images, manifest = torch.zeros(8, 3, 24, 24, dtype=torch.uint8), pd.DataFrame()
+    task = Task(config, tmp_path, world, images, manifest)
+    network = shared(small_resnet(), task)
+    for count in (8, 8, 5, 8, 5, 8):
+        network(torch.randn(count, 3, 24, 24))
+    assert used == [0, 0, 1, 0, 1, 0]
 
 
 def test_divergence_of_training_is_an_error_and_not_a_number(tmp_path):

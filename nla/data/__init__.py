@@ -1,10 +1,22 @@
 """From somebody's folder to batches: manifests, pixels, corruption."""
 
-from .corruption import flip_labels, imbalance, relabel
-from .datasets import read_affectnet, read_csv, read_fer2013, read_ferplus, read_folder, read_rafdb
-from .faces import make_faces
-from .manifest import EXPRESSIONS, DataError
-from .store import load, pack, read_pixels
+from typing import TYPE_CHECKING
+
+from nla.on_demand import on_demand
+
+if TYPE_CHECKING:
+    from .corruption import flip_labels, imbalance, relabel
+    from .datasets import (
+        read_affectnet,
+        read_csv,
+        read_fer2013,
+        read_ferplus,
+        read_folder,
+        read_rafdb,
+    )
+    from .faces import make_faces
+    from .manifest import EXPRESSIONS, DataError
+    from .store import load, pack, read_pixels
 
 __all__ = [
     "DataError",
@@ -23,3 +35,15 @@ __all__ = [
     "read_rafdb",
     "relabel",
 ]
+
+__getattr__ = on_demand(
+    __name__,
+    __all__,
+    (
+        "nla.data.manifest",
+        "nla.data.corruption",
+        "nla.data.datasets",
+        "nla.data.faces",
+        "nla.data.store",
+    ),
+)

@@ -17,7 +17,7 @@ from nla.data.manifest import class_names
 from nla.data.store import digests
 from nla.dlib_format import installed
 from nla.training.config import PLACES, Config
-from nla.training.loading import Images
+from nla.training.loading import Images, load_data
 from nla.training.record import Run, RunError, read_json
 
 RECORDED = (  # what a run leaves once it has recorded anything that a new run might not overwrite
@@ -40,6 +40,23 @@ def marked(images: Images, manifest: pd.DataFrame) -> pd.DataFrame:
     result = manifest.assign(digest=digests(images))
     result.attrs = dict(manifest.attrs)
     return result
+
+
+def images_as_trained(run: Run, config: Config) -> tuple[Images, pd.DataFrame]:
+    """The images of a run, row by row of its manifest, and that, from where ``config`` says.
+
+    RunError if the data is not what the run was trained on: its faces would stand beside other
+    faces' numbers.
+    """
+    images, manifest = load_data(config)
+    manifest = marked(images, manifest)
+    changes = data_changes(run.manifest, manifest)
+    if changes:
+        raise RunError(
+            f"{run.folder}: {config.data} in {config.root} is not what the run was trained on "
+            f"({changes}): bring that data back, or do without the faces"
+        )
+    return images, manifest
 
 
 def data_key(manifest: pd.DataFrame) -> str:

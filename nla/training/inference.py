@@ -19,6 +19,7 @@ from nla.metrics import accuracies, quality
 from nla.training.config import Config
 from nla.training.loading import Images
 from nla.training.opening import ORDERS, Opened, open_model, restore
+from nla.training.processes import fast_in_bf16
 
 __all__ = [
     "ORDERS",
@@ -220,9 +221,11 @@ def matched(part: pd.DataFrame, theirs: tuple[str, ...], names: tuple[str, ...])
 def autocast(config: Config, device: torch.device) -> torch.autocast:
     """Forward passes in bf16 where asked for, or by default on a GPU.
 
-    The loss is always float32.
+    The loss is always float32. On a device that is slow in bf16 all is float32: training is
+    refused there before it begins, and a model of another machine is looked through exactly.
     """
-    enabled = config.precision == "bf16" or (config.precision == "auto" and device.type != "cpu")
+    wanted = config.precision == "bf16" or (config.precision == "auto" and device.type != "cpu")
+    enabled = wanted and fast_in_bf16(device)
     return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
 
 

@@ -45,7 +45,7 @@ from nla.training.loading import (
     placed,
     probe_rows,
 )
-from nla.training.processes import claimed, join_world, stoppable
+from nla.training.processes import claimed, fast_in_bf16, join_world, stoppable
 from nla.training.provenance import surroundings, with_part
 from nla.training.record import FORMAT, Run, RunError, read_run, snapshot_epochs
 from nla.training.state import Network, State, Task, joined, prepare, shared
@@ -70,8 +70,9 @@ def fit(
     gives, for a caller that has it already.
 
     RunError if the folder holds a run of another config or of other data, or is in use; WriteError
-    if it cannot be written; TrainingError if batches are too small, or weights or losses no longer
-    finite. KeyboardInterrupt (Ctrl-C, the stop button of a notebook) comes after a checkpoint.
+    if it cannot be written; TrainingError if batches are too small, bf16 is not for this device, or
+    weights or losses are no longer finite. KeyboardInterrupt (Ctrl-C, the stop button of a
+    notebook) comes after a checkpoint.
     """
     if folder is not None:
         check_config(Path(folder), config)  # before the data is read
@@ -81,6 +82,7 @@ def fit(
     folder = Path(folder) if folder is not None else default_folder(config, manifest)
     if finished(folder, config, manifest):
         return read_run(folder)
+    check_precision(config, world.device)
     task = Task(config, folder, world, placed(images, world.device, config.resident), manifest)
     state = prepare(task)
     check_batches(task, state)
@@ -112,6 +114,15 @@ def data_for(
             f"{error}. Without it, that the finished run in {folder} is of this data cannot be "
             "known; nla show and read_run read it as it is"
         ) from None
+
+
+def check_precision(config: Config, device: torch.device) -> None:
+    """TrainingError where bf16 is asked for and would be slower than float32, never faster."""
+    if config.precision == "bf16" and not fast_in_bf16(device):
+        raise TrainingError(
+            "precision bf16: this processor has neither avx512_bf16 nor amx_bf16, and convolutions "
+            "in bf16 take it several times as long as in float32: use --precision float32"
+        )
 
 
 def check_batches(task: Task, state: State) -> None:

@@ -16,6 +16,7 @@ from nla.data.images import Augmentation
 from nla.data.manifest import EXPRESSIONS
 from nla.face_resnet import SIZE, FaceResNet
 from nla.training.config import PAPERS_VALUES, VALUES, Config
+from nla.training.processes import fast_in_bf16
 from nla.training.record import Run, RunError, read_run
 from nla.weights import WeightsError, load_weights
 
@@ -112,8 +113,10 @@ def open_run(path: Path, given: dict[str, Any]) -> Opened:
                 f"{path} is of a run with {name} {facts[name]}, and {name} {value} contradicts "
                 "it: leave that option out"
             )
-    note = f"{path} is opened as the run beside it: {run.name}, {config.size} pixels"
-    return Opened(model, config, run.classes, [note])
+    notes = [f"{path} is opened as the run beside it: {run.name}, {config.size} pixels"]
+    if config.precision == "bf16" and not fast_in_bf16(torch.device(config.device)):
+        notes.append("it was trained in bf16, which this processor is slow at: float32 is used")
+    return Opened(model, config, run.classes, notes)
 
 
 def open_foreign(path: Path, given: dict[str, Any]) -> Opened:

@@ -5,7 +5,9 @@ Ctrl-C stops it in good order.
 
 import atexit
 import contextlib
+import functools
 import os
+import platform
 import signal
 import threading
 from collections.abc import Iterator
@@ -66,6 +68,20 @@ def best_device() -> torch.device:
     """The accelerator that is there, else the CPU."""
     found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     return found or torch.device("cpu")
+
+
+@functools.cache
+def fast_in_bf16(device: torch.device) -> bool:
+    """Whether convolutions in bf16 are worth their while: on an x86 CPU avx512_bf16 or amx_bf16.
+
+    Without these PyTorch emulates them, or leaves oneDNN: several times slower than float32
+    (pytorch issue 183815).
+    """
+    if device.type != "cpu":
+        return True
+    if platform.machine().lower() in ("x86_64", "amd64"):
+        return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 @contextlib.contextmanager

@@ -14,11 +14,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from nla.baselines import WEIGHS
 from nla.data.manifest import EXPRESSIONS, KINDS, knows_truth
 from nla.metrics import accuracies, confusion
 
 FORMAT = 2  # of the run folder, in card.json; raised whenever a file's meaning changes
+WEIGHING = ("nla", "naw", "attached", "epsilon_0", "epsilon_1")  # losses that contain w*
 READABLE = (1, FORMAT)  # in format 1 the weight of ReMa's runs was another number: the factor - 1
 
 
@@ -80,7 +80,7 @@ class Run:
     @property
     def weighs(self) -> bool:
         """Whether w* is part of the loss; else the weights on record are what NAW would weigh."""
-        return self.config["loss"] in WEIGHS
+        return self.config["loss"] in WEIGHING
 
     @cached_property
     def knows_truth(self) -> bool:

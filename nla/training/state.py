@@ -177,4 +177,6 @@ def shared(model: nn.Module, task: Task) -> Network:
         model = DistributedDataParallel(model)
     if config.compile == "no":
         return model
-    return torch.compile(model, mode=config.compile)
+    # An epoch's last batch is smaller: without this all batches after it would run in a network
+    # for batches of any size.
+    return torch.compile(model, mode=config.compile, dynamic=False)

@@ -1,15 +1,18 @@
 """How fast the kit trains, as ratios to a textbook loop measured in the same run. `make bench` runs
 it.
 
-    python tests/benchmarks/bench_training.py [loss] [step] [epoch] [floor] [record] [scale]
-        [--size 48] [--out F.csv] [--precision bf16] [--compile default]
+    python tests/benchmarks/bench_training.py [loss] [step] [epoch] [floor] [profile]
+        [record] [scale] [--size 48] [--out F.csv] [--precision bf16] [--compile default]
 
 Every comparison takes turns: A, B, A, B, ..., and gives the median of the ratios B / A of
 neighbours, their quartiles and n. Times are wall-clock seconds.
 """
 
 import argparse
+import collections
+import contextlib
 import dataclasses
+import functools
 import io
 import platform
 import statistics
@@ -17,6 +20,7 @@ import sys
 import tempfile
 import threading
 from pathlib import Path
+from unittest import mock
 
 import pandas as pd
 import torch
@@ -28,10 +32,13 @@ from roofline import Roofline, timed  # noqa: E402
 
 from nla import Config, NLALoss, models  # noqa: E402
 from nla.data import make_faces  # noqa: E402
+from nla.losses import LossTerms, Method  # noqa: E402
+from nla.training import loop  # noqa: E402
 from nla.training.loop import Task, prepare, shared, train_epoch  # noqa: E402
 from nla.training.processes import join_world  # noqa: E402
 
 ROWS = []
+SCALES = (5_000, 20_000, 80_000, 300_000)  # images, in the last part
 
 
 def compare(what, kit, other, device, n, calls=1):
@@ -117,7 +124,7 @@ def epochs_of(task):
 
     def epoch():
         train_epoch(task, state, network, NoBar(), threading.Event())
-        state.step, state.record = 0, []
+        state.step, state.seen, state.record = 0, 0, []
 
     return epoch
 
@@ -236,6 +243,87 @@ def bench_floor(device, options):
     )
 
 
+GROUPS = {  # of a step's operations, by what stands in their names; the first that fits
+    "convolutions, backward": ("convolution_backward",),
+    "convolutions, forward": ("convolution", "conv2d"),
+    "batch norm": ("batch_norm", "BatchNorm"),
+    "ReLU": ("relu", "clamp_min", "threshold_backward", "ReluBackward"),
+    "optimiser": ("adam", "Adam", "Optimizer"),
+    "loss": ("KnownGradient",),
+}
+PLACES = {  # the other operations, by what they happen in
+    "augmentation": (loop, "augment"),
+    "forward, the rest": (loop, "outputs"),
+    "record": (LossTerms, "record"),
+    "loss": (Method, "on_outputs"),
+    "backward, the rest": (torch.Tensor, "backward"),
+    "optimiser": (torch.optim.Adam, "step"),
+}
+
+
+def bench_profile(device, options):
+    """(b) where an epoch's time goes, as shares: operations by themselves, the others by place."""
+    if device.type != "cpu":
+        return  # there the operations only queue their work
+    count = 32 * options.steps
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as changes:
+        for place, (owner, name) in PLACES.items():
+            function = functools.wraps(getattr(owner, name))(ranged(place, getattr(owner, name)))
+            changes.enter_context(mock.patch.object(owner, name, function))
+        epoch = epochs_of(task_of(config_of(options), device, Path(folder), count))
+        epoch()
+        profiles = [profiled(epoch) for _ in range(5)]
+    table = pd.DataFrame(profiles).fillna(0.0)
+    total = table.sum(axis=1)
+    convolutions = table.filter(like="convolutions").sum(axis=1)
+    what = f"epoch of {count} images at {options.size}"
+    for name, seconds in sorted(table.items(), key=lambda item: -item[1].sum()):
+        share = seconds / total
+        note(f"{what}, {name}", n=len(table), kit_s=seconds.median(), share=share.median())
+    low, middle, high = statistics.quantiles(total / convolutions, n=4)
+    note(
+        f"{what}, all over its convolutions",
+        n=len(table),
+        kit_s=total.median(),
+        other_s=convolutions.median(),
+        ratio=middle,
+        ratio_q1=low,
+        ratio_q3=high,
+    )
+
+
+def profiled(epoch):
+    """The seconds of each group of operations in an epoch."""
+    with torch.profiler.profile() as profile:
+        epoch()
+    seconds = collections.Counter()
+    for event in profile.events():
+        seconds[group_of(event)] += event.self_cpu_time_total / 1e6
+    return seconds
+
+
+def ranged(place, function):
+    """``function`` with its calls marked in the profile."""
+
+    def call(*arguments, **options):
+        with torch.profiler.record_function(f"in: {place}"):
+            return function(*arguments, **options)
+
+    return call
+
+
+def group_of(event):
+    """The group that an operation of the profile belongs to."""
+    for group, parts in GROUPS.items():
+        if any(part in event.name for part in parts):
+            return group
+    while event is not None:
+        if event.name.startswith("in: "):
+            return event.name.removeprefix("in: ")
+        event = event.cpu_parent
+    return "loop, feed and the rest"
+
+
 def bench_record(device, options):
     """(c) an epoch with the per-sample record against one without."""
     with tempfile.TemporaryDirectory() as folder:
@@ -256,7 +344,7 @@ def bench_scale(device, options):
     highest.
     """
     bench = dataclasses.replace(config_of(options), size=24, batch_size=256)
-    for count in (5_000, 20_000, 80_000, 300_000):
+    for count in SCALES:
         with tempfile.TemporaryDirectory() as folder:
             task = task_of(bench, device, Path(folder), count)
             epoch, before = epochs_of(task), resident()
@@ -282,6 +370,7 @@ BENCHES = {
     "step": bench_step,
     "epoch": bench_epoch,
     "floor": bench_floor,
+    "profile": bench_profile,
     "record": bench_record,
     "scale": bench_scale,
 }
