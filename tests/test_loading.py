@@ -207,3 +207,28 @@ def test_so_many_training_images_are_drawn_and_said(monkeypatch):
     whole, all_of_them = load_data(dataclasses.replace(REAL, train_images=200))
     assert len(whole) == 270 and all_of_them.attrs["notes"] == ["a note"]
     assert config.key != REAL.key == dataclasses.replace(REAL, train_images=0).key
+
+
+def test_the_same_photographs_are_trained_on_with_both_sets_of_labels(data_root):
+    config = Config(data="fer2013", root=str(data_root), validation=0.1, cache="", size=24)
+    _, given = load_data(config)
+    _, true = load_data(dataclasses.replace(config, labels="truth"))
+    kept = ["row", "split", "true_label"]
+    pd.testing.assert_frame_equal(given[kept], true[kept])
+    train = true["split"] == "train"
+    assert (true["label"] == true["true_label"])[train].all()
+    changed = int((given["label"] != true["label"]).sum())
+    assert changed > 2000 and f"{changed} of {train.sum()} differ" in true.attrs["notes"][-1]
+
+
+def test_true_labels_are_for_sets_whose_truth_is_known():
+    faces = Config(train_faces=60, test_faces=20, size=24, ambiguous=0.5)
+    _, manifest = load_data(dataclasses.replace(faces, labels="truth"))
+    train = manifest[manifest["split"] == "train"]
+    assert (train["label"] == train["true_label"]).all() and (train["kind"] != "noisy").all()
+    with pytest.raises(ValueError, match="would undo the noise of 0.3"):
+        dataclasses.replace(faces, labels="truth", noise=0.3)
+    keys = {
+        dataclasses.replace(faces, labels=labels).key for labels in ("", "truth", "a.txt", "b.txt")
+    }
+    assert len(keys) == 3  # where a list lies does not enter

@@ -37,7 +37,7 @@ from nla.study.grids import (
 from nla.study.measures import measures
 from nla.study.rows import Row, StudyError, add_row, by_key, read_rows
 from nla.training import fit, load_data
-from nla.training.config import Config
+from nla.training.config import TRUTH, Config
 from nla.training.provenance import code
 from nla.training.record import Run
 
@@ -210,6 +210,8 @@ def one_run(config: Config) -> Row:
     began = time.perf_counter()
     run = fit(config, folder, progress=False, loaded=images_of(only_images(config)))
     facts = {name: getattr(config, name) for name in FACTS}
+    if config.labels == TRUTH:
+        facts["data"] = f"{config.data}, true labels"
     seconds = {"seconds": time.perf_counter() - began}
     return {"method": config.name} | facts | measures(run) | seconds | origin(run)
 

@@ -62,4 +62,5 @@ def spread_of_test_set(data: str, measure: str) -> float:
     accuracy = measure.removeprefix("best_")
     if accuracy not in ACCURACIES:
         return 0.0
-    return float(pd.read_csv(TABLE).set_index("data")[accuracy].get(data, 0.0))
+    images = data.split(",")[0]  # whatever the labels
+    return float(pd.read_csv(TABLE).set_index("data")[accuracy].get(images, 0.0))

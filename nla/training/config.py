@@ -24,6 +24,7 @@ else:
 
 T = TypeVar("T")
 PLACES = ("root", "cache", "labels")  # fields that say where data lies, not what it is
+TRUTH = "truth"  # in the place of a list of labels: the true ones
 OWN_CLASSES = ("folder", "csv")  # sets that know no classes but those of the user
 UNSAFE = re.compile(r'[\x00-\x1f\x7f<>:"/\\|?*]|\.{2,}')  # in a folder's name, on some system
 LONGEST = 100  # bytes of a name within a folder's name
@@ -67,7 +68,8 @@ class Config:
     # share of the training images held out to choose a model by, if the set has no such split
     validation: float = 0.0
 
-    # list of training labels, one 'name label' a line, in place of the set's own
+    # list of training labels, one 'name label' a line, in place of the set's own; "truth": the true
+    # ones, where they are known (of fer2013: what most of ten people voted for)
     labels: str = field(default="", metadata=LATER)
     # what such a list is: better labels (the truth is as known as before), or the noise lists of
     # the literature, of which the set's own labels are the truth
@@ -124,6 +126,11 @@ class Config:
                 f"ambiguous {self.ambiguous} and noisy {self.noise} faces are together more "
                 "than all"
             )
+        if self.data == "faces" and self.labels == TRUTH and self.noise:
+            raise ValueError(
+                f"labels {TRUTH!r} would undo the noise of {self.noise}, which is drawn with the "
+                "faces: leave one of them out"
+            )
         if isinstance(self.classes, list):  # as json has it
             object.__setattr__(self, "classes", tuple(self.classes))
         _check_classes(self.classes, self.data)
@@ -149,7 +156,7 @@ class Config:
         values = _entering(self)
         values["root"] = values["root"] and Config.root
         values["cache"] = Config.cache
-        if "labels" in values:
+        if values.get("labels", TRUTH) != TRUTH:
             values["labels"] = "a list"
         text = json.dumps(values, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:8]

@@ -15,11 +15,11 @@ from torch import Tensor
 
 from nla import data
 from nla.data.correction import mended
-from nla.data.corruption import all_names
+from nla.data.corruption import all_names, relabelled
 from nla.data.datasets import hold_out
-from nla.data.manifest import class_names
+from nla.data.manifest import class_names, knows_truth
 from nla.data.store import Packed, digests
-from nla.training.config import Config
+from nla.training.config import TRUTH, Config
 
 Images = Tensor | Packed  # (N, C, H, W) uint8, in memory or in a store on the disk
 
@@ -41,6 +41,8 @@ def load_data(config: Config, progress: bool = False) -> tuple[Images, pd.DataFr
     drawn = config.data == "faces"
     images, manifest = draw_faces(config, progress) if drawn else read_set(config)
     whole = manifest
+    if config.labels == TRUTH:
+        manifest = with_true_labels(manifest, config)
     if config.train_images and not drawn:
         manifest = fewer(manifest, config)
     if config.imbalance != 1:
@@ -53,7 +55,7 @@ def load_data(config: Config, progress: bool = False) -> tuple[Images, pd.DataFr
     elif config.noise and config.imbalance != 1:
         manifest = mislabelled(manifest, config.noise, config.seed)
     manifest = renumbered(manifest)
-    if config.labels:
+    if config.labels not in ("", TRUTH):
         images, manifest = listed(images, manifest, config, whole)
     check_classes(manifest, config)
     return images, manifest
@@ -63,6 +65,21 @@ def renumbered(manifest: pd.DataFrame) -> pd.DataFrame:
     """The manifest with the index 0..n-1."""
     result = manifest.reset_index(drop=True)
     result.attrs = manifest.attrs
+    return result
+
+
+def with_true_labels(manifest: pd.DataFrame, config: Config) -> pd.DataFrame:
+    """The manifest with the true labels for training; DataError where nobody knows better ones."""
+    if not knows_truth(manifest):
+        raise data.DataError(
+            f"nobody knows truer labels of {config.data} than its own: leave out --labels truth"
+        )
+    train = np.flatnonzero(manifest["split"] == "train")
+    truth = manifest["true_label"].to_numpy()[train]
+    changed = int((manifest["label"].to_numpy()[train] != truth).sum())
+    result = relabelled(manifest, train, truth)
+    note = f"trained with the true labels: {changed} of {len(train)} differ from those given"
+    result.attrs = dict(manifest.attrs) | {"notes": [*manifest.attrs.get("notes", ()), note]}
     return result
 
 
