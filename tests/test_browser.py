@@ -125,7 +125,8 @@ explorer""",
     ]
     cells = [*map(nbformat.v4.new_code_cell, small)]
     nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), folder / "small.ipynb")
-    lesson = nbformat.read(NOTEBOOKS / "05_naw_weights_over_epochs.ipynb", as_version=4)
+    path = next(NOTEBOOKS.glob("*_naw_weights_over_epochs.ipynb"))
+    lesson = nbformat.read(path, as_version=4)
     last = next(k for k, cell in enumerate(lesson.cells) if "explore.naw_explorer" in cell.source)
     lesson.cells = [nbformat.v4.new_code_cell(execute.QUICK), *lesson.cells[: last + 1]]
     for cell in lesson.cells:
