@@ -38,7 +38,7 @@ __all__ = [
     "scores",
 ]
 
-__getattr__ = on_demand(
+__getattr__, __dir__ = on_demand(
     __name__,
     __all__,
     ("nla.naw", "nla.consistency", "nla.losses", "nla.training", "nla.training.inference"),

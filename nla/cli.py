@@ -50,6 +50,13 @@ Triple = tuple[float, float, float]
 # What a run says
 
 
+def train(*arguments: str) -> None:
+    """Train one model, or go on with it, and print the table of its last epoch."""
+    from nla.cli_train import train_with
+
+    train_with(list(arguments))
+
+
 def show(folders: tyro.conf.Positional[tuple[Path, ...]] = ()) -> None:
     """Print the table of finished runs side by side; of the demo's two if none is named."""
     print_table(runs_of(folders))
@@ -567,13 +574,6 @@ def data_help() -> None:
     """Check, look at, pack, corrupt and correct a data set on disk."""
 
 
-def train(*arguments: str) -> None:
-    """Train one model, or go on with it, and print the table of its last epoch."""
-    from nla.cli_train import train_with
-
-    train_with(list(arguments))
-
-
 COMMANDS: dict[str, Callable[..., None]] = {
     "train": train,
     "show": show,
@@ -615,9 +615,8 @@ def run_command(arguments: list[str]) -> None:
     elif name == "train":
         train(*options)
     elif name == "data":
-        described = "Check, look at, pack, corrupt and correct a data set on disk."
         tyro.extras.subcommand_cli_from_dict(
-            DATA, prog="nla data", args=options, description=described
+            DATA, prog="nla data", args=options, description=data_help.__doc__
         )
     else:
         tyro.cli(COMMANDS[name], prog=f"nla {name}", args=options)

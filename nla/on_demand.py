@@ -9,10 +9,13 @@ from importlib.util import find_spec
 from typing import Any
 
 
-def on_demand(package: str, offered: Sequence[str], modules: Sequence[str]) -> Callable[[str], Any]:
-    """The ``__getattr__`` of a package: an ``offered`` name from the first module that has it.
+def on_demand(
+    package: str, offered: Sequence[str], modules: Sequence[str]
+) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """A package's ``__getattr__`` and ``__dir__``.
 
-    Any other name is a module of the package itself, or an AttributeError.
+    An ``offered`` name comes from the first of the ``modules`` that has it. Any other name is a
+    module of the package itself, or an AttributeError.
     """
 
     def find(name: str) -> Any:
@@ -24,4 +27,4 @@ def on_demand(package: str, offered: Sequence[str], modules: Sequence[str]) -> C
             return import_module(f"{package}.{name}")
         raise AttributeError(f"module {package!r} has no attribute {name!r}")
 
-    return find
+    return find, lambda: sorted(offered)

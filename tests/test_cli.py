@@ -188,6 +188,7 @@ def test_all_that_the_packages_offer_is_there():
     for package in (nla, nla.data, nla.training):
         for name in package.__all__:
             assert getattr(package, name) is not None, name
+        assert dir(package) == sorted(package.__all__)  # what a notebook offers to complete
         with pytest.raises(AttributeError, match="no_such_thing"):
             getattr(package, "no_such_thing")  # noqa: B009
     assert nla.models.small_resnet and nla.data.faces.make_faces is nla.data.make_faces

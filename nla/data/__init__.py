@@ -36,7 +36,7 @@ __all__ = [
     "relabel",
 ]
 
-__getattr__ = on_demand(
+__getattr__, __dir__ = on_demand(
     __name__,
     __all__,
     (

@@ -23,7 +23,7 @@ __all__ = [
     "read_run",
 ]
 
-__getattr__ = on_demand(
+__getattr__, __dir__ = on_demand(
     __name__,
     __all__,
     ("nla.training.record", "nla.training.config", "nla.training.loading", "nla.training.loop"),

@@ -387,7 +387,7 @@ def run(bench: Bench) -> None:
     bench.kits.clear()  # their memory on the device
     epochs = bench.size.epochs
     if measured[fastest] < float("inf"):
-        affordable = 0.8 * bench.left / (1.3 * measured[fastest] + 0.5)
+        affordable = 0.9 * bench.left / (1.1 * measured[fastest] + 0.4)
         epochs = max(2, min(epochs, int(affordable)))
     config = dataclasses.replace(source.config, epochs=epochs, lr=1e-4, weights="")
     config = dataclasses.replace(config, checkpoint_minutes=5.0)
@@ -537,7 +537,7 @@ PARTS = {
     "floor": Part(floor, 15, 40),
     "step": Part(step, 100, 150),
     "epoch": Part(epoch, 110, 150),
-    "run": Part(run, 110, 150),
+    "run": Part(run, 110, 180),
     "record": Part(record, 25, 45),
     "resume": Part(resume, 40, 90),
     "accuracy": Part(accuracy, 40, 90),
