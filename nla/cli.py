@@ -38,6 +38,7 @@ Preset = Literal["none", "demo", "demo-baseline", "paper"]
 DataSet = Literal["rafdb", "fer2013", "ferplus", "affectnet", "folder", "csv"]
 OnDisk = Annotated[DataSet, tyro.conf.arg(name="data")]
 Split = Literal["train", "val", "test"]
+OUTSIDE = ("self_confidence", "normalized_margin", "outside_margin")  # judges that ask folds
 Judge = Literal[
     "margin",
     "logit_margin",
@@ -192,6 +193,8 @@ def audit(
     table = None
     if folds and loaded is not None:
         table = out_of_fold(config, loaded, run / "folds", folds)
+        if by not in OUTSIDE and by != "combined":
+            print_notes([f"the judge {by} does not ask the folds: --by combined, or one of them"])
     images = loaded[0] if loaded is not None else None
     found = ranked(trained, by, images, table)
     write(out, found)

@@ -439,6 +439,8 @@ export function audit(model, el, alone = false) {
   system.addEventListener("change", light)
   watch.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light"] })
   scroll.observe(find("none"))
+  // JupyterLab cuts cells at x and deletes them at d d, unless the very element that has the focus says no
+  root.addEventListener("focusin", (event) => event.target.setAttribute("data-lm-suppress-shortcuts", "true"))
   root.addEventListener("click", () => { if (!alone && !root.contains(document.activeElement)) root.focus() })
   light()
   tally()
