@@ -247,6 +247,18 @@ def test_the_tables_of_the_studies_are_resumed_and_drawn(tmp_path, monkeypatch):
     assert pays(looked).axes[0].get_xlabel() == "labels looked at (%)"
 
 
+@pytest.mark.parametrize("kind", judging.NOISE)
+def test_halves_and_folds_know_nothing_of_the_noise_of_their_seed(kind):
+    config = replace(SMALL, train_faces=600, seed=3)
+    _, manifest = Cell(config, kind, 0.4).loaded()
+    train = manifest.query("split == 'train'")
+    wrong = (train["kind"] == "noisy").to_numpy()
+    half = judging.halves(len(train), 3)
+    assert abs(wrong[half].mean() - wrong[~half].mean()) < 0.12
+    fold = dealt(train["label"].to_numpy(), 4, 3)
+    assert max(abs(wrong[fold == k].mean() - wrong.mean()) for k in range(4)) < 0.12
+
+
 def test_all_kinds_of_noise_are_planted_as_asked_for():
     for kind in judging.NOISE:
         _, manifest = Cell(SMALL, kind, 0.4).loaded()
