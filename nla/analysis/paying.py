@@ -29,8 +29,10 @@ def pays(table: pd.DataFrame, metric: str = "mean") -> Figure:
         draw_levels(ax, part, metric)
         draw_ways(ax, part, metric)
         count = part["seed"].nunique()
-        title = f"{TITLES.get(data, data)}, n = {count}"
-        ax.set(xlabel="labels looked at (%)", ylabel=f"{metric} accuracy (%)", title=title)
+        name = TITLES.get(data, data)
+        ax.set_title(f"{name}, n = {count}")
+        ax.set_xlabel("labels looked at (%)")
+        ax.set_ylabel(f"{metric} accuracy (%)")
     handles, names = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=5)
     return figure
