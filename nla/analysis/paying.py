@@ -52,6 +52,6 @@ def draw_ways(ax: Axes, part: pd.DataFrame, metric: str) -> None:
         cells = rows.groupby("share")[metric]
         means = cells.mean()
         ax.plot(100 * means.index, means, label=way, **look)
-        for place, (_, values) in zip(means.index, cells, strict=True):
-            low, high = mean_interval(values)
+        intervals = cells.apply(mean_interval)
+        for place, (low, high) in zip(means.index.to_numpy(float), intervals):
             ax.vlines(100 * place, low, high, color=look["color"], linewidth=1)
