@@ -46,6 +46,7 @@ Judge = Literal[
     "contradicted",
     "forgotten",
     "weight",
+    "trust",
     "neighbours",
     "self_confidence",
     "normalized_margin",
