@@ -29,6 +29,7 @@ NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 DataSet = Literal["rafdb", "fer2013", "ferplus", "affectnet", "folder", "csv"]
 OnDisk = Annotated[DataSet, tyro.conf.arg(name="data")]
 Split = Literal["train", "val", "test"]
+OUTSIDE = ("self_confidence", "normalized_margin", "outside_margin")  # judges that ask folds
 Judge = Literal[
     "margin",
     "logit_margin",
@@ -36,6 +37,7 @@ Judge = Literal[
     "contradicted",
     "forgotten",
     "weight",
+    "trust",
     "neighbours",
     "self_confidence",
     "normalized_margin",
@@ -163,6 +165,8 @@ def audit(
         from nla.training.folds import out_of_fold
 
         table = out_of_fold(config, loaded, run / "folds", folds)
+        if by not in OUTSIDE and by != "combined":
+            print_notes([f"the judge {by} does not ask the folds: --by combined, or one of them"])
     images = loaded[0] if loaded is not None else None
     found = ranked(trained, by, images, table)
     write(out, found)

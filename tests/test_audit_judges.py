@@ -46,6 +46,7 @@ OUTSIDE = np.array([[0.9, 0.1], [0.5, 0.5], [0.2, 0.8]])
         ("contradicted", [0, 0.5, 1]),
         ("forgotten", [0, 1, 0]),
         ("weight", [-0.2, -0.3, -0.02]),
+        ("trust", [-1, -0.75, -0.05]),
         ("self_confidence", [0.1, 0.5, 0.8]),
         ("normalized_margin", [0.1, 0.5, 0.8]),
         ("outside_margin", [0.05, 0.5, 0.85]),
@@ -54,7 +55,9 @@ OUTSIDE = np.array([[0.9, 0.1], [0.5, 0.5], [0.2, 0.8]])
 )
 def test_judges_by_hand(judge, expected):
     latents = np.eye(3, dtype=np.float32)
-    found = three(latents=latents, outside=OUTSIDE, outside_margin=np.array([0.9, 0, -0.7]))
+    factor = np.array([[1, 1, 0.1], [1, 0.5, 0]], np.float32)
+    outside = {"outside": OUTSIDE, "outside_margin": np.array([0.9, 0, -0.7])}
+    found = three(latents=latents, factor=factor, **outside)
     np.testing.assert_allclose(JUDGES[judge](found), expected, atol=1e-6)
 
 
@@ -78,7 +81,10 @@ def test_judges_without_their_evidence_say_what_is_missing():
             JUDGES[judge](three())
     with pytest.raises(RunError, match="needs the images"):
         JUDGES["neighbours"](three())
-    assert set(judges.verdicts(three())) == set(JUDGES) - {"neighbours", *judges.OUTSIDE}
+    with pytest.raises(RunError, match="no factor of its own on record: rank by weight"):
+        JUDGES["trust"](three())
+    lacking = {"neighbours", "trust", *judges.OUTSIDE}
+    assert set(judges.verdicts(three())) == set(JUDGES) - lacking
 
 
 @settings(max_examples=20, deadline=None)
@@ -136,7 +142,9 @@ def test_copies_with_different_labels_are_found_by_pixels_and_near_ones_by_laten
     assert set(pairs["labels"].iloc[0].split(", ")) == {"surprise", "neutral"}
 
 
-@pytest.mark.parametrize("by", [name for name in BY if name not in ("margin", "neighbours")])
+@pytest.mark.parametrize(
+    "by", [name for name in BY if name not in ("margin", "neighbours", "trust")]
+)
 def test_the_audit_ranks_by_any_judge(planted_run, by):
     folds = pd.DataFrame({"index": range(210), "margin": np.linspace(1, -1, 210)})
     for k, name in enumerate(planted_run.classes):
@@ -245,6 +253,18 @@ def test_the_tables_of_the_studies_are_resumed_and_drawn(tmp_path, monkeypatch):
     expected = ["nothing", "mended", "dropped", "mended at random", "all mended"]
     assert looked["way"].tolist() == expected and looked["faces"].tolist() == [0, 9, 9, 9, 90]
     assert pays(looked).axes[0].get_xlabel() == "labels looked at (%)"
+
+
+@pytest.mark.parametrize("kind", judging.NOISE)
+def test_halves_and_folds_know_nothing_of_the_noise_of_their_seed(kind):
+    config = replace(SMALL, train_faces=600, seed=3)
+    _, manifest = Cell(config, kind, 0.4).loaded()
+    train = manifest.query("split == 'train'")
+    wrong = (train["kind"] == "noisy").to_numpy()
+    half = judging.halves(len(train), 3)
+    assert abs(wrong[half].mean() - wrong[~half].mean()) < 0.12
+    fold = dealt(train["label"].to_numpy(), 4, 3)
+    assert max(abs(wrong[fold == k].mean() - wrong.mean()) for k in range(4)) < 0.12
 
 
 def test_all_kinds_of_noise_are_planted_as_asked_for():

@@ -363,7 +363,7 @@ def test_in_jupyterlab_keys_decide_and_do_not_cut_cells(lab, browser):
     page.wait_for(timeout=120_000)
     page.locator(".audit-grid button").first.click()
     cells = tab.locator(".jp-Notebook .jp-Cell").count()
-    for key in ("k", "s", "n", "x", "u", "d", "d", "u"):
+    for key in ("k", "s", "n", "x", "d", "d", "u"):
         tab.keyboard.press(key)
     assert "2 of 210 decided" in page.locator(".audit-done").inner_text()
     assert tab.locator(".jp-Notebook .jp-Cell").count() == cells

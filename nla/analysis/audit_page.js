@@ -144,6 +144,7 @@ export function audit(model, el, alone = false) {
   const id = (row) => `${rows.split[row]} ${rows.image[row]}`
   const known = new Map(rows.image.map((_, row) => [id(row), row]))
 
+  const wide = () => !matchMedia("(max-width: 820px)").matches
   const name = (k) => classes[k] ?? "?"
   const offered = (row) => (rows.suggested[row] < 0 ? "" : name(rows.suggested[row]))
   const said = ([decision, to]) => (decision === RELABEL ? `→ ${to}` : decision)
@@ -156,18 +157,18 @@ export function audit(model, el, alone = false) {
       made.textContent = rows.image[row]
       return made
     }
-    const wide = data.columns, within = row % (wide * wide), sheet = Math.floor(row / (wide * wide))
-    const deep = Math.ceil(Math.min(size - sheet * wide * wide, wide * wide) / wide)
+    const across = data.columns, within = row % (across * across), sheet = Math.floor(row / (across * across))
+    const deep = Math.ceil(Math.min(size - sheet * across * across, across * across) / across)
     made.style.backgroundImage = `url(${sheets[sheet]})`
-    made.style.backgroundSize = `${wide * side}px ${deep * side}px`
-    made.style.backgroundPosition = `${-(within % wide) * side}px ${-Math.floor(within / wide) * side}px`
+    made.style.backgroundSize = `${across * side}px ${deep * side}px`
+    made.style.backgroundPosition = `${-(within % across) * side}px ${-Math.floor(within / across) * side}px`
     return made
   }
 
   function curve(row) {
-    const E = data.curves.epochs, wide = 190, high = 66, left = 24, low = 52
+    const E = data.curves.epochs, broad = 190, high = 66, left = 24, low = 52
     const line = (part) => [...Array(E).keys()].map((e) => {
-      const x = E > 1 ? left + ((wide - left - 4) * e) / (E - 1) : (wide + left) / 2
+      const x = E > 1 ? left + ((broad - left - 4) * e) / (E - 1) : (broad + left) / 2
       const y = low - (low - 4) * (curves[(2 * row + part) * E + e] / 255)
       return `${x.toFixed(1)},${y.toFixed(1)}`
     }).join(" ")
@@ -175,9 +176,9 @@ export function audit(model, el, alone = false) {
       ? `<polyline points="${line(part)}" fill="none" stroke="${colour}" stroke-width="2" stroke-dasharray="${dash}"/>`
       : `<circle cx="${line(part).split(",")[0]}" cy="${line(part).split(",")[1]}" r="3" fill="${colour}"/>`
     const last = (part) => percent(curves[(2 * row + part) * E + E - 1] / 255)
-    return `<svg class="audit-curve" viewBox="0 0 ${wide} ${high}" role="img"
+    return `<svg class="audit-curve" viewBox="0 0 ${broad} ${high}" role="img"
       aria-label="over ${E} epochs; at the end p_GT ${last(0)}, p_NN ${last(1)}">
-      <g stroke="var(--line)"><path d="M${left} 4V${low}H${wide - 4}" fill="none"/></g>
+      <g stroke="var(--line)"><path d="M${left} 4V${low}H${broad - 4}" fill="none"/></g>
       <g fill="var(--faint)" font-size="10"><text x="0" y="11">1.0</text><text x="0" y="${low}">0.0</text>
       <text x="${left}" y="${high - 2}">epochs</text>
       <text x="78" y="${high - 2}" fill="var(--own)">— label</text><text x="128" y="${high - 2}" fill="var(--other)">- - other</text></g>
@@ -202,7 +203,7 @@ export function audit(model, el, alone = false) {
     if (rows.copies?.[row]) line(`it and its copies are labelled ${rows.copies[row]}`)
     if (truth) line(`truth: ${name(rows.truth[row])} (${rows.kind[row]})`)
     if (made[id(row)]) line(`decided: ${said(made[id(row)])}`, "b")
-    const look = element("div", { className: "audit-look" }, face(row, root.clientWidth > 820 ? 180 : 150, "div"), facts)
+    const look = element("div", { className: "audit-look" }, face(row, wide() ? 180 : 150, "div"), facts)
     facts.insertAdjacentHTML("beforeend", curve(row))
     const image = /^[0-9]+$/.test(rows.image[row]) ? `row ${rows.image[row]}` : rows.image[row]
     const where = `${image}, ${rows.seen[row] ? "trained on" : `held out (${rows.split[row]}; a training list leaves its label as it is)`}`
@@ -261,9 +262,9 @@ export function audit(model, el, alone = false) {
     if (!card) return
     card.setAttribute("aria-current", "true")
     card.tabIndex = 0
-    const box = card.getBoundingClientRect(), wide = find("main").clientWidth > 820
-    const high = window.innerHeight
-    if (moved && wide && (box.top < 0 || box.bottom > high)) card.scrollIntoView({ block: "center" })
+    if (before && before === document.activeElement) card.focus({ preventScroll: true })
+    const box = card.getBoundingClientRect()
+    if (moved && wide() && (box.top < 0 || box.bottom > window.innerHeight)) card.scrollIntoView({ block: "center" })
   }
 
   function go(place) {
@@ -427,7 +428,7 @@ export function audit(model, el, alone = false) {
   const without = data.sheets.length ? "" : " The pictures were not at hand: files are named in their place."
   find("about").textContent = `${data.title}, ${data.data}: ${shown}, the most suspect first.${without}`
 
-  root.querySelector(".audit-narrow").open = root.clientWidth > 820
+  root.querySelector(".audit-narrow").open = wide()
   const listener = alone ? document : root
   const undone = () => { kept.again(); tally(); list() }
   const leave = (event) => { if (unsaved && Object.keys(made).length) event.preventDefault() }
@@ -439,6 +440,8 @@ export function audit(model, el, alone = false) {
   system.addEventListener("change", light)
   watch.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light"] })
   scroll.observe(find("none"))
+  // JupyterLab cuts cells at x and deletes them at d d, unless the very element that has the focus says no
+  root.addEventListener("focusin", (event) => event.target.setAttribute("data-lm-suppress-shortcuts", "true"))
   root.addEventListener("click", () => { if (!alone && !root.contains(document.activeElement)) root.focus() })
   light()
   tally()

@@ -33,8 +33,9 @@ class Evidence:
     label: npt.NDArray[np.int64]  # (n,)
     p_gt: Recorded  # (E, n) as seen in training
     p_nn: Recorded  # (E, n)
-    weight: Recorded  # (E, n) w*, or what the method made of it
+    weight: Recorded  # (E, n) w*
     votes: Numbers  # (n, K) p_nn summed by the class it belongs to; zeros where not recorded
+    factor: Recorded | None = None  # (E, n) of the cross-entropy, where it is not 1 + w*
     latents: Recorded | None = None  # (n, D) of the finished model, see with_latents
     outside: Numbers | None = None  # (n, K) probabilities by models that did not see the sample
     outside_margin: Numbers | None = None  # (n,) their p_GT - p_NN, mean over the epochs
@@ -46,17 +47,20 @@ def evidence(run: Run) -> Evidence:
     first = run.samples(epochs[0])
     shape = (len(epochs), len(first))
     p_gt, p_nn, weight = (np.empty(shape, np.float32) for _ in range(3))
+    factor = np.empty(shape, np.float32) if "factor" in first else None
     votes = np.zeros((len(first), len(run.classes)))
     for step, epoch in enumerate(epochs):
         samples = run.samples(epoch)
         p_gt[step] = samples["p_gt"]
         p_nn[step] = samples["p_nn"]
         weight[step] = samples["weight"]
+        if factor is not None:
+            factor[step] = samples["factor"]
         if "nearest" in samples:
             votes[np.arange(len(first)), samples["nearest"]] += samples["p_nn"]
     index = first["index"].to_numpy(np.int64)
     label = first["label"].to_numpy(np.int64)
-    return Evidence(index, label, p_gt, p_nn, weight, votes)
+    return Evidence(index, label, p_gt, p_nn, weight, votes, factor)
 
 
 def with_latents(found: Evidence, run: Run, images: Images) -> Evidence:
@@ -117,11 +121,19 @@ def forgotten(found: Evidence) -> Numbers:
 
 
 def weight(found: Evidence) -> Numbers:
-    """The weight that the method gave the sample, mean over the epochs, low first.
-
-    w* of NAW (Lee et al., AAAI 2025); of ReMa what it trusts a label with, g (1 + w*) - 1.
-    """
+    """w* of NAW, mean over the epochs, low first. Lee et al. (AAAI 2025)."""
     score: Numbers = -found.weight.mean(axis=0, dtype=float)
+    return score
+
+
+def trust(found: Evidence) -> Numbers:
+    """What the method multiplied the sample's loss by, mean over the epochs, low first.
+
+    On record for losses whose factor is not 1 + w*, as ReMa's. RunError for others.
+    """
+    if found.factor is None:
+        raise RunError("this run's loss has no factor of its own on record: rank by weight, w*")
+    score: Numbers = -found.factor.mean(axis=0, dtype=float)
     return score
 
 
@@ -177,6 +189,7 @@ JUDGES: dict[str, Callable[[Evidence], Numbers]] = {
     "contradicted": contradicted,
     "forgotten": forgotten,
     "weight": weight,
+    "trust": trust,
     "neighbours": neighbours,
     "self_confidence": self_confidence,
     "normalized_margin": normalized_margin,
@@ -237,6 +250,8 @@ def verdicts(
         if needs_folds and found.outside is None:
             continue
         if name == "neighbours" and found.latents is None:
+            continue
+        if name == "trust" and found.factor is None:
             continue
         columns[name] = judge(found)
     return pd.DataFrame(columns)

@@ -29,8 +29,10 @@ def pays(table: pd.DataFrame, metric: str = "mean") -> Figure:
         draw_levels(ax, part, metric)
         draw_ways(ax, part, metric)
         count = part["seed"].nunique()
-        title = f"{TITLES.get(data, data)}, n = {count}"
-        ax.set(xlabel="labels looked at (%)", ylabel=f"{metric} accuracy (%)", title=title)
+        name = TITLES.get(data, data)
+        ax.set_title(f"{name}, n = {count}")
+        ax.set_xlabel("labels looked at (%)")
+        ax.set_ylabel(f"{metric} accuracy (%)")
     handles, names = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=5)
     return figure
@@ -50,6 +52,6 @@ def draw_ways(ax: Axes, part: pd.DataFrame, metric: str) -> None:
         cells = rows.groupby("share")[metric]
         means = cells.mean()
         ax.plot(100 * means.index, means, label=way, **look)
-        for place, (_, values) in zip(means.index, cells, strict=True):
-            low, high = mean_interval(values)
+        intervals = cells.apply(mean_interval)
+        for place, (low, high) in zip(means.index.to_numpy(float), intervals):
             ax.vlines(100 * place, low, high, color=look["color"], linewidth=1)

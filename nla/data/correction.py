@@ -77,11 +77,12 @@ def placed(decisions: pd.DataFrame, manifest: pd.DataFrame, path: object) -> Int
     if key.duplicated().any():
         key = manifest["split"] + " " + key
         wanted = decisions["split"] + " " + wanted
-    several = wanted.isin(key[key.duplicated()])
+    again = key.duplicated()
+    several = wanted.isin(key[again])
     refuse(several, wanted, path, "shows several faces, which a list of names cannot tell apart")
     refuse(~wanted.isin(key), wanted, path, "is no image of this data set")
-    first = ~key.duplicated().to_numpy()
-    place = pd.Series(np.flatnonzero(first), index=key[first])
+    place = pd.Series(np.arange(len(key)), index=key)
+    place = place[~again.to_numpy()]
     positions: Integers = place.loc[wanted].to_numpy(np.int64)
     check_labels(decisions, manifest.iloc[positions], path)
     return positions
@@ -168,7 +169,8 @@ def corrected(manifest: pd.DataFrame, decisions: pd.DataFrame, positions: Intege
     to = applied["to"][moved].map(names.index).to_numpy(np.int64)
     result = relabelled(manifest, rows[moved], to)
     none = np.zeros(len(manifest), dtype=bool)
-    none[rows[applied["decision"] == NONE]] = True
+    faceless_rows = rows[applied["decision"] == NONE]
+    none[faceless_rows] = True
     result = result.assign(no_face=none)
     differ = int((result["label"] != manifest["label"]).sum())
     result = noted(result, counted(applied["decision"], differ))

@@ -131,7 +131,7 @@ def judged(cell: Cell) -> list[Row]:
     train = run.manifest.loc[found.index]
     errors = judges.verdicts(found).join(cleanlabs(found))
     doubts = judges.verdicts(found, judges.DOUBTS)
-    half = np.random.default_rng(cell.config.seed).random(len(train)) < 0.5
+    half = halves(len(train), cell.config.seed)
     wrong, unsure, certainty = targets(cell, train)
     rows = []
     if wrong.any():
@@ -139,6 +139,12 @@ def judged(cell: Cell) -> list[Row]:
     if unsure.any():
         rows += ranked(doubts, unsure, half, "ambiguous", certainty)
     return [cell.facts | row for row in rows]
+
+
+def halves(count: int, seed: int) -> Flags:
+    """Which of the samples are in the first half, drawn apart from the noise of the same seed."""
+    draw = np.random.default_rng([seed, 1])
+    return draw.random(count) < 0.5
 
 
 def targets(cell: Cell, train: pd.DataFrame) -> tuple[Flags, Flags, npt.NDArray[np.float64] | None]:

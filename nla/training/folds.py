@@ -62,7 +62,7 @@ def out_of_fold(
 
 def dealt(labels: npt.NDArray[np.int64], folds: int, seed: int) -> npt.NDArray[np.int64]:
     """The fold (n,) of each sample: each label's samples as evenly as they can be dealt."""
-    draw = np.random.default_rng(seed)
+    draw = np.random.default_rng([seed, 3])  # apart from the noise of the same seed
     mixed = np.argsort(draw.random(len(labels)), kind="stable")
     in_order = mixed[np.argsort(labels[mixed], kind="stable")]
     fold = np.empty(len(labels), dtype=np.int64)
