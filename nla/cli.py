@@ -16,7 +16,7 @@ import pandas as pd
 import tyro
 from tqdm import tqdm
 
-from nla.data.manifest import DataError, class_names
+from nla.data.manifest import TRUTH, DataError, class_names
 from nla.files import write
 from nla.training.record import Run, read_run
 
@@ -559,8 +559,9 @@ def correct(
     gone: list[str] = []
     if run is not None:
         trained = read_run(run)
-        if trained.config.get("labels"):
-            gone = correction.faceless(trained.config["labels"])
+        listed_labels = trained.config.get("labels", "")
+        if listed_labels not in ("", TRUTH):
+            gone = correction.faceless(listed_labels)
         name, manifest = str(trained.config["data"]), trained.manifest
         manifest.attrs.setdefault("classes", trained.classes)
     else:

@@ -27,6 +27,7 @@ EXPRESSIONS = (
 
 SPLITS = ("train", "val", "test")
 KINDS = ("clean", "ambiguous", "noisy")
+TRUTH = "truth"  # in the place of a list of labels: the true ones
 BOX = ("box_x", "box_y", "box_width", "box_height")
 
 

@@ -23,6 +23,7 @@ import torch
 from filelock import FileLock
 from tqdm import tqdm
 
+from nla.data.manifest import TRUTH
 from nla.study.grids import (
     BASELINES,
     METHODS,
@@ -37,7 +38,7 @@ from nla.study.grids import (
 from nla.study.measures import measures
 from nla.study.rows import Row, StudyError, add_row, by_key, read_rows
 from nla.training import fit, load_data
-from nla.training.config import TRUTH, Config
+from nla.training.config import Config
 from nla.training.provenance import code
 from nla.training.record import Run
 

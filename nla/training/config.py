@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin
 from nla import face_resnet
 from nla.baselines import LOSSES, TAKES
 from nla.data.images import Augmentation, Channels
+from nla.data.manifest import TRUTH
 from nla.files import LATER
 from nla.losses import VARIANTS
 from nla.naw import NAW
@@ -24,7 +25,6 @@ else:
 
 T = TypeVar("T")
 PLACES = ("root", "cache", "labels")  # fields that say where data lies, not what it is
-TRUTH = "truth"  # in the place of a list of labels: the true ones
 OWN_CLASSES = ("folder", "csv")  # sets that know no classes but those of the user
 UNSAFE = re.compile(r'[\x00-\x1f\x7f<>:"/\\|?*]|\.{2,}')  # in a folder's name, on some system
 LONGEST = 100  # bytes of a name within a folder's name

@@ -17,9 +17,9 @@ from nla import data
 from nla.data.correction import mended
 from nla.data.corruption import all_names, relabelled
 from nla.data.datasets import hold_out
-from nla.data.manifest import class_names, knows_truth
+from nla.data.manifest import TRUTH, class_names, knows_truth
 from nla.data.store import Packed, digests
-from nla.training.config import TRUTH, Config
+from nla.training.config import Config
 
 Images = Tensor | Packed  # (N, C, H, W) uint8, in memory or in a store on the disk
 
