@@ -117,9 +117,10 @@ embedding = pd.concat([rows.assign(epoch=step, x=arrays["latent"][:, 0], y=array
     small = [
         f"""
 import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})
+from pathlib import Path
 from conftest import plant
 from nla.analysis import explore
-explorer = explore.naw_explorer(plant("small"))
+explorer = explore.naw_explorer(plant(Path("small")))
 explorer""",
         "print(explorer.step, explorer.selected['kind'].value_counts().to_dict())",
     ]
