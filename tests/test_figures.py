@@ -2,6 +2,7 @@
 
 import itertools
 import warnings
+from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
@@ -14,7 +15,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 from PIL import Image
 
-from nla import NAW, read_run
+from nla import NAW, read_run, study
 from nla.analysis import figures, gallery, latents, style
 from nla.data import EXPRESSIONS
 from nla.files import write
@@ -363,6 +364,14 @@ def test_a_method_looks_the_same_in_every_figure(names):
         seen.add(name)
     apart = {(look["color"], look["marker"]) for look in looks}
     assert len(apart) == len(names)
+
+
+def test_every_method_of_the_studies_has_a_look_and_a_name_in_full():
+    table = pd.read_csv(Path(study.__file__).with_name("methods.csv"), index_col="method")
+    compared = {name for group in ("baselines", "ours") for name in study.METHODS[group]}
+    assert compared <= set(table.index) and compared <= set(figures.METHODS)
+    assert table[["name", "idea", "made_for"]].notna().all(axis=None)
+    assert table.drop("cross-entropy")["paper"].notna().all()
 
 
 @pytest.mark.parametrize("vision", ["usual", *CVD])

@@ -2,6 +2,7 @@
 profile.
 """
 
+import contextlib
 import importlib.util
 import os
 import re
@@ -96,6 +97,58 @@ def test_it_opens_with_what_a_reader_wants_to_know(path):
 
 
 @EACH_LESSON
+def test_it_answers_its_question_in_three_computed_sentences(path):
+    notebook = nbformat.read(path, as_version=4)
+    ends = [k for k, cell in enumerate(notebook.cells) if "## What we saw" in cell.source]
+    assert len(ends) == 1
+    said = notebook.cells[ends[0] + 1]
+    text = "".join(output.get("text", "") for output in said.outputs)
+    for k in (1, 2, 3):
+        (sentence,) = re.findall(rf"^{k}\. (.*)$", text, flags=re.MULTILINE)
+        assert sentence.endswith(".") and sentence not in said.source  # numbers are computed
+    assert "4." not in [line[:2] for line in text.splitlines()]
+
+
+NUMBER_OF_A_RUN = re.compile(r"\d\.\d+ ?(?:%|points)|[+±] ?\d+\.\d")
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in LESSONS if not p.stem.startswith("07")], ids=lambda p: p.stem
+)
+def test_prose_states_no_number_that_another_machine_would_not_give(path):
+    assert not NUMBER_OF_A_RUN.search(text_of(path))
+
+
+@EACH_LESSON
+def test_sections_are_numbered_one_by_one(path):
+    numbers = [int(k) for k in re.findall(r"^## (\d+) · ", text_of(path), flags=re.MULTILINE)]
+    assert numbers == list(range(1, len(numbers) + 1))
+
+
+@pytest.mark.parametrize(
+    ("name", "stem"),
+    [
+        ("confusion_explorer", "04_per_class_and_confusion"),
+        ("naw_explorer", "05_naw_weights_over_epochs"),
+        ("parameter_explorer", "05_naw_weights_over_epochs"),
+        ("latent_explorer", "06_latent_umap_across_steps"),
+    ],
+)
+def test_explorers_stand_where_they_are_looked_for(name, stem):
+    path = NOTEBOOKS / f"{stem}.ipynb"
+    (cell,) = [cell for cell in cells(path, "code") if f"explore.{name}(" in cell.source]
+    assert "images)" in cell.source  # with faces
+    assert any("image/png" in output.get("data", {}) for output in cell.outputs)
+
+
+def test_make_lab_serves_the_whole_project_and_opens_the_first_notebook():
+    command = subprocess.run(["make", "-n", "lab"], cwd=NOTEBOOKS.parent, capture_output=True)
+    call = next(line for line in command.stdout.decode().splitlines() if "jupyter" in line)
+    arguments = call.split("lab ", 1)[1].split()  # a file among them would make its folder the root
+    assert arguments == ["--LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb"]
+
+
+@EACH_LESSON
 def test_it_ends_in_checks_and_exercises(path):
     notebook, last = nbformat.read(path, as_version=4), cells(path, "code")[-1]
     headings = [line for line in text_of(path).splitlines() if line.startswith("#")]
@@ -157,42 +210,61 @@ def test_tidying_leaves_out_progress_bars_timestamps_and_widgets(tmp_path):
 # Running them
 
 
-@pytest.fixture(scope="module")
-def outcomes(request, tmp_path_factory):
-    """A future for each notebook that this session is to run: the first, which trains, then two at
-    a time.
+def asked(request, fixture):
+    """The notebooks whose tests this session is to run with a fixture."""
+    return [
+        item.callspec.params["path"]
+        for item in request.session.items
+        if fixture in getattr(item, "fixturenames", ()) and hasattr(item, "callspec")
+    ]
+
+
+@contextlib.contextmanager
+def started(paths, folder, *options):
+    """A future for each notebook: the first, which trains, then two at a time.
 
     They share a folder, so that its runs are trained once; the checkout's data/ stays out of it.
     """
-    asked = [
-        item.callspec.params["path"]
-        for item in request.session.items
-        if item.get_closest_marker("notebooks") and hasattr(item, "callspec")
-    ]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     if root := os.environ.get("NLA_DATA_ROOT"):
         environment["NLA_DATA_ROOT"] = str(Path(root).resolve())
-    command = [
-        sys.executable,
-        NOTEBOOKS / "execute.py",
-        "--quick",
-        "--folder",
-        tmp_path_factory.mktemp("notebooks"),
-    ]
+    script = [sys.executable, NOTEBOOKS / "execute.py", "--quick", *options, "--folder", folder]
 
     def run(path, env=environment):
-        return subprocess.run([*command, path], env=env, capture_output=True, text=True)
+        return subprocess.run([*script, path], env=env, capture_output=True, text=True)
 
     with ThreadPoolExecutor(2) as pool:
-        first = pool.submit(run, asked[0], environment | {"OMP_NUM_THREADS": "2"})
+        first = pool.submit(run, paths[0], environment | {"OMP_NUM_THREADS": "2"})
         first.result()
-        yield {asked[0]: first} | {path: pool.submit(run, path) for path in asked[1:]}
+        yield {paths[0]: first} | {path: pool.submit(run, path) for path in paths[1:]}
+
+
+@pytest.fixture(scope="module")
+def outcomes(request, tmp_path_factory):
+    with started(asked(request, "outcomes"), tmp_path_factory.mktemp("notebooks")) as futures:
+        yield futures
+
+
+@pytest.fixture(scope="module")
+def with_another_seed(request, tmp_path_factory):
+    paths, folder = asked(request, "with_another_seed"), tmp_path_factory.mktemp("another_seed")
+    with started(paths, folder, "--seed", "1") as futures:
+        yield futures
 
 
 @pytest.mark.notebooks
 @EACH_LESSON
 def test_it_runs_in_the_quick_profile(path, outcomes):
     outcome = outcomes[path].result()
+    assert outcome.returncode == 0, outcome.stderr
+
+
+@pytest.mark.notebooks
+@pytest.mark.slow
+@EACH_LESSON
+def test_no_claim_turns_false_with_another_seed(path, with_another_seed):
+    """What it claims stands in its Checks, or is computed."""
+    outcome = with_another_seed[path].result()
     assert outcome.returncode == 0, outcome.stderr
 
 
