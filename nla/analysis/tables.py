@@ -23,17 +23,13 @@ def comparison(
     it, and *secondary* where it was read in another that cites it: these rows stand apart, at the
     end. What nobody measured, or nobody here has read, is empty: so is the row of NLA's own tables.
     ``own`` adds rows in the same columns as the file's (method, backbone, dataset, protocol,
-    metric, value, source). A number that was read in another paper than its own says so. DataError
-    naming a row whose number is there twice.
+    metric, value, source). DataError naming a row whose number is there twice.
     """
     rows = pd.read_csv(published)
     if "read" not in rows:
         rows["read"] = ""
     if own is not None:
         rows = pd.concat([rows, own], ignore_index=True)
-    if "read" in rows:
-        second_hand = rows["read"] == "secondary"
-        rows["source"] = rows["source"].mask(second_hand, rows["source"] + " (secondary)")
     asked = (rows["dataset"] == dataset) & (rows["metric"] == metric)
     rows = rows[asked].fillna(dict.fromkeys(KEY, ""))
     twice = rows[rows.duplicated([*KEY, "protocol"])]

@@ -2,7 +2,8 @@
 
 Seeds of a study share one test set, so the spread over seeds says nothing of other faces: with
 another test set all seeds move together. ``test_sets.csv`` holds the standard deviation of that
-movement, in points, as ``tests/benchmarks/bench_test_sets.py`` measures it.
+movement, in points, as ``tests/benchmarks/bench_test_sets.py`` measures it; for data that it does
+not name nothing is allowed for.
 """
 
 from collections.abc import Mapping, Sequence

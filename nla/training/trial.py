@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from nla.training.config import Config
 from nla.training.loading import Images, placed
-from nla.training.loop import check_batches, train_epoch
+from nla.training.loop import check_batches, check_precision, train_epoch
 from nla.training.processes import join_world
 from nla.training.state import Network, State, Task, prepare, shared
 
@@ -45,6 +45,7 @@ def trial(
     a step is in the time: reading, augmentation, network, loss, optimiser, record.
     """
     world = join_world(config.device)
+    check_precision(config, world.device)
     pixels = placed(images, world.device, config.resident)
     some = first_rows(manifest, steps * config.batch_size)
     with TemporaryDirectory() as folder:
