@@ -158,6 +158,7 @@ explorer""",
             "--ip=127.0.0.1",
             f"--port={port}",
             "--IdentityProvider.token=",
+            "--ServerApp.disable_check_xsrf=True",  # the tests shut kernels down
             f"--ServerApp.root_dir={folder}",
         ],
         stderr=subprocess.PIPE,

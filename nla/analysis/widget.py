@@ -25,6 +25,8 @@ from nla.training.record import RunError
 CARDS = 24  # faces a page of cards
 Bundle = tuple[dict[str, Any], dict[str, Any]]
 """A cell's output by MIME type, and its metadata."""
+OWN = {"sync": True, "echo_update": False}
+"""Of what the browser sets: a late echo from the kernel would undo the next key."""
 PLAIN = "An explorer: run this cell to move through it."
 SWITCH = """<div class="nla-twin"></div><style>
 .jp-OutputArea-child:has(.nla-twin) { display: none }
@@ -39,10 +41,10 @@ class Explorer(anywidget.AnyWidget):
     _esm = page.script()
     _css = page.style()
     content = traitlets.Dict().tag(sync=True)  # of the scene
-    step = traitlets.Int(0).tag(sync=True)  # 0..S-1
-    picked: traitlets.List[int] = traitlets.List().tag(sync=True)  # positions 0..n-1
-    hidden = traitlets.Dict().tag(sync=True)  # codes of the groups filtered out, by kind and class
-    wanted: traitlets.List[int] = traitlets.List().tag(sync=True)  # positions the browser shows
+    step = traitlets.Int(0).tag(**OWN)  # 0..S-1
+    picked: traitlets.List[int] = traitlets.List().tag(**OWN)  # positions 0..n-1
+    hidden = traitlets.Dict().tag(**OWN)  # codes of the groups filtered out, by kind and class
+    wanted: traitlets.List[int] = traitlets.List().tag(**OWN)  # positions the browser shows
     faces = traitlets.Dict().tag(sync=True)  # their image URLs
 
     def __init__(

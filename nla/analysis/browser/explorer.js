@@ -250,10 +250,12 @@ export function explore(model, el) {
     find("said").textContent = `${along} ${name}, ${across} ${guess}: ${inCell(cursor).length}`
   }
 
-  // Keys of the explorer are not JupyterLab's, but for those with Ctrl or Cmd, such as save.
+  // Keys of the explorer are not JupyterLab's, but for those with Ctrl or Cmd, such as save. Lab
+  // looks for the attribute from the element that has the focus upwards, so it has to be there.
   const shield = (event) => {
-    const ours = root.contains(event.target) && !event.ctrlKey && !event.metaKey
-    root.toggleAttribute("data-lm-suppress-shortcuts", ours)
+    if (!root.contains(event.target)) return
+    const ours = !event.ctrlKey && !event.metaKey
+    event.target.toggleAttribute("data-lm-suppress-shortcuts", ours)
   }
 
   // The controls
