@@ -30,13 +30,18 @@ def movement(runs: Mapping[str, Sequence[Run]], resamples: int = 2000) -> pd.Dat
     for method, of_seeds in runs.items():
         said = np.array([answers(run)["prediction"] for run in of_seeds])
         right[method] = (said == truth).mean(axis=0)
+    faces = len(truth)
+    alike = np.full(faces, 1 / faces)
     draw = np.random.default_rng(0)
-    times = draw.multinomial(len(truth), np.full(len(truth), 1 / len(truth)), resamples)
+    times = draw.multinomial(faces, alike, resamples)
     rows = []
     for method, against in combinations(right, 2):
         gain = 100 * (right[method] - right[against])
-        spread = resampled(gain, truth, times).std(axis=0, ddof=1)
-        rows.append({"method": method, "against": against} | dict(zip(ACCURACIES, spread)))
+        drawn_anew = resampled(gain, truth, times)
+        spread = drawn_anew.std(axis=0, ddof=1)
+        row = {"method": method, "against": against}
+        row |= zip(ACCURACIES, spread)
+        rows.append(row)
     return pd.DataFrame(rows)
 
 
