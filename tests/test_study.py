@@ -192,8 +192,8 @@ def test_two_studies_at_once_keep_all_rows_and_share_the_runs_that_both_need(sma
     monkeypatch.setattr(study, "worker", lambda: ThreadPoolExecutor(1))
     common = [Config(name="NLA", seed=seed) for seed in range(100, 110)]
     grids = [
-        [Config(name="NLA", noise=noise, seed=seed) for seed in range(15)] + common
-        for noise in (0.1, 0.2)
+        [Config(name="NLA", noise=noise, seed=seed) for seed in range(15)] + shared
+        for noise, shared in ((0.1, common), (0.2, common[::-1]))
     ]
     file, tables = small / "search.csv", []
     studies = [
@@ -376,7 +376,7 @@ def test_all_declared_configs_are_valid_and_differ():
         (lr, epochs) for lr in (3e-5, 1e-4, 3e-4) for epochs in (2, 4, 8)
     }
     assert {c.lr for c in STUDIES["noise"].tries()} == set(study.RATES)
-    with pytest.raises(match="demo, noise, imbalance, ablation, real, photographs"):
+    with pytest.raises(match="demo, noise, imbalance, ablation, real, mechanism, photographs"):
         run_study("everything")
     with pytest.raises(
         match="demo has no method 'RUL'; there are cross-entropy, CE on both views, ELR, NLA"
