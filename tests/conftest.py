@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 from dataclasses import asdict
 from pathlib import Path
 
@@ -15,9 +16,24 @@ from nla.training.record import FORMAT
 
 torch.set_num_threads(int(os.environ.get("NLA_TEST_THREADS", "2")))
 
+SHOTS = Path(os.environ.get("NLA_SCREENSHOTS", Path(__file__).parent / "output"))
 TINY = Config(
     train_faces=120, test_faces=60, noise=0.3, epochs=3, batch_size=32, probe=40, snapshots=4
 )
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium, driven by playwright; skips where either is not installed."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if not chromium:
+        pytest.skip("chromium is not installed (apt-get install chromium)")
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    with playwright.sync_playwright() as browsers:
+        browser = browsers.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield browser
+        browser.close()
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,6 @@ playwright.
 
 import json
 import os
-import shutil
 import socket
 import statistics
 import subprocess
@@ -20,7 +19,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import plant
+from conftest import SHOTS, plant
 from test_notebooks import NOTEBOOKS, execute
 from test_views import drawn_run
 
@@ -28,7 +27,6 @@ from nla.analysis import explore, figures, page
 from nla.data import EXPRESSIONS
 
 pytestmark = pytest.mark.browser
-SHOTS = Path(os.environ.get("NLA_SCREENSHOTS", Path(__file__).parent / "output"))
 STEP = """async (scatter) => {  // milliseconds from a move of the slider to the picture it gives
   const slider = scatter.closest('.nla').querySelector('.nla-step'), times = []
   for (let k = 0; k < 12; k++) {
@@ -42,19 +40,6 @@ STEP = """async (scatter) => {  // milliseconds from a move of the slider to the
   }
   return times
 }"""
-
-
-@pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    if not chromium:
-        pytest.skip("chromium is not installed (apt-get install chromium)")
-    SHOTS.mkdir(parents=True, exist_ok=True)
-    with playwright.sync_playwright() as browsers:
-        browser = browsers.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
