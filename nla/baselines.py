@@ -1,25 +1,21 @@
-"""What NLA is compared with, each method after its own paper, and NLA taken apart.
+"""What NLA is compared with, each method after its own paper; :mod:`nla.long_tail` has those
+made for imbalance.
 
-All but ReMa record what NAW would weigh at the same scores, so that any run can be looked at in the
-same way. Symbols: p = softmax(z) the prediction, y the label, K the number of classes, n_k how many
-training labels class k has. A class that no training label has changes nothing for the others.
+All record what NAW would weigh at the same scores, so that any run can be looked at in the same
+way. Symbols: p = softmax(z) the prediction, y the label, K the number of classes.
 """
 
-import inspect
 from collections.abc import Callable
-from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nla.consistency import js_divergence, released_divergence
+from nla.consistency import js_divergence
 from nla.data.images import mirror
-from nla.losses import LossTerms, Method, NLALoss, needed
+from nla.losses import LossTerms, Method, needed
 from nla.models import Classifier, Output
-from nla.naw import check_progress, in_float32
-from nla.rema import ReMa
+from nla.naw import in_float32
 
 
 class CrossEntropyLoss(Method):
@@ -85,59 +81,6 @@ class GeneralizedCrossEntropy(CrossEntropyLoss):
     def losses(self, logits: Tensor, targets: Tensor, progress: float) -> Tensor:
         cross_entropy = super().losses(logits, targets, progress)
         return (1 - torch.exp(-0.7 * cross_entropy)) / 0.7
-
-
-class ClassBalanced(CrossEntropyLoss):
-    """c_y CE, with c_k in proportion to (1 - b) / (1 - b^n_k), b = .9999. Cui et al., CVPR 2019.
-
-    The c_k sum to the number of classes that occur; a class that no training label has weighs 0.
-    """
-
-    class_weights: Tensor  # c (K,)
-
-    def attach(self, model: Classifier, labels: Tensor) -> None:
-        counts = label_counts(model, labels)
-        occurs = counts > 0
-        weights = torch.where(occurs, 1 / (1 - 0.9999 ** counts.double()), 0)
-        weights = weights * occurs.sum() / weights.sum()
-        self.register_buffer("class_weights", weights.float())
-
-    def losses(self, logits: Tensor, targets: Tensor, progress: float) -> Tensor:
-        return self.class_weights[targets] * super().losses(logits, targets, progress)
-
-
-def label_counts(model: Classifier, labels: Tensor) -> Tensor:
-    """n (K,), how many of ``labels`` each class of the model has."""
-    return torch.bincount(labels, minlength=model.fc.out_features)
-
-
-class LDAM(ClassBalanced):
-    """CE of s (cos_k - m_k [k = y]), s = 30, m_k in proportion to n_k^(-1/4), the largest .5.
-
-    cos_k is of the angle between latent and class weights; :meth:`attach` makes s cos_k the model's
-    logits. The last fifth of training weighs samples as ClassBalanced does (DRW). A class that no
-    training label has gets no margin. Cao et al., NeurIPS 2019; s and the fifth from their code.
-    """
-
-    margins: Tensor  # m (K,)
-
-    def attach(self, model: Classifier, labels: Tensor) -> None:
-        super().attach(model, labels)
-        counts = label_counts(model, labels)
-        margins = torch.where(counts > 0, counts.clamp(min=1) ** -0.25, 0)
-        self.register_buffer("margins", 0.5 * margins / margins.max())
-        model.fc.register_forward_hook(scaled_cosines)
-
-    def losses(self, logits: Tensor, targets: Tensor, progress: float) -> Tensor:
-        logits = logits - 30 * self.margins * F.one_hot(targets, len(self.margins))
-        if progress >= 0.8:
-            return super().losses(logits, targets, progress)
-        return F.cross_entropy(logits, targets, reduction="none")
-
-
-def scaled_cosines(fc: nn.Linear, inputs: tuple[Tensor], logits: Tensor) -> Tensor:
-    """s cos_k (B, K), s = 30, in place of what the classifier ``fc`` gives for latents (B, D)."""
-    return 30 * F.linear(F.normalize(inputs[0]), F.normalize(fc.weight))
 
 
 class ELR(CrossEntropyLoss):
@@ -255,93 +198,3 @@ class EAC(CrossEntropyLoss):
         maps = torch.einsum("bchw,kc->bkhw", self.features.float(), self.weights())
         maps, flipped_maps = maps.chunk(2)
         return terms._replace(total=terms.total + 5 * F.mse_loss(maps, mirror(flipped_maps)))
-
-
-Regularizer = Callable[[Tensor, Tensor], Tensor]
-
-
-class Parts(Method):
-    """lambda (1 + w*) CE + (1 - lambda) R, a mean over the batch; with lambda = 1 one view will do.
-
-    ``weighted``: else 0 is in the place of w*; ``detach``: w* is a constant; ``held``: epsilon
-    stays as at this progress; ``regularizer``: R of each sample from the logits of both views;
-    ``options``: those of Method.
-    """
-
-    def __init__(
-        self,
-        lam: float = 0.5,
-        weighted: bool = True,
-        detach: bool = True,
-        held: float | None = None,
-        regularizer: Regularizer = js_divergence,
-        **options: Any,
-    ) -> None:
-        super().__init__(**options)
-        self.lam, self.weighted, self.detach = lam, weighted, detach
-        self.held, self.regularizer = held, regularizer
-        self.weighs = weighted
-        self.views = 1 if lam == 1 else 2
-
-    def forward(
-        self, logits: Tensor, flipped_logits: Tensor | None, targets: Tensor, progress: float
-    ) -> LossTerms:
-        """Logits (B, K) of each view, targets (B,) integers, progress in [0, 1]."""
-        check_progress(progress)
-        at = progress if self.held is None else self.held
-        terms = self.observe(logits, flipped_logits, targets, at)
-        weight = terms.weight.detach() if self.detach else terms.weight
-        weight = weight * self.weighted
-        total = self.lam * ((1 + weight) * terms.cross_entropy).mean()
-        if self.views == 2:
-            divergence = self.regularizer(logits, needed(flipped_logits))
-            total = total + (1 - self.lam) * divergence.mean()
-        return terms._replace(total=total)
-
-
-def l1_distance(logits: Tensor, flipped_logits: Tensor) -> Tensor:
-    """|p - q|_1 (B,) of both views' predictions."""
-    difference = logits.softmax(1) - flipped_logits.softmax(1)
-    distance: Tensor = difference.norm(1, 1)
-    return distance
-
-
-LOSSES: dict[str, Callable[..., Method]] = {
-    "nla": NLALoss,
-    "cross_entropy": CrossEntropyLoss,
-    "two_views": TwoViews,
-    "label_smoothing": LabelSmoothing,
-    "focal": Focal,
-    "class_balanced": ClassBalanced,
-    "ldam": LDAM,
-    "gce": GeneralizedCrossEntropy,
-    "elr": ELR,
-    "scn": SCN,
-    "rul": RUL,
-    "eac": EAC,
-    "naw": partial(Parts, 1.0),
-    "consistency_js": partial(Parts, weighted=False),
-    "consistency_released": partial(Parts, weighted=False, regularizer=released_divergence),
-    "consistency_l1": partial(Parts, weighted=False, regularizer=l1_distance),
-    "attached": partial(Parts, detach=False),
-    "epsilon_0": partial(Parts, held=0.0),
-    "epsilon_1": partial(Parts, held=1.0),
-    "rema": ReMa,
-    "rema_c": partial(ReMa, relative=True),
-    "rema_no_memory": partial(ReMa, memory=False),
-    "rema_no_balance": partial(ReMa, balance=0.0),
-    "rema_no_gate": partial(ReMa, gate=False),
-}
-TAKES = {  # the options of each
-    loss: {*inspect.signature(method).parameters, "naw", "checked"}
-    for loss, method in LOSSES.items()
-}
-
-
-def build(loss: str, **options: Any) -> Method:
-    """The method called ``loss`` in ``LOSSES``, with those of ``options`` that it takes.
-
-    Options are lam, variant, naw, ...; see ``TAKES``.
-    """
-    taken = {name: value for name, value in options.items() if name in TAKES[loss]}
-    return LOSSES[loss](**taken)

@@ -20,7 +20,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
 from nla.consistency import check_views, js_divergence, released_divergence
@@ -71,11 +71,12 @@ class Method(nn.Module):
     the loss contains w*; of every other method, w* on record is what NAW would weigh. ``checked``
     verifies the inputs (ValueError on NaN, on targets out of range, on wrong shapes); on a GPU that
     waits for the device at every call, so a training loop turns it off. A progress outside [0, 1]
-    is a ValueError in any case.
+    is a ValueError in any case. ``remark``: what a reader of the record has to know, a sentence.
     """
 
     views = 1
     weighs = False
+    remark = ""
     __call__: Callable[..., LossTerms]
 
     def __init__(self, naw: NAW | None = None, checked: bool = True) -> None:
@@ -87,6 +88,10 @@ class Method(nn.Module):
 
         Makes what depends on them and on the model.
         """
+
+    def mix(self, images: Tensor, generator: Generator) -> Tensor:
+        """What the network sees (B, C, H, W) in place of the augmented images; here the same."""
+        return images
 
     def on_outputs(
         self, first: Output, second: Output | None, targets: Tensor, progress: float, rows: Tensor

@@ -9,7 +9,7 @@ from conftest import TINY
 from torch import nn
 
 from nla import NAW, NLALoss, Scores, fit
-from nla.baselines import LOSSES, build
+from nla.methods import LOSSES, build
 from nla.models import Output, resnet18, small_resnet
 from nla.rema import gate
 
@@ -83,6 +83,69 @@ def test_ldam_by_hand():
             output, None, torch.tensor([target]), 0.8, torch.tensor([0])
         ).total.item()
         assert late == pytest.approx(method.class_weights[target].item() * total)
+
+
+def test_logit_adjustment_by_hand():
+    # six labels of class 0, three of class 1, one of class 2: z + log pi is .6 x .6, .3 x .3 and
+    # .1 x .1, of which .46 are the sum
+    labels = [0] * 6 + [1] * 3 + [2]
+    assert loss_of("logit_adjusted", labels) == pytest.approx(-math.log(0.36 / 0.46), rel=1e-5)
+    rare = loss_of("logit_adjusted", labels, torch.tensor([2]))
+    assert rare == pytest.approx(-math.log(0.01 / 0.46), rel=1e-5)
+    assert loss_of("logit_adjusted", [0, 1, 2]) == pytest.approx(CE, rel=1e-5)  # even: no change
+
+
+def test_deferred_reweighting_by_hand():
+    labels = [0, 0, 0, 1]
+    assert loss_of("ce_drw", labels, progress=0.79) == pytest.approx(CE, rel=1e-5)
+    late = loss_of("ce_drw", labels, progress=0.8)
+    assert late == pytest.approx(loss_of("class_balanced", labels)) and late < 0.6 * CE
+
+
+def test_mixup_by_hand():
+    method, labels = build("mixup_drw"), torch.tensor([0, 0, 0, 1])
+    method.attach(Tiny([[0.0]] * 3), labels)
+    images = torch.arange(4.0).reshape(4, 1, 1, 1).expand(4, 1, 2, 2)
+    mixed = method.mix(images, torch.Generator().manual_seed(3))
+    partners, share = method.partners, method.share
+    assert sorted(partners.tolist()) == [0, 1, 2, 3] and 0 < share < 1
+    expected = share * images + (1 - share) * images[partners]
+    torch.testing.assert_close(mixed, expected)
+    logits = P.log().repeat(4, 1)
+    rows = torch.arange(4)
+    losses = -torch.log(torch.tensor([0.6, 0.6, 0.6, 0.3]).double())
+    for progress, weights in ((0.5, torch.ones(4)), (0.9, method.class_weights[labels])):
+        terms = method.on_outputs(Output(logits, None), None, labels, progress, rows)
+        weighted = weights * losses  # of each label; the others' losses are the same four
+        assert terms.total.item() == pytest.approx(weighted.mean().item(), rel=1e-5)
+    method.partners = torch.zeros(4, dtype=torch.long)  # all are mixed with the first
+    terms = method.on_outputs(Output(logits, None), None, labels, 0.5, rows)
+    by_hand = share * losses.mean() + (1 - share) * losses[0]
+    assert terms.total.item() == pytest.approx(by_hand.item(), rel=1e-5)
+
+
+def test_ldam_taken_apart():
+    labels = torch.tensor([0] * 16 + [1])
+    image = torch.tensor([3.0, 4.0]).reshape(1, 2, 1, 1)
+    target, rows = torch.tensor([1]), torch.tensor([0])
+    totals = {}
+    for name in ("ldam", "ldam_no_drw", "ldam_no_margin", "cosine"):
+        model, method = Tiny([[1.0, 0.0], [0.0, 2.0]]), build(name)
+        method.attach(model, labels)
+        output = model(image)
+        assert output.logits.tolist() == [pytest.approx([30 * 0.6, 30 * 0.8])]  # cosines all four
+        for progress in (0.5, 0.9):
+            totals[name, progress] = method.on_outputs(output, None, target, progress, rows).total
+    weight = method.class_weights[1]
+    margin, none = (math.log(1 + math.exp(30 * gap)) for gap in (0.6 - 0.3, 0.6 - 0.8))
+    for name, early, late in (
+        ("ldam", margin, weight * margin),
+        ("ldam_no_drw", margin, margin),
+        ("ldam_no_margin", none, weight * none),
+        ("cosine", none, none),
+    ):
+        assert totals[name, 0.5].item() == pytest.approx(early, rel=1e-4)
+        assert totals[name, 0.9].item() == pytest.approx(float(late), rel=1e-4)
 
 
 def test_elr_by_hand():
@@ -259,7 +322,7 @@ def test_a_class_that_nobody_has_changes_nothing_for_the_others(absent):
     z, q, _ = batch(5)
     eight = torch.full((2, 5, 8), -200.0)  # a network that never says the absent class
     eight[:, :, others] = torch.stack([z, q]).float()
-    for name in ("class_balanced", "ldam", "rema", "rema_c"):
+    for name in ("class_balanced", "ce_drw", "ldam", "logit_adjusted", "rema", "rema_c"):
         seven_terms, eight_terms = [], []
         for terms, logits, classes, of in (
             (seven_terms, torch.stack([z, q]).float(), 7, labels),

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from small_data import QUICK, pictures
 
 from nla import fit
-from nla.baselines import LOSSES
 from nla.losses import VARIANTS
+from nla.methods import LOSSES
 from nla.training import loop, provenance
 from nla.training.loading import batch_sizes
 from nla.training.loop import TrainingError

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from nla import baselines
+from nla import methods
 from nla.data import EXPRESSIONS, datasets, make_faces
 
 ROOT = Path(__file__).parent.parent
@@ -36,7 +36,7 @@ def test_a_data_set(tmp_path, monkeypatch):
 
 
 def test_a_loss(monkeypatch):
-    monkeypatch.setitem(baselines.LOSSES, "poly", None)
+    monkeypatch.setitem(methods.LOSSES, "poly", None)
     method = example("A loss")["Poly"]()
     logits = torch.log(torch.tensor([[0.25, 0.75], [0.5, 0.5]]))
     total = method(logits, None, torch.tensor([0, 1]), 0.5).total

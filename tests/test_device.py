@@ -16,9 +16,9 @@ from torch._subclasses import fake_tensor
 from tqdm import tqdm
 
 from nla import models, naw
-from nla.baselines import LOSSES
 from nla.data import images
 from nla.losses import VARIANTS, LossTerms
+from nla.methods import LOSSES
 from nla.training import inference
 from nla.training import loop as training
 from nla.training import state as making

@@ -8,8 +8,8 @@ import pytest
 import safetensors
 import torch
 
-from nla.baselines import build
 from nla.data.images import Augmentation, normalize
+from nla.methods import build
 from nla.models import model_from, resnet18, small_resnet
 from nla.training import export as exporting
 from nla.training.export import Deployed, ExportError, export

@@ -9,8 +9,8 @@ import pytest
 from conftest import TINY
 
 from nla.analysis import views
-from nla.baselines import LOSSES
 from nla.files import write
+from nla.methods import LOSSES
 from nla.training import fit, read_run
 from nla.training.record import WEIGHING, RunError
 

@@ -95,6 +95,9 @@ ORDER = (
     "losses",
     "rema",
     "baselines",
+    "long_tail",
+    "parts",
+    "methods",
 )  # of the method: each knows earlier ones
 ON_DISK = "datasets store decoding pixels check folder folders tables placing parsing".split()
 FOLDERS_OF_DATA = tuple(f"nla.data.{name}" for name in (*ON_DISK, "rafdb", "affectnet", "ferplus"))

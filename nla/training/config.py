@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin
 
 from nla import face_resnet
-from nla.baselines import LOSSES, TAKES
 from nla.data.images import Augmentation, Channels
 from nla.data.manifest import TRUTH
 from nla.files import LATER
 from nla.losses import VARIANTS
+from nla.methods import LOSSES, TAKES
 from nla.naw import NAW
 
 if TYPE_CHECKING:

@@ -241,7 +241,8 @@ def train_epoch(
 def take_step(task: Task, state: State, network: Network, batch: Tensor, pixels: Tensor) -> None:
     """One step of the optimiser on a batch: positions (B,) among the training samples, pixels."""
     config, world = task.config, task.world
-    views = augment(pixels, config.augmentation, state.generator)[world.share]
+    images = augment(pixels, config.augmentation, state.generator)[world.share]
+    views = state.method.mix(images, state.generator)
     positions = batch[world.share]
     # of the mean over the batch that this process's mean is
     share = len(positions) * world.size / len(batch)

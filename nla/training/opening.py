@@ -9,12 +9,12 @@ import numpy as np
 import torch
 
 from nla import models
-from nla.baselines import build
 from nla.data.affectnet import AFFECTNET
 from nla.data.ferplus import FER2013, FERPLUS
 from nla.data.images import Augmentation
 from nla.data.manifest import EXPRESSIONS
 from nla.face_resnet import SIZE, FaceResNet
+from nla.methods import build
 from nla.training.config import PAPERS_VALUES, VALUES, Config
 from nla.training.processes import fast_in_bf16
 from nla.training.record import Run, RunError, read_run

@@ -13,11 +13,11 @@ from torch import Generator, Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from nla import models
-from nla.baselines import build
 from nla.data.images import normalize
 from nla.data.manifest import class_names
 from nla.files import atomic
 from nla.losses import Method
+from nla.methods import build
 from nla.settling import settle
 from nla.training.config import VALUES, Config
 from nla.training.loading import Images
@@ -131,6 +131,8 @@ def prepare(task: Task) -> State:
             compile=config.compile != "no",
         )
         method.attach(model, task.labels)
+        if method.remark:
+            notes.append(method.remark)
     parameters = [*model.parameters(), *method.parameters()]
     optimizer = torch.optim.Adam(
         parameters, lr=config.lr, weight_decay=config.weight_decay, fused=config.fused

@@ -57,7 +57,7 @@ from roofline import Roofline, timed  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
 from nla import Config, NLALoss, fit, models, read_run  # noqa: E402
-from nla.baselines import LOSSES, build  # noqa: E402
+from nla.methods import LOSSES, build  # noqa: E402
 from nla.training.loading import load_data  # noqa: E402
 from nla.training.loop import Task, prepare, shared, train_epoch  # noqa: E402
 from nla.training.processes import fast_in_bf16, join_world  # noqa: E402
