@@ -54,40 +54,49 @@ class TwoViews(CrossEntropyLoss):
 
 
 class LabelSmoothing(CrossEntropyLoss):
-    """Cross-entropy with the target (1 - e) onehot(y) + e / K, e = .1.
+    """Cross-entropy with the target (1 - e) onehot(y) + e / K, ``strength`` e = .1.
 
     Szegedy et al., CVPR 2016, section 7.
     """
 
+    strength = 0.1
+
     def losses(self, logits: Tensor, targets: Tensor, progress: float) -> Tensor:
-        return F.cross_entropy(logits, targets, reduction="none", label_smoothing=0.1)
+        return F.cross_entropy(logits, targets, reduction="none", label_smoothing=self.strength)
 
 
 class Focal(CrossEntropyLoss):
-    """-(1 - p_y)^g log p_y, g = 2. Lin et al., ICCV 2017."""
+    """-(1 - p_y)^g log p_y, ``strength`` g = 2. Lin et al., ICCV 2017."""
+
+    strength = 2.0
 
     def losses(self, logits: Tensor, targets: Tensor, progress: float) -> Tensor:
         cross_entropy = super().losses(logits, targets, progress)
         p_y = torch.exp(-cross_entropy)
-        return (1 - p_y) ** 2 * cross_entropy
+        return (1 - p_y) ** self.strength * cross_entropy
 
 
 class GeneralizedCrossEntropy(CrossEntropyLoss):
-    """(1 - p_y^q) / q, q = .7: between -log p_y (q -> 0) and 1 - p_y (q = 1).
+    """(1 - p_y^q) / q, ``strength`` q = .7: between -log p_y (q -> 0) and 1 - p_y (q = 1).
 
     Zhang & Sabuncu, NeurIPS 2018.
     """
 
+    strength = 0.7
+
     def losses(self, logits: Tensor, targets: Tensor, progress: float) -> Tensor:
         cross_entropy = super().losses(logits, targets, progress)
-        return (1 - torch.exp(-0.7 * cross_entropy)) / 0.7
+        return (1 - torch.exp(-self.strength * cross_entropy)) / self.strength
 
 
 class ELR(CrossEntropyLoss):
-    """CE + l log(1 - <p, t>), where each sample keeps a target t <- b t + (1 - b) p, b = .7, l = 3.
+    """CE + l log(1 - <p, t>), where each sample keeps a target t <- b t + (1 - b) p, b = .7.
 
-    Early-learning regularisation, Liu et al., NeurIPS 2020; b and l are theirs for CIFAR-10.
+    Early-learning regularisation, Liu et al., NeurIPS 2020; b and the ``strength`` l = 3 are theirs
+    for CIFAR-10.
     """
+
+    strength = 3.0
 
     targets: Tensor  # t (N, K)
 
@@ -103,17 +112,19 @@ class ELR(CrossEntropyLoss):
         news = 0.3 * p.detach() / p.detach().sum(1, keepdim=True)  # (1 - b) p
         self.targets[rows] = 0.7 * self.targets[rows] + news
         agreement = (p * self.targets[rows]).sum(1)  # <p, t>
-        return terms._replace(total=terms.total + 3 * torch.log(1 - agreement).mean())
+        penalty = torch.log(1 - agreement).mean()
+        return terms._replace(total=terms.total + self.strength * penalty)
 
 
 class SCN(CrossEntropyLoss):
-    """CE of a z + max(0, .15 - (mean a of the upper 70 % - mean a of the lower 30 %)),
+    """CE of a z + max(0, d - (mean a of the upper 70 % - mean a of the lower 30 %)),
 
-    a = sigmoid(linear(latent)). After a quarter of training, a sample of the lower 30 % whose
-    prediction is .2 more probable than its label gets it as its label. Self-cure network, Wang et
-    al., CVPR 2020. a > 0 changes no prediction: tests leave it out.
+    a = sigmoid(linear(latent)), ``strength`` d = .15. After a quarter of training, a sample of the
+    lower 30 % whose prediction is .2 more probable than its label gets it as its label. Self-cure
+    network, Wang et al., CVPR 2020. a > 0 changes no prediction: tests leave it out.
     """
 
+    strength = 0.15
     labels: Tensor  # (N,), as mended so far
 
     def attach(self, model: Classifier, labels: Tensor) -> None:
@@ -131,10 +142,11 @@ class SCN(CrossEntropyLoss):
         if len(low):
             gap = attention[high].mean() - attention[low].mean()
         else:
-            gap = 0.15 + 0 * attention.sum()
+            gap = self.strength + 0 * attention.sum()
         if progress >= 0.25:
             self.labels[rows[low]] = mended(logits[low].detach(), labels[low])
-        return terms._replace(total=F.cross_entropy(logits, labels) + F.relu(0.15 - gap))
+        total = F.cross_entropy(logits, labels) + F.relu(self.strength - gap)
+        return terms._replace(total=total)
 
 
 def mended(logits: Tensor, labels: Tensor) -> Tensor:
@@ -171,13 +183,14 @@ class RUL(CrossEntropyLoss):
 
 
 class EAC(CrossEntropyLoss):
-    """CE + 5 MSE(A, mirrored A'), A (B, K, H, W) the class activation maps:
+    """CE + l MSE(A, mirrored A'), ``strength`` l = 5, A (B, K, H, W) the class activation maps:
 
     pooled features weighted by fc's weights, which count as constants; the augmentation erases.
     Erasing attention consistency, Zhang et al., ECCV 2022.
     """
 
     views = 2
+    strength = 5.0
     weights: Callable[[], Tensor]
     features: Tensor
 
@@ -197,4 +210,5 @@ class EAC(CrossEntropyLoss):
         terms = self(first.logits, needed(second).logits, targets, progress)
         maps = torch.einsum("bchw,kc->bkhw", self.features.float(), self.weights())
         maps, flipped_maps = maps.chunk(2)
-        return terms._replace(total=terms.total + 5 * F.mse_loss(maps, mirror(flipped_maps)))
+        difference = F.mse_loss(maps, mirror(flipped_maps))
+        return terms._replace(total=terms.total + self.strength * difference)

@@ -32,12 +32,14 @@ def log_prior(counts: Tensor) -> Tensor:
 
 
 class LogitAdjusted(CrossEntropyLoss):
-    """CE of z + tau log pi, tau = 1: what z says of a face is then free of how common classes are.
+    """CE of z + tau log pi, ``strength`` tau = 1.
 
-    Menon et al., "Long-tail learning via logit adjustment", ICLR 2021, equation 10. The same after
-    training is :func:`nla.metrics.adjusted`.
+    What z says of a face is then free of how common classes are. Menon et al., "Long-tail learning
+    via logit adjustment", ICLR 2021, equation 10. The same after training is
+    :func:`nla.metrics.adjusted`.
     """
 
+    strength = 1.0
     log_prior: Tensor  # log pi (K,)
 
     def attach(self, model: Classifier, labels: Tensor) -> None:
@@ -45,7 +47,7 @@ class LogitAdjusted(CrossEntropyLoss):
         self.register_buffer("log_prior", log_prior(counts))
 
     def losses(self, logits: Tensor, targets: Tensor, progress: float) -> Tensor:
-        return super().losses(logits + self.log_prior, targets, progress)
+        return super().losses(logits + self.strength * self.log_prior, targets, progress)
 
 
 class ClassBalanced(CrossEntropyLoss):
@@ -80,26 +82,30 @@ class DeferredReweighting(ClassBalanced):
 
 
 class LDAM(DeferredReweighting):
-    """CE of s (cos_k - m_k [k = y]), s = 30, m_k in proportion to n_k^(-1/4), the largest .5.
+    """CE of s (cos_k - m_k [k = y]), s = 30, m_k in proportion to n_k^(-1/4).
 
-    cos_k is of the angle between latent and class weights; :meth:`attach` makes s cos_k the model's
-    logits. The last fifth of training weighs samples as ClassBalanced does (DRW). A class that no
-    training label has gets no margin. Cao et al., NeurIPS 2019; s and the fifth from their code.
-    ``margin`` and ``deferred`` set to False leave one of the two out: without both it is
-    cross-entropy on a cosine classifier.
+    The largest m is the ``strength`` .5. cos_k is of the angle between latent and class weights;
+    :meth:`attach` makes s cos_k the model's logits. The last fifth of training weighs samples as
+    ClassBalanced does (DRW). A class that no training label has gets no margin. Cao et al., NeurIPS
+    2019; s and the fifth from their code. ``margin`` and ``deferred`` set to False leave one of the
+    two out: without both it is cross-entropy on a cosine classifier.
     """
 
+    strength = 0.5
     margins: Tensor  # m (K,)
 
     def __init__(self, margin: bool = True, deferred: bool = True, **options: Any) -> None:
         super().__init__(**options)
-        self.largest, self.deferred = 0.5 * margin, deferred
+        if not margin and options.get("strength") is not None:
+            raise ValueError("without a margin there is no strength of it")
+        self.margin, self.deferred = margin, deferred
 
     def attach(self, model: Classifier, labels: Tensor) -> None:
         super().attach(model, labels)
         counts = label_counts(model, labels)
         margins = torch.where(counts > 0, counts.clamp(min=1) ** -0.25, 0)
-        self.register_buffer("margins", self.largest * margins / margins.max())
+        largest = self.strength * self.margin
+        self.register_buffer("margins", largest * margins / margins.max())
         model.fc.register_forward_hook(scaled_cosines)
 
     def losses(self, logits: Tensor, targets: Tensor, progress: float) -> Tensor:

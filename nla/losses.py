@@ -72,16 +72,23 @@ class Method(nn.Module):
     verifies the inputs (ValueError on NaN, on targets out of range, on wrong shapes); on a GPU that
     waits for the device at every call, so a training loop turns it off. A progress outside [0, 1]
     is a ValueError in any case. ``remark``: what a reader of the record has to know, a sentence.
+    ``strength``: the method's own constant, its paper's value unless another is given; None where a
+    method has none.
     """
 
     views = 1
     weighs = False
     remark = ""
+    strength: float | None = None
     __call__: Callable[..., LossTerms]
 
-    def __init__(self, naw: NAW | None = None, checked: bool = True) -> None:
+    def __init__(
+        self, naw: NAW | None = None, checked: bool = True, strength: float | None = None
+    ) -> None:
         super().__init__()
         self.naw, self.checked = naw or NAW(), checked
+        if strength is not None:
+            self.strength = strength
 
     def attach(self, model: Classifier, labels: Tensor) -> None:
         """Called once before training, with the labels (N,) of the training set.

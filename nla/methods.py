@@ -43,16 +43,23 @@ LOSSES: dict[str, Callable[..., Method]] = {
     "rema_no_balance": partial(ReMa, balance=0.0),
     "rema_no_gate": partial(ReMa, gate=False),
 }
-TAKES = {  # the options of each
-    loss: {*inspect.signature(method).parameters, "naw", "checked"}
-    for loss, method in LOSSES.items()
-}
+
+
+def options_of(method: Callable[..., Method]) -> set[str]:
+    """The names of the options that a method takes."""
+    names = {*inspect.signature(method).parameters, "naw", "checked"}
+    made = method()
+    return names | ({"strength"} if made.strength is not None else set())
+
+
+TAKES = {loss: options_of(method) for loss, method in LOSSES.items()}
+"""The options of each."""
 
 
 def build(loss: str, **options: Any) -> Method:
     """The method called ``loss`` in ``LOSSES``, with those of ``options`` that it takes.
 
-    Options are lam, variant, naw, ...; see ``TAKES``.
+    Options are lam, variant, naw, strength, ...; see ``TAKES``.
     """
     taken = {name: value for name, value in options.items() if name in TAKES[loss]}
     return LOSSES[loss](**taken)

@@ -95,6 +95,26 @@ def quality(
     }
 
 
+def adjusted(
+    probabilities: npt.NDArray[np.floating], counts: npt.ArrayLike
+) -> npt.NDArray[np.float64]:
+    """Probabilities (N, K) as if all classes were equally common: p_k / pi_k, scaled to sum to 1.
+
+    ``counts`` (K,): how many training labels each class had, pi_k their share; a class without any
+    counts as the rarest that has some. Logit adjustment after training, Menon et al., "Long-tail
+    learning via logit adjustment", ICLR 2021, section 4.1, with tau = 1. ValueError if no class has
+    a label.
+    """
+    counts = np.asarray(counts, dtype=float)
+    if not (counts > 0).any():
+        raise ValueError("no class has a training label")
+    rarest = counts[counts > 0].min()
+    prior = np.where(counts > 0, counts, rarest) / counts.sum()
+    even = probabilities / prior
+    scaled: npt.NDArray[np.float64] = even / even.sum(axis=1, keepdims=True)
+    return scaled
+
+
 def calibration_error(correct: npt.ArrayLike, confidence: npt.ArrayLike, bins: int = 15) -> float:
     """Expected calibration error: |accuracy - mean confidence| n_bin / N, summed over equal bins.
 

@@ -8,8 +8,8 @@ import torch
 from conftest import TINY
 from torch import nn
 
-from nla import NAW, NLALoss, Scores, fit
-from nla.methods import LOSSES, build
+from nla import NAW, Config, NLALoss, Scores, fit
+from nla.methods import LOSSES, TAKES, build
 from nla.models import Output, resnet18, small_resnet
 from nla.rema import gate
 
@@ -83,6 +83,33 @@ def test_ldam_by_hand():
             output, None, torch.tensor([target]), 0.8, torch.tensor([0])
         ).total.item()
         assert late == pytest.approx(method.class_weights[target].item() * total)
+
+
+@pytest.mark.parametrize(
+    "name, strength, expected",
+    [
+        ("label_smoothing", 0.2, 0.8 * CE + 0.2 * -math.log(0.6 * 0.3 * 0.1) / 3),
+        ("focal", 1.0, 0.4 * CE),
+        ("gce", 1.0, 0.4),
+        ("logit_adjusted", 0.0001, CE),
+    ],
+)
+def test_a_strength_of_ones_own_by_hand(name, strength, expected):
+    method = build(name, strength=strength)
+    method.attach(Tiny([[0.0]] * 3), torch.tensor([0, 0, 1, 2]))
+    total = method(P.log(), None, Y, 0.0).total.item()
+    assert total == pytest.approx(expected, rel=1e-3)
+    assert type(method)(strength=None).strength != strength  # the paper's
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_strength_that_nothing_depends_on_is_refused(name):
+    if "strength" in TAKES[name] and name not in ("ldam_no_margin", "cosine"):
+        assert build(name, strength=0.3).strength == 0.3
+        return
+    with pytest.raises(ValueError, match="strength"):
+        Config(loss=name, strength=0.3)
+        build(name, strength=0.3)
 
 
 def test_logit_adjustment_by_hand():

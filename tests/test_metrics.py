@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from nla.metrics import accuracies, calibration_error, confusion, quality
+from nla.metrics import accuracies, adjusted, calibration_error, confusion, quality
 
 CLASSES = ("surprise", "fear", "disgust")
 
@@ -76,3 +76,14 @@ def test_what_is_no_class_is_refused():
         quality([0, 1], np.array([[1.0, 0, 0], [math.nan, 0, 0]]), CLASSES)
     with pytest.raises(ValueError, match="no sample"):
         calibration_error([], [])
+
+
+def test_logit_adjustment_after_training_by_hand():
+    p = np.array([[0.6, 0.3, 0.1], [0.2, 0.2, 0.6]])
+    # shares .6, .3, .1: each row over them is (1, 1, 1) and (1/3, 2/3, 6)
+    even = adjusted(p, [6, 3, 1])
+    np.testing.assert_allclose(even, [[1 / 3] * 3, [1 / 21, 2 / 21, 18 / 21]])
+    np.testing.assert_allclose(adjusted(p, [2, 2, 2]), p)
+    np.testing.assert_allclose(adjusted(p, [6, 3, 0]), adjusted(p, [6, 3, 3]))
+    with pytest.raises(ValueError, match="no class has a training label"):
+        adjusted(p, [0, 0, 0])

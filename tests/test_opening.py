@@ -36,9 +36,30 @@ def test_a_file_of_a_run_is_opened_as_that_run(run, data, file):
     opened = open_model(run.folder / file)
     assert opened.config.size == 24 and opened.config.augmentation == GREY
     assert opened.classes == run.classes and "opened as the run beside it" in opened.notes[0]
-    scores = evaluate(opened.model, *data, opened.config, classes=opened.classes)
-    assert scores["overall"] == pytest.approx(run.summary()["overall"])
-    assert scores["mean"] == pytest.approx(run.summary()["mean"])
+    known = {"classes": opened.classes, "label_counts": opened.label_counts}
+    scores = evaluate(opened.model, *data, opened.config, **known)
+    for name in ("overall", "mean", "adjusted: overall", "adjusted: mean"):
+        assert scores[name] == pytest.approx(run.summary()[name])
+
+
+def test_logits_are_adjusted_once(tmp_path):
+    """Of uneven labels; a loss that adjusts already is left alone."""
+    images, manifest = pictures(train=40, test=40)
+    train = manifest["split"] == "train"
+    manifest.loc[train, "label"] = [0] * 24 + [1] * 16
+    runs = {}
+    for loss in ("cross_entropy", "logit_adjusted"):
+        config = dataclasses.replace(QUICK, loss=loss)
+        runs[loss] = fit(config, tmp_path / loss, False, (images, manifest))
+    plain, even = runs["cross_entropy"], runs["logit_adjusted"]
+    assert plain.label_counts.tolist() == [24, 16, 0, 0, 0, 0, 0]
+    p = plain.predictions()[[f"p_{name}" for name in plain.classes]].to_numpy()
+    weighted = p / np.array([0.6, 0.4, 0.4, 0.4, 0.4, 0.4, 0.4])
+    right = weighted.argmax(axis=1) == plain.predictions()["true_label"].to_numpy()
+    assert plain.summary()["adjusted: overall"] == pytest.approx(100 * right.mean())
+    assert open_model(plain.folder).label_counts == (24, 16, 0, 0, 0, 0, 0)
+    assert not [name for name in even.summary() if name.startswith("adjusted")]
+    assert open_model(even.folder).label_counts is None
 
 
 @pytest.mark.parametrize(

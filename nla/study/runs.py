@@ -7,6 +7,7 @@ seeds of its own (``search.csv``), and is then run in every setting with every s
 
 import contextlib
 import os
+import platform
 import shutil
 import signal
 import threading
@@ -57,6 +58,16 @@ __all__ = [
 ]
 SCRATCH = Path("data/runs/study")  # run folders, until their row is written
 OF_METHODS = {"name", "loss", "variant", "lam", "naw", "lr", "epochs"}  # fields; not of the images
+COMMON = {  # names in the environment, of PyTorch, oneDNN and MKL
+    "ATEN_CPU_CAPABILITY": "avx2",
+    "ONEDNN_MAX_CPU_ISA": "AVX2",
+    "MKL_CBWR": "AVX2",
+}
+"""Instructions that x86 processors of the last ten years share.
+
+All of a study's runs are held to them, so that a table can go on on a newer machine: with others,
+rows differ in their last digits, and after some epochs by points.
+"""
 FACTS = ("data", "noise", "imbalance", "seed", "lr", "epochs")  # fields that a row begins with
 images_of = lru_cache(maxsize=1)(load_data)
 
@@ -122,7 +133,8 @@ def carry_out(configs: list[Config], file: Path, jobs: int, search: bool = False
             while waiting and len(running) < jobs:
                 config = waiting.pop(next(iter(waiting)))
                 process = idle.pop() if idle else worker()
-                running[process.submit(one_run, config)] = config, process
+                with common_instructions():
+                    running[process.submit(one_run, config)] = config, process
             bar.n = len(configs) - len(waiting) - len(running)
             bar.refresh()
             if not running:
@@ -178,6 +190,21 @@ def ending(
 def worker() -> Executor:
     """One process, so that its death takes no other run along; it ends when this one does."""
     return ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=settle)
+
+
+@contextlib.contextmanager
+def common_instructions() -> Iterator[None]:
+    """Processes that start within it compute by ``COMMON``, unless the user chose otherwise."""
+    if platform.machine() not in ("x86_64", "AMD64"):
+        yield
+        return
+    new = {name: value for name, value in COMMON.items() if name not in os.environ}
+    os.environ.update(new)
+    try:
+        yield
+    finally:
+        for name in new:
+            del os.environ[name]
 
 
 def kill(process: Executor) -> None:

@@ -35,7 +35,7 @@ VALUES = {"face_resnet": (face_resnet.MEAN, face_resnet.STD)}
 LIMITS: tuple[tuple[float, float | None, str], ...] = (
     (1, None, "epochs batch_size size train_faces test_faces probe imbalance"),
     (0, 1, "ambiguous noise validation lam"),
-    (0, None, "lr weight_decay lr_decay snapshots checkpoint_minutes seed train_images"),
+    (0, None, "strength lr weight_decay lr_decay snapshots checkpoint_minutes seed train_images"),
 )
 
 
@@ -78,6 +78,8 @@ class Config:
     loss: Loss = "nla"  # the method to train with
     variant: Variant = "paper"  # of the NLA loss
     lam: float = 0.5  # weight of NAW against consistency, in losses that have it
+    # a baseline's own constant, such as EAC's weight of attention; 0: its paper's
+    strength: float = field(default=0.0, metadata=LATER)
     naw: NAW = field(default_factory=NAW)  # parameters of the weighting
 
     model: Literal["small_resnet", "resnet18", "resnet50", "face_resnet"] = (
@@ -116,7 +118,7 @@ class Config:
         for low, high, names in LIMITS:
             for name in names.split():
                 _check_limits(name, getattr(self, name), low, high)
-        for name in ("lam", "variant"):
+        for name in ("lam", "variant", "strength"):
             if name not in TAKES[self.loss] and getattr(self, name) != getattr(Config, name):
                 raise ValueError(
                     f"loss {self.loss!r} has no {name}: leave it at {getattr(Config, name)!r}"

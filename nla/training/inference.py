@@ -15,7 +15,7 @@ from nla import models
 from nla.data.images import mirror, normalize
 from nla.data.manifest import EXPRESSIONS, DataError, class_names
 from nla.data.store import open_image
-from nla.metrics import accuracies, quality
+from nla.metrics import accuracies, adjusted, quality
 from nla.training.config import Config
 from nla.training.loading import Images
 from nla.training.opening import ORDERS, Opened, open_model, restore
@@ -113,7 +113,7 @@ def predict_files(
 
 def predict_batch(opened: Opened, files: list[Path]) -> pd.DataFrame:
     """The rows of some files, as :func:`predict_files` gives them."""
-    model, config, classes, _ = opened
+    model, config, classes = opened.model, opened.config, opened.classes
     images, errors = [], []
     for file in files:
         try:
@@ -181,13 +181,15 @@ def evaluate(
     config: Config,
     split: str = "test",
     classes: Sequence[str] = (),
+    label_counts: Sequence[int] | None = None,
 ) -> dict[str, float]:
     """Percentages on a split's true labels: n, :func:`nla.metrics.quality`, each class's accuracy.
 
     ``classes`` names the model's outputs, by default the kit's expressions; labels are matched by
-    name. The index of ``manifest`` says which of ``images`` a row is. Grey images are given to a
-    model for colour in all three channels. DataError if the split is empty or has classes that the
-    model does not know.
+    name. With ``label_counts``, how many training labels each of them had, also overall and mean
+    after logit adjustment (:func:`nla.metrics.adjusted`). The index of ``manifest`` says which of
+    ``images`` a row is. Grey images are given to a model for colour in all three channels.
+    DataError if the split is empty or has classes that the model does not know.
     """
     part = manifest[manifest["split"] == split]
     if part.empty:
@@ -198,8 +200,12 @@ def evaluate(
     names = tuple(classes) or EXPRESSIONS[: model.fc.out_features]
     labels = matched(part, class_names(manifest), names)
     p = forward(model, images, part.index.to_numpy(), config)[0].softmax(1).numpy()
-    scores = quality(labels, p, names)
-    return {"n": len(part)} | scores | accuracies(labels, p.argmax(1), names)
+    scores = {"n": len(part), **quality(labels, p, names)}
+    if label_counts is not None:
+        after = accuracies(labels, adjusted(p, label_counts).argmax(1), names)
+        scores["adjusted: overall"] = after["overall"]
+        scores["adjusted: mean"] = after["mean"]
+    return scores | accuracies(labels, p.argmax(1), names)
 
 
 def matched(part: pd.DataFrame, theirs: tuple[str, ...], names: tuple[str, ...]) -> Rows:

@@ -15,10 +15,11 @@ import numpy.typing as npt
 import pandas as pd
 
 from nla.data.manifest import EXPRESSIONS, KINDS, knows_truth
-from nla.metrics import accuracies, confusion
+from nla.metrics import accuracies, adjusted, confusion
 
 FORMAT = 2  # of the run folder, in card.json; raised whenever a file's meaning changes
 WEIGHING = ("nla", "naw", "attached", "epsilon_0", "epsilon_1")  # losses that contain w*
+EVEN = ("logit_adjusted",)  # losses by which the logits are free of how common classes are
 READABLE = (1, FORMAT)  # in format 1 the weight of ReMa's runs was another number: the factor - 1
 
 
@@ -87,6 +88,25 @@ class Run:
         """Whether anything better than the labels it was trained on is known."""
         return knows_truth(self.manifest)
 
+    @property
+    def label_counts(self) -> npt.NDArray[np.int64]:
+        """How many training labels each class has, (K,)."""
+        labels = self.manifest.loc[self.manifest["split"] == "train", "label"]
+        counts: npt.NDArray[np.int64] = np.bincount(labels, minlength=len(self.classes))
+        return counts
+
+    @property
+    def evens_out(self) -> bool:
+        """Whether the loss adjusts for how common classes are, so that nothing else should."""
+        return self.config["loss"] in EVEN
+
+    def adjusted_accuracies(self, epoch: int = -1, split: str = "test") -> dict[str, float]:
+        """:func:`nla.metrics.accuracies` (%) of the predictions after logit adjustment."""
+        rows = self.predictions(epoch).query("split == @split")
+        probabilities = rows[[f"p_{name}" for name in self.classes]].to_numpy()
+        predictions = adjusted(probabilities, self.label_counts).argmax(axis=1)
+        return accuracies(rows["true_label"], predictions, self.classes)
+
     def samples(self, epoch: int = -1) -> pd.DataFrame:
         """One row per training sample as seen in that epoch's training pass (-1: the last epoch).
 
@@ -145,7 +165,8 @@ class Run:
     def summary(self) -> dict[str, float | str]:
         """Test accuracies (%) after the last epoch and the best on validation; mean w* by kind.
 
-        A class without test images has the accuracy NaN. Of a loss without w* its factor is shown,
+        A class without test images has the accuracy NaN. "Adjusted" are those after logit
+        adjustment, of a loss that does not adjust itself. Of a loss without w* its factor is shown,
         if it has one.
         """
         rows = self.predictions().query("split == 'test'")
@@ -155,6 +176,10 @@ class Run:
             for name in ("overall", "mean"):
                 scores_then = self.epochs[f"test_{name}"].to_numpy()
                 table[f"best val: {name}"] = float(scores_then[self.best_epoch])
+        if not self.evens_out:
+            for name, value in self.adjusted_accuracies().items():
+                if name in ("overall", "mean"):
+                    table[f"adjusted: {name}"] = value
         if "kind" in rows and rows["kind"].notna().all():
             right = rows["true_label"] == rows["prediction"]
             for kind, share in right.groupby(rows["kind"], observed=True).mean().items():

@@ -128,6 +128,7 @@ def prepare(task: Task) -> State:
             naw=config.naw,
             lam=config.lam,
             variant=config.variant,
+            strength=config.strength or None,
             compile=config.compile != "no",
         )
         method.attach(model, task.labels)
