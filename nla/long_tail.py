@@ -25,8 +25,9 @@ def label_counts(model: Classifier, labels: Tensor) -> Tensor:
 
 def log_prior(counts: Tensor) -> Tensor:
     """log pi (K,) of counts (K,); a class that has none counts as the rarest of those that do."""
-    rarest = counts[counts > 0].min()
-    counts = torch.where(counts > 0, counts, rarest)
+    occurs = counts > 0
+    rarest = torch.where(occurs, counts, counts.max()).min()
+    counts = torch.where(occurs, counts, rarest)
     prior = counts / counts.sum()
     return prior.log()
 
@@ -128,13 +129,13 @@ class MixupReweighting(DeferredReweighting):
     in Cao et al., NeurIPS 2019.
     """
 
-    share: float = 1.0  # l
+    share: Tensor | None = None  # l
     partners: Tensor | None = None  # j (B,), places in the batch
     remark = "what is on record of a sample is of it mixed with another"
 
     def mix(self, images: Tensor, generator: Generator) -> Tensor:
         draws = torch.rand(1 + len(images), generator=generator, device=images.device)
-        self.share = float(draws[0])
+        self.share = draws[0]
         self.partners = draws[1:].argsort()
         return torch.lerp(images[self.partners], images, self.share)
 
@@ -142,7 +143,7 @@ class MixupReweighting(DeferredReweighting):
         self, first: Output, second: Output | None, targets: Tensor, progress: float, rows: Tensor
     ) -> LossTerms:
         terms = self(first.logits, None, targets, progress)
-        if self.partners is None:
+        if self.share is None or self.partners is None:
             return terms  # of images that were not mixed
         others = self(first.logits, None, targets[self.partners], progress)
         total = self.share * terms.total + (1 - self.share) * others.total
