@@ -387,9 +387,9 @@ def test_every_method_takes_any_classes_batches_of_one_and_other_integers(name, 
             method.on_outputs(views[0], second, labels[rows], 60, rows)
 
 
-@pytest.mark.parametrize("name", ["elr", "scn", "rul", "eac", "ldam", "rema"])
+@pytest.mark.parametrize("name", ["elr", "scn", "rul", "eac", "ldam", "rema", "mixup_drw"])
 def test_an_interrupted_run_resumes_to_the_same_numbers(name, tmp_path, monkeypatch):
-    config = dataclasses.replace(TINY, loss=name, train_faces=64, epochs=2)
+    config = dataclasses.replace(TINY, loss=name, train_faces=64, epochs=2, ema=0.8)
     whole, method = fit(config, tmp_path / "whole", progress=False), LOSSES[name]
     original = method.on_outputs
 

@@ -1,3 +1,4 @@
+import copy
 import dataclasses
 import functools
 import json
@@ -10,13 +11,14 @@ import pandas as pd
 import pytest
 import torch
 from conftest import TINY
+from safetensors.torch import load_file
 
 from nla import NAW, Scores, fit, read_run
 from nla.data.store import digests
 from nla.files import atomic
 from nla.models import small_resnet
 from nla.training import inference, load_data, loop, opening
-from nla.training.inference import forward, restore
+from nla.training.inference import forward, predict, restore
 from nla.training.loop import TrainingError
 from nla.training.processes import World
 from nla.training.record import RunError, snapshot_epochs
@@ -260,3 +262,34 @@ def test_wrong_folders_are_explained(tiny_run, tmp_path):
         read_run(tmp_path)
     with pytest.raises(RunError, match="no dynamics of epoch 7; it has 3 epochs"):
         tiny_run.samples(7)
+
+
+def test_the_average_of_the_weights_is_what_is_scored_and_kept(tmp_path, monkeypatch):
+    config = dataclasses.replace(TINY, train_faces=64, epochs=2)
+    averaged = fit(dataclasses.replace(config, ema=0.7), tmp_path / "averaged", progress=False)
+    steps, take_step = [], loop.take_step
+
+    def watched(task, state, *rest):
+        take_step(task, state, *rest)
+        steps.append(copy.deepcopy(state.model.state_dict()))
+
+    monkeypatch.setattr(loop, "take_step", watched)
+    last = fit(config, tmp_path / "last", progress=False)
+    expected, *later = steps
+    for weights in later:
+        for name, value in expected.items():
+            expected[name] = 0.7 * value + 0.3 * weights[name]
+    kept = load_file(averaged.folder / "model.safetensors")
+    for name, value in kept.items():
+        if value.is_floating_point():
+            torch.testing.assert_close(value, expected[name], rtol=1e-4, atol=1e-5)
+    assert averaged.samples().equals(last.samples())  # training itself is the same
+    model, _ = restore(averaged)
+    images, manifest = load_data(config)
+    rows = np.flatnonzero(manifest["split"] != "train")
+    again = predict(model, images, rows, config, averaged.classes)
+    said = averaged.predictions()["p_fear"].to_numpy()
+    np.testing.assert_allclose(again["p_fear"], said, rtol=1e-4, atol=1e-6)
+    assert "running average of the weights, decay 0.7" in averaged.notes[-1]
+    with pytest.raises(ValueError, match="ema must be from 0 to 0.99999"):
+        dataclasses.replace(config, ema=1.0)

@@ -35,6 +35,7 @@ VALUES = {"face_resnet": (face_resnet.MEAN, face_resnet.STD)}
 LIMITS: tuple[tuple[float, float | None, str], ...] = (
     (1, None, "epochs batch_size size train_faces test_faces probe imbalance"),
     (0, 1, "ambiguous noise validation lam"),
+    (0, 0.99999, "ema"),
     (0, None, "strength lr weight_decay lr_decay snapshots checkpoint_minutes seed train_images"),
 )
 
@@ -93,6 +94,9 @@ class Config:
     lr: float = 3e-3  # learning rate of Adam in the first epoch
     weight_decay: float = 1e-4  # of Adam
     lr_decay: float = 0.9  # learning rate factor per epoch
+    # decay per step of the running average of the weights, which is then what is scored and kept;
+    # 0: the weights themselves
+    ema: float = field(default=0.0, metadata=LATER)
     augmentation: Augmentation = field(default_factory=Augmentation)  # of the training images
 
     device: str = "auto"  # cpu, cuda, mps; auto: the best there is

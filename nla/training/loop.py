@@ -93,7 +93,7 @@ def fit(
         begin(task, state)
         train(task, state, stop, progress and world.rank == 0)
         if world.rank == 0:
-            write(folder / "model.safetensors", state.model.state_dict())
+            write(folder / "model.safetensors", state.scored.state_dict())
             write(folder / "card.json", card(task, state))
         world.gather(None)  # every process waits for the files
         if stop.is_set():
@@ -253,6 +253,8 @@ def take_step(task: Task, state: State, network: Network, batch: Tensor, pixels:
     state.optimizer.zero_grad(set_to_none=True)
     (terms.total * share).backward()  # type: ignore[no-untyped-call]  # torch's
     state.optimizer.step()
+    if state.averaged is not None:
+        state.averaged.update_parameters(state.model)
     facts = terms.record(first.logits, targets) if config.record else {}
     loss = terms.total.detach().expand(len(positions))
     state.record.append({"position": positions, "loss": loss, **facts})
@@ -327,7 +329,7 @@ def close_epoch(task: Task, state: State, samples: pd.DataFrame) -> None:
     row: dict[str, Any] = {"epoch": epoch, "seconds": state.seconds}
     if task.world.rank == 0:
         held_out = np.flatnonzero(task.manifest["split"] != "train")
-        predictions = predict(state.model, task.images, held_out, config, task.classes)
+        predictions = predict(state.scored, task.images, held_out, config, task.classes)
         check_predictions(predictions, epoch)
         if config.record:
             write(folder / f"dynamics/epoch_{epoch:03d}.parquet", samples)
@@ -340,7 +342,7 @@ def close_epoch(task: Task, state: State, samples: pd.DataFrame) -> None:
     if task.world.rank == 0:
         write(folder / "epochs.csv", pd.DataFrame(state.history))
         if row.get("val_mean", -1) > before:
-            write(folder / "best.safetensors", state.model.state_dict())
+            write(folder / "best.safetensors", state.scored.state_dict())
         if config.tensorboard:
             log(folder / "tensorboard", row)
         state.save(folder / "checkpoint.pt")
@@ -389,7 +391,7 @@ def snapshot(task: Task, state: State) -> None:
     config, epoch = task.config, len(state.history)
     if task.world.rank == 0 and epoch in snapshot_epochs(config.epochs, config.snapshots):
         probe = probe_rows(task.manifest, config.probe)
-        latents = embed(state.model, task.images, probe, config)
+        latents = embed(state.scored, task.images, probe, config)
         write(task.folder / f"latents/epoch_{epoch:03d}.npz", latents)
 
 

@@ -4,13 +4,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from nla import models
 from nla.data.images import normalize
@@ -70,6 +71,14 @@ class State:
     record: list[dict[str, Tensor]] = field(default_factory=list)  # of the samples they have seen
     parts: list[dict[str, Any]] = field(default_factory=list)  # of the run, by surroundings
     notes: list[str] = field(default_factory=list)  # sentences for the card
+    averaged: AveragedModel | None = None  # the model with the running average of its weights
+
+    @property
+    def scored(self) -> models.Classifier:
+        """The model that is scored and kept."""
+        if self.averaged is None:
+            return self.model
+        return cast(models.Classifier, self.averaged.module)
 
     def save(self, path: Path) -> None:
         """Write the checkpoint, whole or not at all."""
@@ -83,6 +92,8 @@ class State:
             "record": {name: values.cpu() for name, values in joined(self.record).items()},
             "parts": self.parts,
         }
+        if self.averaged is not None:
+            content["averaged"] = self.averaged.state_dict()
         with atomic(path) as temporary, open(temporary, "wb") as file:
             torch.save(content, file)
 
@@ -91,6 +102,8 @@ class State:
         content = torch.load(path, map_location="cpu", weights_only=True)
         for name in PARTS:
             getattr(self, name).load_state_dict(content[name])
+        if self.averaged is not None:
+            self.averaged.load_state_dict(content["averaged"])
         self.generator.set_state(content["generator"])
         self.history = content["history"]
         self.step = content["step"]
@@ -139,7 +152,12 @@ def prepare(task: Task) -> State:
         parameters, lr=config.lr, weight_decay=config.weight_decay, fused=config.fused
     )
     schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, config.lr_decay)
-    return State(model, method, optimizer, schedule, Generator(device), notes=notes)
+    state = State(model, method, optimizer, schedule, Generator(device), notes=notes)
+    if config.ema:
+        average = get_ema_multi_avg_fn(config.ema)  # type: ignore[no-untyped-call]  # torch's
+        state.averaged = AveragedModel(model, multi_avg_fn=average, use_buffers=True)
+        notes.append(f"scored and kept is the running average of the weights, decay {config.ema}")
+    return state
 
 
 def settled(model: models.Classifier, task: Task) -> list[str]:
