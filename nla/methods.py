@@ -8,6 +8,7 @@ from typing import Any
 from nla import baselines, long_tail
 from nla.consistency import released_divergence
 from nla.losses import Method, NLALoss
+from nla.malt import MALT
 from nla.parts import Parts, l1_distance
 from nla.rema import ReMa
 
@@ -42,6 +43,14 @@ LOSSES: dict[str, Callable[..., Method]] = {
     "rema_no_memory": partial(ReMa, memory=False),
     "rema_no_balance": partial(ReMa, balance=0.0),
     "rema_no_gate": partial(ReMa, gate=False),
+    "malt": MALT,
+    "malt_no_memory": partial(MALT, memory=False),
+    "malt_no_gate": partial(MALT, gate=False),
+    "malt_no_adjustment": partial(MALT, adjust=False),
+    "malt_raw_counts": partial(MALT, trusted=False),
+    "malt_no_weight": partial(MALT, weigh=False),
+    "malt_no_consistency": partial(MALT, 1.0),
+    "malt_mirrored": partial(MALT, mirrored=True),
 }
 
 

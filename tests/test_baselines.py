@@ -229,6 +229,53 @@ def test_rema_by_hand():
     )
 
 
+def test_malt_by_hand():
+    labels = torch.tensor([0, 2, 1, 2])
+    first, rows, target = Output(P.log().float(), None), torch.tensor([1]), torch.tensor([2])
+    kept = {}
+    for name in ("malt", "malt_raw_counts", "malt_no_gate", "malt_no_adjustment", "malt_no_weight"):
+        method = build(name)
+        method.attach(Tiny([[0.0]] * 3), labels)
+        kept[name] = method, method.on_outputs(first, None, target, 0.3, rows)
+    method, terms = kept["malt"]
+    # the memory becomes .7 / 3 + .3 (.6, .3, .1) = (.413333, .323333, .263333): for label 2 the
+    # margin is -.15 and the sum .676667. w* = exp(-(.676667 - .45)^2 / (4 (a + b)) - (-.15 - .15)^2
+    # / (4 (a - b))) / (2 pi sqrt((a + b) (a - b))), a + b = 2 x .91^2 = 1.6562, a - b = .0460056
+    weight = math.exp(-(0.226667**2) / 6.6248 - 0.09 / 0.1840222) / (
+        2 * math.pi * math.sqrt(1.6562 * 0.0460056)
+    )
+    trust = math.exp(-(0.09 - 0.0225) / 0.1840222) ** 2  # over w* where the margin is 0
+    assert method.memory[1].tolist() == pytest.approx([0.413333, 0.323333, 0.263333], rel=1e-5)
+    assert method.trust.tolist() == pytest.approx([1, trust, 1, 1], rel=1e-4)
+    assert method.trusted.tolist() == pytest.approx([1, 1, 1 + trust], rel=1e-4)
+    assert terms.factor.item() == pytest.approx(trust * (1 + weight), rel=1e-4)
+    # before it, labels count 1, 1 and 2 of 4: CE of (.6, .3, .2) for the last; the partner is even
+    cross_entropy = -math.log(0.2 / 1.1)
+    even = (1 / 3 + P[0]) / 2
+    divergence = ((P[0] * (P[0] / even).log()).sum() - ((1 / 3) * (3 * even).log()).sum()) / 2
+    expected = trust * (1 + weight) * cross_entropy / 2 + divergence.item() / 2
+    assert terms.total.item() == pytest.approx(expected, rel=1e-4)
+    # the second time, the trusted counts are in proportion to 1, 1 and .9 (1 + g) + .2
+    again = method.on_outputs(first, None, target, 0.3, rows)
+    share = 0.9 * (1 + trust) + 0.2
+    adjusted = -math.log(0.1 * share / (0.6 + 0.3 + 0.1 * share))
+    said = torch.tensor([0.413333, 0.323333, 0.263333]).double()
+    mean = (P[0] + said) / 2
+    divergence = ((P[0] * (P[0] / mean).log()).sum() + (said * (said / mean).log()).sum()) / 2
+    expected = again.factor.item() * adjusted / 2 + divergence.item() / 2
+    assert again.total.item() == pytest.approx(expected, rel=1e-4)
+    assert kept["malt_no_gate"][1].factor.item() == pytest.approx(1 + weight, rel=1e-4)
+    assert kept["malt_no_weight"][1].factor.item() == pytest.approx(trust, rel=1e-4)
+    plain = kept["malt_no_adjustment"][1].total - terms.total
+    by_hand = terms.factor.item() * (-math.log(0.1) - cross_entropy) / 2
+    assert plain.item() == pytest.approx(by_hand, rel=1e-4)
+    raw = kept["malt_raw_counts"][0]
+    terms = raw.on_outputs(first, None, target, 0.3, rows)
+    assert raw.trusted.tolist() != [1, 1, 2]  # kept, not used:
+    expected = terms.factor.item() * cross_entropy / 2 + divergence.item() / 2
+    assert terms.total.item() == pytest.approx(expected, rel=1e-4)
+
+
 def test_the_gate_falls_from_one_with_the_margin_alone():
     p_gt, p_nn = torch.tensor([[0.5, 0.3, 0.4, 0.3, 0.3, 0.0], [0.2, 0.3, 0.5, 0.4, 0.6, 1.0]])
     trust = gate(NAW(), Scores(p_gt, p_nn, p_gt >= p_nn), 0.5)
@@ -336,7 +383,7 @@ def test_every_method_trains_every_network_and_records_what_naw_weighs(name, net
         terms.scores, 1.0 if name == "epsilon_1" else 0.0 if name == "epsilon_0" else 0.9
     )
     torch.testing.assert_close(terms.weight, expected)  # the same column for every method
-    assert (terms.factor is not None) == name.startswith("rema")
+    assert (terms.factor is not None) == name.startswith(("rema", "malt"))
     assert terms.divergence.isnan().all() == (method.views == 1)
 
 
@@ -349,7 +396,7 @@ def test_a_class_that_nobody_has_changes_nothing_for_the_others(absent):
     z, q, _ = batch(5)
     eight = torch.full((2, 5, 8), -200.0)  # a network that never says the absent class
     eight[:, :, others] = torch.stack([z, q]).float()
-    for name in ("class_balanced", "ce_drw", "ldam", "logit_adjusted", "rema", "rema_c"):
+    for name in ("class_balanced", "ce_drw", "ldam", "logit_adjusted", "rema", "rema_c", "malt"):
         seven_terms, eight_terms = [], []
         for terms, logits, classes, of in (
             (seven_terms, torch.stack([z, q]).float(), 7, labels),
@@ -387,7 +434,7 @@ def test_every_method_takes_any_classes_batches_of_one_and_other_integers(name, 
             method.on_outputs(views[0], second, labels[rows], 60, rows)
 
 
-@pytest.mark.parametrize("name", ["elr", "scn", "rul", "eac", "ldam", "rema", "mixup_drw"])
+@pytest.mark.parametrize("name", ["elr", "scn", "rul", "eac", "ldam", "rema", "mixup_drw", "malt"])
 def test_an_interrupted_run_resumes_to_the_same_numbers(name, tmp_path, monkeypatch):
     config = dataclasses.replace(TINY, loss=name, train_faces=64, epochs=2, ema=0.8)
     whole, method = fit(config, tmp_path / "whole", progress=False), LOSSES[name]

@@ -96,6 +96,7 @@ ORDER = (
     "rema",
     "baselines",
     "long_tail",
+    "malt",
     "parts",
     "methods",
 )  # of the method: each knows earlier ones

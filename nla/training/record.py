@@ -19,7 +19,7 @@ from nla.metrics import accuracies, adjusted, confusion
 
 FORMAT = 2  # of the run folder, in card.json; raised whenever a file's meaning changes
 WEIGHING = ("nla", "naw", "attached", "epsilon_0", "epsilon_1")  # losses that contain w*
-EVEN = ("logit_adjusted",)  # losses by which the logits are free of how common classes are
+ADJUSTING = ("logit_adjusted", "malt")  # losses that adjust for how common classes are
 READABLE = (1, FORMAT)  # in format 1 the weight of ReMa's runs was another number: the factor - 1
 
 
@@ -98,7 +98,8 @@ class Run:
     @property
     def evens_out(self) -> bool:
         """Whether the loss adjusts for how common classes are, so that nothing else should."""
-        return self.config["loss"] in EVEN
+        loss = str(self.config["loss"])
+        return loss.startswith(ADJUSTING) and loss != "malt_no_adjustment"
 
     def adjusted_accuracies(self, epoch: int = -1, split: str = "test") -> dict[str, float]:
         """:func:`nla.metrics.accuracies` (%) of the predictions after logit adjustment."""
