@@ -368,7 +368,8 @@ def test_a_method_looks_the_same_in_every_figure(names):
 
 def test_every_method_of_the_studies_has_a_look_and_a_name_in_full():
     table = pd.read_csv(Path(study.__file__).with_name("methods.csv"), index_col="method")
-    compared = {name for group in ("baselines", "ours") for name in study.METHODS[group]}
+    groups = ("baselines", "ours", "long_tail", "every_setting")
+    compared = {name for group in groups for name in study.METHODS[group]}
     assert compared <= set(table.index) and compared <= set(figures.METHODS)
     assert table[["name", "idea", "made_for"]].notna().all(axis=None)
     assert table.drop("cross-entropy")["paper"].notna().all()
@@ -377,7 +378,7 @@ def test_every_method_of_the_studies_has_a_look_and_a_name_in_full():
 @pytest.mark.parametrize("vision", ["usual", *CVD])
 def test_the_methods_that_figures_name_most_differ_for_every_kind_of_vision(vision):
     matrix = np.array(CVD.get(vision, np.eye(3)))
-    names = ("cross-entropy", "NLA", "ReMa-C", "LDAM-DRW")
+    names = ("cross-entropy", "NLA", "ReMa-C", "LDAM-DRW", "MALT")
     seen = [figures.METHODS[name]["color"] for name in names]
     places = [lab(np.clip(matrix @ linear(colour), 0, 1)) for colour in seen]
     for a, b in itertools.combinations(places, 2):
