@@ -30,6 +30,7 @@ from nla.study import (
     write_ledger,
 )
 from nla.study import runs as study
+from nla.study.grids import changes_of
 from nla.study.rows import add_row, read_rows
 from nla.training.config import LATER
 
@@ -227,6 +228,61 @@ def test_two_studies_at_once_keep_all_rows_and_share_the_runs_that_both_need(sma
     assert len(carried) < 50
 
 
+BEST = {  # rate and strength, 0 the paper's, at which a pretended method is best
+    "GCE": (0.024, 0.4),  # beyond the rates that are tried at first
+    "cross-entropy": (0.003, 0.0),
+    "EAC": (0.0005, 0.0),  # beyond them on the other side
+}
+
+
+def pretended(config):
+    """Stands in for one_run: validation falls with the distance from the best values."""
+    rate, strength = BEST[config.name]
+    off = abs(np.log(config.lr / rate)) + abs(config.strength - strength)
+    return row_of(config) | {"val": 90 - off + 0.01 * config.seed, "test": config.seed}
+
+
+def test_a_thorough_search_ends_at_no_edge_and_tries_strengths(small, monkeypatch):
+    monkeypatch.setattr(study, "one_run", pretended)
+    monkeypatch.setattr(study, "worker", lambda: ThreadPoolExecutor(1))
+    methods = {name: study.METHODS["baselines"][name] for name in BEST}
+    declared = replace(SMALL, methods=methods, tuned_in={"noise": 0.3}, epochs=[1, 2])
+    monkeypatch.setitem(STUDIES, "demo", replace(declared, thorough=True))
+    table = run_study("demo", jobs=2)
+    chosen = table.groupby("method")[["lr", "strength"]].first()
+    for name, values in BEST.items():
+        assert tuple(chosen.loc[name]) == values
+    tried = read_rows(small / "figures/search.csv")
+    assert sorted(tried.query("method == 'GCE'")["lr"].unique())[-2:] == [0.024, 0.048]
+    assert tried.query("method == 'EAC'")["lr"].min() == 0.00025
+    assert set(tried.query("method == 'cross-entropy'")["lr"]) == set(study.RATES)
+    assert tried.query("method == 'cross-entropy'")["strength"].eq(0).all()
+    assert set(tried.query("method == 'EAC'")["strength"]) == {0, *study.STRENGTHS["EAC"]}
+    monkeypatch.setattr(study, "worker", lambda: pytest.fail("a run would start"))
+    again = run_study("demo", jobs=2, resume=True)
+    assert again.equals(table)
+
+
+def test_a_table_from_before_there_were_strengths_goes_on(tmp_path):
+    file = tmp_path / "demo.csv"
+    old, new, other = (
+        {"key": key, "study": "demo", **row_of(Config(name="GCE", loss="gce", seed=seed, **values))}
+        for key, seed, values in (("a", 0, {}), ("b", 1, {}), ("c", 0, {"strength": 0.4}))
+    )
+    del old["strength"]
+    add_row(file, old)
+    add_row(file, new, keep_others=False)
+    assert list(read_rows(file)["key"]) == ["a", "b"]
+    add_row(file, other, keep_others=False)  # a strength of its own: the older rows go
+    assert list(read_rows(file)["key"]) == ["c"]
+
+
+def test_every_strength_is_of_a_method_that_has_one():
+    for name, values in study.STRENGTHS.items():
+        for strength in values:
+            Config(**changes_of(name), strength=strength)
+
+
 def test_an_interrupted_study_ends_its_processes_and_says_how_to_go_on(small, monkeypatch):
     ended = []
 
@@ -394,7 +450,9 @@ def test_all_declared_configs_are_valid_and_differ():
         (lr, epochs) for lr in (3e-5, 1e-4, 3e-4) for epochs in (2, 4, 8)
     }
     assert {c.lr for c in STUDIES["noise"].tries()} == set(study.RATES)
-    with pytest.raises(match="demo, noise, imbalance, ablation, real, both, mechanism, photographs"):
+    with pytest.raises(
+        match="demo, noise, imbalance, ablation, real, both, mechanism, photographs"
+    ):
         run_study("everything")
     with pytest.raises(
         match="demo has no method 'RUL'; there are cross-entropy, CE on both views, ELR, NLA"

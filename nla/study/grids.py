@@ -12,12 +12,14 @@ Changes = Mapping[str, Any]  # fields of the config, and their values
 RATES = (1e-3, 3e-3, 6e-3, 1.2e-2)  # that a search tries, if its study names no others
 SEARCH_SEEDS = (1000, 1001)  # of every search; no study uses them
 SETTING = ["study", "data", "noise", "imbalance"]
-TUNED = ["lr", "epochs"]
+TUNED = ["lr", "epochs", "strength"]
 
 DECLARED = tomllib.loads(Path(__file__).with_name("studies.toml").read_text(encoding="utf-8"))
 METHODS: dict[str, dict[str, Changes]] = DECLARED["methods"]
 """By group: each method, and what it changes in the config of a study."""
 BASELINES = METHODS["baselines"]
+STRENGTHS: dict[str, list[float]] = DECLARED["strengths"]
+"""What a thorough search tries of a method's own constant, beside its paper's."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class Study:
     tuned_in: Changes | None = None  # None: no search, all methods are run as ``base`` says
     epochs: Sequence[int] = ()  # that the search tries, with each of ``rates``
     rates: Sequence[float] = RATES
+    thorough: bool = False  # search on while the best rate is the last one tried, then strengths
 
     def grid(
         self, settings: Iterable[Changes], seeds: Iterable[int], chosen: Mapping[str, Changes]
@@ -49,7 +52,13 @@ class Study:
         if self.tuned_in is None:
             return []
         pairs = [{"lr": lr, "epochs": epochs} for epochs in self.epochs for lr in self.rates]
-        return self.grid([{**self.tuned_in, **pair} for pair in pairs], SEARCH_SEEDS, {})
+        return self.tries_of(self.methods, pairs)
+
+    def tries_of(self, methods: Iterable[str], values: Iterable[Changes]) -> list[Config]:
+        """The runs of a search of ``values`` for some of the methods."""
+        some = replace(self, methods={name: self.methods[name] for name in methods})
+        settings = [{**(self.tuned_in or {}), **value} for value in values]
+        return some.grid(settings, SEARCH_SEEDS, {})
 
 
 def declared(methods: Sequence[str], base: Changes, **facts: Any) -> Study:

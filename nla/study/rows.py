@@ -44,6 +44,13 @@ def read_rows(file: Path) -> pd.DataFrame:
     return table
 
 
+def with_tuned(table: pd.DataFrame) -> pd.DataFrame:
+    """A table with all that a search chooses; rows from before there were strengths have none."""
+    if "strength" not in table:
+        return table.assign(strength=0.0)
+    return table.fillna({"strength": 0.0})
+
+
 def by_key(table: pd.DataFrame) -> dict[str, Row]:
     """The rows of a table by the key of their run, in its order."""
     return {row["key"]: row for row in table.to_dict("records")}
@@ -60,6 +67,7 @@ def add_row(file: Path, row: Row, keep_others: bool = True) -> None:
         rows[row["key"]] = row
         table = pd.DataFrame(rows.values())
         if not keep_others:
-            newest = table.groupby([*SETTING, "method"])[TUNED].transform("last")
-            table = table[(table[TUNED] == newest).all(axis=1)]
+            tuned = with_tuned(table)
+            newest = tuned.groupby([*SETTING, "method"])[TUNED].transform("last")
+            table = table[(tuned[TUNED] == newest).all(axis=1)]
         write(file, table)

@@ -31,13 +31,14 @@ from nla.study.grids import (
     RATES,
     SEARCH_SEEDS,
     SETTING,
+    STRENGTHS,
     STUDIES,
     TUNED,
     Changes,
     Study,
 )
 from nla.study.measures import measures
-from nla.study.rows import Row, StudyError, add_row, by_key, read_rows
+from nla.study.rows import Row, StudyError, add_row, by_key, read_rows, with_tuned
 from nla.training import fit, load_data
 from nla.training.config import Config
 from nla.training.provenance import code
@@ -57,7 +58,8 @@ __all__ = [
     "run_study",
 ]
 SCRATCH = Path("data/runs/study")  # run folders, until their row is written
-OF_METHODS = {"name", "loss", "variant", "lam", "naw", "lr", "epochs"}  # fields; not of the images
+# fields in which methods differ, so that they are not of the images
+OF_METHODS = {"name", "loss", "variant", "lam", "strength", "naw", "lr", "epochs", "ema"}
 COMMON = {  # names in the environment, of PyTorch, oneDNN and MKL
     "ATEN_CPU_CAPABILITY": "avx2",
     "ONEDNN_MAX_CPU_ISA": "AVX2",
@@ -68,7 +70,7 @@ COMMON = {  # names in the environment, of PyTorch, oneDNN and MKL
 All of a study's runs are held to them, so that a table can go on on a newer machine: with others,
 rows differ in their last digits, and after some epochs by points.
 """
-FACTS = ("data", "noise", "imbalance", "seed", "lr", "epochs")  # fields that a row begins with
+FACTS = ("data", "noise", "imbalance", "seed", *TUNED)  # fields that a row begins with
 images_of = lru_cache(maxsize=1)(load_data)
 
 
@@ -104,14 +106,51 @@ def run_study(
 
 
 def search(study: Study, file: Path, jobs: int) -> dict[str, Changes]:
-    """By method: the learning rate and epochs with the best mean validation accuracy."""
+    """By method: learning rate, epochs and strength with the best mean validation accuracy."""
     tries = study.tries()
     if not tries:
         return {}
     table = carry_out(tries, file, jobs, search=True)
-    means = table.groupby(["method", *TUNED])["val"].mean()
+    if study.thorough:
+        while more := beyond_the_edge(study, table):
+            table = pd.concat([table, carry_out(more, file, jobs, search=True)])
+        if more := with_strengths(study, table):
+            table = pd.concat([table, carry_out(more, file, jobs, search=True)])
+    return best_of(table)
+
+
+def best_of(table: pd.DataFrame) -> dict[str, Changes]:
+    """By method: the values of a search's table with the best mean validation accuracy."""
+    means = with_tuned(table).groupby(["method", *TUNED])["val"].mean()
     best = means.groupby("method").idxmax()
-    return {method: {"lr": lr, "epochs": int(epochs)} for method, lr, epochs in best}
+    return {
+        method: {"lr": lr, "epochs": int(epochs), "strength": strength}
+        for method, lr, epochs, strength in best
+    }
+
+
+def beyond_the_edge(study: Study, table: pd.DataFrame) -> list[Config]:
+    """Runs at twice or half the best rate, of methods that no higher or lower one was tried of."""
+    configs = []
+    for method, best in best_of(table).items():
+        rates = table.loc[table["method"] == method, "lr"]
+        if best["lr"] == rates.max():
+            values = [{"lr": 2 * best["lr"], "epochs": best["epochs"]}]
+        elif best["lr"] == rates.min():
+            values = [{"lr": best["lr"] / 2, "epochs": best["epochs"]}]
+        else:
+            continue
+        configs += study.tries_of([method], values)
+    return configs
+
+
+def with_strengths(study: Study, table: pd.DataFrame) -> list[Config]:
+    """Runs with other strengths of the methods that have one, at their best rate and epochs."""
+    configs = []
+    for method, best in best_of(table).items():
+        values = [{**best, "strength": strength} for strength in STRENGTHS.get(method, ())]
+        configs += study.tries_of([method], values)
+    return configs
 
 
 def carry_out(configs: list[Config], file: Path, jobs: int, search: bool = False) -> pd.DataFrame:
