@@ -2,7 +2,7 @@
 it.
 
     python tests/benchmarks/bench_training.py [loss] [step] [epoch] [floor] [profile]
-        [record] [scale] [--size 48] [--out F.csv] [--precision bf16] [--compile default]
+        [record] [scale] [methods] [--size 48] [--out F.csv] [--precision bf16] [--compile default]
 
 Every comparison takes turns: A, B, A, B, ..., and gives the median of the ratios B / A of
 neighbours, their quartiles and n. Times are wall-clock seconds.
@@ -365,6 +365,21 @@ def resident():
         return int(file.read().split()[1]) * 4096
 
 
+def bench_methods(device, options, n=7):
+    """What a method costs: an epoch of it against one of cross-entropy, record included."""
+    count = 32 * options.steps
+    with tempfile.TemporaryDirectory() as folder:
+        task = task_of(config_of(options), device, Path(folder), count)
+        epochs = {}
+        for loss in ("cross_entropy", "logit_adjusted", "malt", "elr", "ldam", "nla", "rema_c"):
+            config = dataclasses.replace(task.config, loss=loss)
+            epochs[loss] = epochs_of(dataclasses.replace(task, config=config))
+        plain = epochs.pop("cross_entropy")
+        for loss, epoch in epochs.items():
+            what = f"epoch of {count} images at {options.size}, cross-entropy, then {loss}"
+            compare(what, plain, epoch, device, n)
+
+
 BENCHES = {
     "loss": bench_loss,
     "step": bench_step,
@@ -373,6 +388,7 @@ BENCHES = {
     "profile": bench_profile,
     "record": bench_record,
     "scale": bench_scale,
+    "methods": bench_methods,
 }
 
 
