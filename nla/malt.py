@@ -38,7 +38,7 @@ class MALT(Method):
     the prediction is compared with what was said of the face, often mirrored, in earlier epochs.
 
     Set to False, ``memory`` trusts by the last look alone, ``gate`` trusts every label, ``adjust``
-    leaves pi out, ``trusted`` counts labels as they are, ``weigh`` leaves out w*; ``mirrored``
+    leaves pi out, ``by_trust`` counts labels as they are, ``weigh`` leaves out w*; ``mirrored``
     takes the mirror image for a partner, as NLA does, and remembers the mean of both views; without
     consistency, lambda is 1. On record, the factor is g (1 + w*(s)); the weight is w* at the scores
     of this prediction alone, as for every method.
@@ -55,7 +55,7 @@ class MALT(Method):
         memory: bool = True,
         gate: bool = True,
         adjust: bool = True,
-        trusted: bool = True,
+        by_trust: bool = True,
         weigh: bool = True,
         mirrored: bool = False,
         **options: Any,
@@ -63,7 +63,7 @@ class MALT(Method):
         super().__init__(**options)
         self.lam, self.decay = lam, DECAY * memory
         self.gate, self.adjust, self.weigh = gate, adjust, weigh
-        self.shrink = SHRINK if trusted else 1.0
+        self.shrink = SHRINK if by_trust else 1.0
         self.views = 2 if mirrored else 1
 
     def attach(self, model: Classifier, labels: Tensor) -> None:

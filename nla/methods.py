@@ -47,7 +47,7 @@ LOSSES: dict[str, Callable[..., Method]] = {
     "malt_no_memory": partial(MALT, memory=False),
     "malt_no_gate": partial(MALT, gate=False),
     "malt_no_adjustment": partial(MALT, adjust=False),
-    "malt_raw_counts": partial(MALT, trusted=False),
+    "malt_raw_counts": partial(MALT, by_trust=False),
     "malt_no_weight": partial(MALT, weigh=False),
     "malt_no_consistency": partial(MALT, 1.0),
     "malt_mirrored": partial(MALT, mirrored=True),
