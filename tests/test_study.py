@@ -24,6 +24,7 @@ from nla.study import (
     STUDIES,
     StudyError,
     claims,
+    difference,
     effect,
     ledger,
     run_study,
@@ -32,6 +33,7 @@ from nla.study import (
 from nla.study import runs as study
 from nla.study.grids import changes_of
 from nla.study.rows import add_row, read_rows
+from nla.study.test_sets import spread_of_test_set
 from nla.training.config import LATER
 
 FIGURES = Path(__file__).parent.parent / "figures"
@@ -498,6 +500,27 @@ def test_effect_by_hand():
     assert (found["effect"], found["n"], found["size"]) == (2, 3, 2) and found[
         "p"
     ] == pytest.approx(0.0742, abs=1e-4)
+
+
+def test_a_difference_pairs_seeds_and_settings_that_both_methods_have():
+    columns = ["study", "data", "noise", "imbalance", "method", "seed", "mean"]
+    runs = pd.DataFrame(
+        [("noise", "faces", 0.0, 1.0, "NLA", seed, 70.0 + seed) for seed in range(3)]
+        + [("noise", "faces", 0.0, 1.0, "GCE", seed, 68.0) for seed in range(3)]
+        + [("noise", "faces", 0.3, 1.0, "NLA", seed, 50.0) for seed in range(3)]
+        + [("noise", "faces", 0.3, 1.0, "GCE", 0, 44.0), ("noise", "faces", 0.0, 1.0, "EAC", 0, 1)],
+        columns=columns,
+    )
+    found = difference(runs, "NLA", "GCE", "mean")  # (2 + 6) / 2, 3 and 4, of seeds 0, 1 and 2
+    assert found["n"] == 3 and found["effect"] == pytest.approx(11 / 3)
+    spread = np.std([4, 3, 4], ddof=1)
+    moves = spread_of_test_set("faces", "mean")
+    half = 4.3027 * np.hypot(spread / 3**0.5, moves)
+    assert found["high"] - found["effect"] == pytest.approx(half, abs=1e-3)
+    assert difference(runs, "GCE", "", "mean - 60")["effect"] == pytest.approx((-4 + 8 + 8) / 3)
+    for other in ("EAC", "no method"):  # one seed in common, none
+        alone = difference(runs, "NLA", other, "mean")
+        assert alone["n"] < 2 and np.isnan(alone["effect"]) and np.isnan(alone["p"])
 
 
 def results(gain, name="noise", **columns):

@@ -31,11 +31,14 @@ def effect(values: npt.ArrayLike, moves: float = 0.0, margin: float | None = Non
     together, with the test set (:mod:`nla.study.test_sets`). p is of the two-sided test that the
     difference is 0; with a ``margin`` twice the smaller one-sided p of the tests that it lies
     within +-margin and that it lies outside, so that either can be found. The size is Cohen's d_z,
-    the mean in standard deviations of the differences.
+    the mean in standard deviations of the differences. Of fewer than two differences all but n is
+    NaN.
     """
     differences = np.asarray(values, dtype=float)
-    n, mean = len(differences), differences.mean()
-    spread = differences.std(ddof=1)
+    n = len(differences)
+    if n < 2:
+        return dict.fromkeys(("effect", "low", "high", "n", "p", "size"), np.nan) | {"n": n}
+    mean, spread = differences.mean(), differences.std(ddof=1)
     error = np.hypot(spread / np.sqrt(n), moves)
     with np.errstate(divide="ignore", invalid="ignore"):  # runs that do not differ at all
         if margin is None:
@@ -52,6 +55,24 @@ def effect(values: npt.ArrayLike, moves: float = 0.0, margin: float | None = Non
         "p": p,
         "size": size,
     }
+
+
+def difference(
+    results: pd.DataFrame, method: str, against: str, measure: str, margin: float | None = None
+) -> Row:
+    """``method`` minus ``against`` (or minus 0, if that is "") in a ``measure``, paired by seed.
+
+    ``results``: rows of a study on one data set. Where they are of several settings, a seed's value
+    is the mean over those that both methods have. What :func:`effect` says of it, with room for
+    other test faces (:mod:`nla.study.test_sets`).
+    """
+    scores = results.assign(value=measured(results, measure))
+    wide = scores.pivot(index=["seed", *SETTING], columns="method", values="value")
+    wide[""] = 0.0
+    nothing = pd.Series(np.nan, wide.index)
+    gains = wide.get(method, nothing) - wide.get(against, nothing)
+    moves = spread_of_test_set(str(results["data"].iloc[0]), measure)
+    return effect(gains.dropna().groupby("seed").mean(), moves, margin)
 
 
 def claims(results: pd.DataFrame) -> pd.DataFrame:
@@ -88,28 +109,26 @@ def compared(claim: dict[Any, Any], results: pd.DataFrame) -> Iterator[dict[str,
     """Rows of the ledger on one claim: its method against each other, or against nothing."""
     method, against = claim["method"], claim["against"]
     others = BASELINES if against == "baselines" else against.split(";")
-    machine = results["machine"] if "machine" in results else ""
-    scores = results.assign(value=measured(results, claim["measure"]), machine=machine)
     margin = None if claim["sign"] else ALIKE
-    for setting, part in scores.groupby(SETTING):
+    for setting, part in results.groupby(SETTING):
         place = dict(zip(SETTING, setting))
-        moves = spread_of_test_set(str(place["data"]), claim["measure"])
-        wide = part.pivot(index="seed", columns="method", values="value")
-        wide[""] = 0.0
         for other in others:
-            if not {method, other} <= set(wide):
+            found = difference(part, method, other, claim["measure"], margin)
+            if found["n"] < 2:
                 continue
-            values = (wide[method] - wide[other]).dropna()
-            if len(values) > 1:
-                methods = shlex.join(filter(None, [method, other]))
-                call = f"nla study {place['study']} --seeds {len(wide)} --methods {methods}"
-                machines = part.loc[part["method"].isin([method, other]), "machine"]
-                facts = {
-                    "against": other,
-                    "command": f"{call} --out data/study",
-                    "machines": machines.nunique(),
-                }
-                yield claim | place | facts | effect(values, moves, margin)
+            methods = list(filter(None, [method, other]))
+            call = f"nla study {place['study']} --seeds {part['seed'].nunique()}"
+            facts = {
+                "against": other,
+                "command": f"{call} --methods {shlex.join(methods)} --out data/study",
+                "machines": machines(part[part["method"].isin(methods)]),
+            }
+            yield claim | place | facts | found
+
+
+def machines(runs: pd.DataFrame) -> int:
+    """On how many machines ``runs`` were computed, as far as they say."""
+    return runs["machine"].nunique() if "machine" in runs else 1
 
 
 def measured(results: pd.DataFrame, measure: str) -> pd.Series:
