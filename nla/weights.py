@@ -41,9 +41,9 @@ class Report(NamedTuple):
     new: list[str]  # in the model, left as initialised
     matched: float  # share of the backbone's numbers
     adapted: list[str]  # sentences: what was changed on the way
-    aside: list[str] = []  # what else is in the file, not looked at
-    digest: str = ""  # sha256 of the file
-    folded: bool = False  # batch norms are affine maps: nla.settling.settle before training
+    aside: list[str]  # what else is in the file, not looked at
+    digest: str  # sha256 of the file
+    folded: bool  # batch norms are affine maps: nla.settling.settle before training
 
     @property
     def sentence(self) -> str:

@@ -201,10 +201,8 @@ def described(
 ) -> str:
     """The differences between two keyed manifests in words."""
     parts, examples = [], []
-    for verb, more in (
-        ("added", now.index.difference(was.index)),
-        ("removed", was.index.difference(now.index)),
-    ):
+    for verb, here, there in (("added", now, was), ("removed", was, now)):
+        more = here.index.difference(there.index)
         if len(more):
             parts.append(f"{counted(len(more), 'image')} {verb}")
             examples.append(f"{more[0]} {verb}")

@@ -4,7 +4,7 @@ import itertools
 import math
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -90,13 +90,14 @@ def listed(manifest: pd.DataFrame, config: Config, whole: pd.DataFrame) -> pd.Da
 
 def read_set(config: Config) -> tuple[Images, pd.DataFrame]:
     """The images and the manifest of a real data set, with a validation split if asked for."""
-    options: dict[str, Any] = {}
-    if config.classes:
-        options["classes"] = config.classes
-    if config.missing != "refuse":
-        options["missing"] = config.missing
+    options: dict[str, Any] = {"classes": config.classes} if config.classes else {}
     images, manifest = data.load(
-        config.data, config.root, size=config.size, cache=config.cache or None, **options
+        config.data,
+        config.root,
+        size=config.size,
+        cache=config.cache or None,
+        missing=config.missing,
+        **options,
     )
     there = set(manifest["split"])
     for split in ("train", "test"):
@@ -257,13 +258,10 @@ def feed(
 
     with ThreadPoolExecutor(1) as pool:
         batches = iter(torch.split(rows, sizes))
-        waiting: deque[Future[Tensor]] = deque()
-        for batch in itertools.islice(batches, AHEAD):
-            waiting.append(pool.submit(read, batch))
+        waiting = deque(pool.submit(read, batch) for batch in itertools.islice(batches, AHEAD))
         while waiting:
             pixels = waiting.popleft().result()
-            for batch in itertools.islice(batches, 1):
-                waiting.append(pool.submit(read, batch))
+            waiting.extend(pool.submit(read, batch) for batch in itertools.islice(batches, 1))
             yield pixels
 
 

@@ -191,8 +191,8 @@ def named_order(order: str | Sequence[str], count: int, path: Path) -> tuple[str
 def reorder(model: models.Classifier, places: list[int]) -> None:
     """Let output i be the one that was at ``places[i]``."""
     with torch.no_grad():
-        model.fc.weight.copy_(model.fc.weight[places].clone())
-        model.fc.bias.copy_(model.fc.bias[places].clone())
+        for values in model.fc.parameters():
+            values.copy_(values[places])
 
 
 def three(values: Sequence[float], name: str) -> Values:
