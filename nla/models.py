@@ -5,7 +5,7 @@ pooled feature vector that the classifier sees.
 """
 
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -26,9 +26,6 @@ __all__ = [
 ]
 
 
-Architecture = Literal["small_resnet", "resnet18", "resnet50", "face_resnet"]
-
-
 class Output(NamedTuple):
     logits: Tensor
     latent: Tensor
@@ -37,7 +34,7 @@ class Output(NamedTuple):
 class Classifier(nn.Module):
     """A backbone that maps images to latents (B, D), and a linear classifier."""
 
-    kind: Architecture  # of those that the kit builds
+    kind = ""  # the name of the architecture, if it is one of the kit's
 
     def __init__(self, backbone: nn.Module, latent_dim: int, num_classes: int):
         super().__init__()
@@ -152,9 +149,7 @@ def _empty(shapes: dict[str, tuple[int, ...]], classes: int, latent_dim: int) ->
     return resnet50(classes, channels) if latent_dim == 2048 else None
 
 
-def _torchvision(
-    name: Literal["resnet18", "resnet50"], num_classes: int, in_channels: int
-) -> Classifier:
+def _torchvision(name: str, num_classes: int, in_channels: int) -> Classifier:
     from torchvision.models import get_model  # here, since it takes two seconds to load
 
     backbone = get_model(name, weights=None)
@@ -164,7 +159,7 @@ def _torchvision(
     return _initialized(Classifier(backbone, latent_dim, num_classes), name)
 
 
-def _initialized(model: Classifier, kind: Architecture) -> Classifier:
+def _initialized(model: Classifier, kind: str) -> Classifier:
     model.kind = kind
     for module in model.modules():
         if isinstance(module, nn.Conv2d):

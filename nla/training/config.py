@@ -14,7 +14,6 @@ from nla.data.manifest import TRUTH
 from nla.files import LATER
 from nla.losses import VARIANTS
 from nla.methods import LOSSES, TAKES
-from nla.models import Architecture
 from nla.naw import NAW
 
 if TYPE_CHECKING:
@@ -25,6 +24,7 @@ else:
     Variant = Literal[VARIANTS]
 
 T = TypeVar("T")
+Architecture = Literal["small_resnet", "resnet18", "resnet50", "face_resnet"]
 PLACES = ("root", "cache", "labels")  # fields that say where data lies, not what it is
 OWN_CLASSES = ("folder", "csv")  # sets that know no classes but those of the user
 UNSAFE = re.compile(r'[\x00-\x1f\x7f<>:"/\\|?*]|\.{2,}')  # in a folder's name, on some system

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from nla.data.images import Augmentation
 from nla.data.manifest import EXPRESSIONS
 from nla.face_resnet import SIZE
 from nla.methods import build
-from nla.training.config import PAPERS_VALUES, VALUES, Config
+from nla.training.config import PAPERS_VALUES, VALUES, Architecture, Config
 from nla.training.processes import fast_in_bf16
 from nla.training.record import Run, RunError, read_run
 from nla.weights import WeightsError, load_weights
@@ -127,7 +127,7 @@ def open_foreign(path: Path, given: dict[str, Any]) -> Opened:
     """A model of which nothing but its tensors is known, and notes of what is assumed of it."""
     model, report = models.model_from(path)
     notes = [f"{path}: {text}" for text in report.adapted]
-    count, kind = model.fc.out_features, model.kind
+    count, kind = model.fc.out_features, cast(Architecture, model.kind)
     order = given["order"]
     if order is None and count not in (7, 8):
         raise WeightsError(
