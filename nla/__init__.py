@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from nla.losses import NLALoss
     from nla.naw import NAW, Scores, scores
     from nla.training import DEMO, DEMO_BASELINE, PAPER, Config, Run, fit, read_run
-    from nla.training.inference import open_model, predict_files
+    from nla.training.inference import predict_files
+    from nla.training.opening import open_model
 
 # Threads that wait briefly instead of spinning: as fast alone, and several times faster beside
 # other programs. It counts when torch loads, so it stands before everything else.

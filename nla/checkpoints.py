@@ -96,12 +96,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         raise WeightsError(f"{path} is a folder: name the file of weights in it")
     if not path.is_file():
         raise WeightsError(f"no weights file at {path}")
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise WeightsError(
-            f"{path} cannot be read ({error.strerror}): look at its rights"
-        ) from error
+    data = bytes_of(path)
     content = _content(path, data)
     found = _networks(content)
     if len(found) > 1:
@@ -116,6 +111,16 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     if sum(tensor.nbytes for tensor in tensors.values()) > 4 * len(data):
         raise WeightsError(f"{path} is damaged: its tensors are larger than the file; {AGAIN}")
     return Checkpoint(tensors, _aside(content, keys), hashlib.sha256(data).hexdigest())
+
+
+def bytes_of(path: Path) -> bytes:
+    """What is in a file; WeightsError if it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise WeightsError(
+            f"{path} cannot be read ({error.strerror}): look at its rights"
+        ) from error
 
 
 def _content(path: Path, data: bytes) -> object:
@@ -226,7 +231,7 @@ def _in_zip(path: Path, data: bytes) -> _Pickles:
     except WeightsError:
         raise
     except Exception as error:
-        raise WeightsError(f"{path} {_cut(data)}") from error
+        raise WeightsError(f"{path} {cut(data)}") from error
 
 
 def _refuse_other_zip(path: Path, names: list[str]) -> None:
@@ -256,11 +261,12 @@ def _before_zip(path: Path, data: bytes) -> _Pickles:
         for _ in range(4):  # protocol, system, content, keys of the numbers that follow
             pickles.look_through(file)
     except Exception as error:
-        raise WeightsError(f"{path} {_cut(data)}") from error
+        raise WeightsError(f"{path} {cut(data)}") from error
     return pickles
 
 
-def _cut(data: bytes) -> str:
+def cut(data: bytes) -> str:
+    """What is said of a file that ends too early."""
     return f"is damaged or cut short, {len(data):,} bytes are there: {AGAIN}"
 
 
@@ -318,7 +324,7 @@ def _load(path: Path, data: bytes, pickles: _Pickles) -> object:
             warnings.simplefilter("ignore")  # of pickle protocols, in PyTorch's words
             content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception as error:
-        other = f"{_cut(data)}; or it holds objects that cannot be left aside: {ANEW}"
+        other = f"{cut(data)}; or it holds objects that cannot be left aside: {ANEW}"
         raise WeightsError(f"{path} {whole if pickles.module else other}") from error
     if pickles.module and not _networks(content):
         raise WeightsError(f"{path} {whole}")

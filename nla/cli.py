@@ -282,9 +282,9 @@ def evaluate(
         std: of the model's normalisation.
         classes: the data set's own class names in the order of its labels (folder, csv).
     """
-    from nla.training import Config, inference, load_data
+    from nla.training import Config, inference, load_data, opening
 
-    opened = inference.open_model(weights, size, names_in(order), mean, std)
+    opened = opening.open_model(weights, size, names_in(order), mean, std)
     config = replace(opened.config, labels="")  # a list of training labels is not needed
     if data is not None:
         changed = replace(config, data=data, classes=classes, noise=0.0, imbalance=1.0)
@@ -331,9 +331,9 @@ def predict(
         mean: of the model's normalisation, three numbers from 0 to 1.
         std: of the model's normalisation.
     """
-    from nla.training import inference
+    from nla.training import inference, opening
 
-    opened = inference.open_model(weights, size, names_in(order), mean, std)
+    opened = opening.open_model(weights, size, names_in(order), mean, std)
     table = inference.predict_files(opened, listed(images))
     print_notes(table.attrs["notes"])
     with pd.option_context("display.max_colwidth", 60):
@@ -367,11 +367,11 @@ def export_model(run: tyro.conf.Positional[Path], out: Path, best: bool = False)
         out: name that ends in .onnx, .pt2 (torch.export) or .safetensors (weights alone).
         best: the model that validation would choose, not the last.
     """
-    from nla.training import inference
     from nla.training.export import export
+    from nla.training.opening import restore
 
     trained = read_run(run)
-    model, config = inference.restore(trained, best)
+    model, config = restore(trained, best)
     difference = export(model, out, config.size, config.augmentation, classes=trained.classes)
     print(f"wrote {out}: its outputs differ from the model's by at most {difference:.2g}")
 
@@ -524,9 +524,9 @@ def confused_by_model(
 ) -> pd.DataFrame:
     """The labels that a run's model finds doubtful, moved to what it takes them for."""
     from nla.data import corruption, store
-    from nla.training import inference
+    from nla.training import inference, opening
 
-    model, config = inference.restore(read_run(folder or ""))
+    model, config = opening.restore(read_run(folder or ""))
     train = manifest[manifest["split"] == "train"]
     images = store.read_pixels(root, train, config.size, model.in_channels)
     logits, _ = inference.forward(model, images, range(len(train)), config)

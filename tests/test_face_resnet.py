@@ -24,7 +24,8 @@ from nla.settling import settle
 from nla.training import loop
 from nla.training.config import DEMO, PAPER, Config
 from nla.training.export import export
-from nla.training.inference import evaluate, open_model, predict_files
+from nla.training.inference import evaluate, predict_files
+from nla.training.opening import open_model
 from nla.weights import WeightsError, read
 
 GOLDEN = json.loads((Path(__file__).parent / "golden/face_descriptors.json").read_text())

@@ -12,7 +12,8 @@ from small_data import QUICK, pictures
 from nla import fit, models
 from nla.data import EXPRESSIONS, DataError
 from nla.data.images import Augmentation
-from nla.training.inference import ORDERS, evaluate, open_model, predict_files
+from nla.training.inference import evaluate, predict_files
+from nla.training.opening import ORDERS, open_model
 from nla.training.record import RunError
 from nla.weights import WeightsError
 

@@ -18,8 +18,9 @@ from nla.data.store import digests
 from nla.files import atomic
 from nla.models import small_resnet
 from nla.training import inference, load_data, loop, opening
-from nla.training.inference import forward, predict, restore
+from nla.training.inference import forward, predict
 from nla.training.loop import TrainingError
+from nla.training.opening import restore
 from nla.training.processes import World
 from nla.training.record import RunError, snapshot_epochs
 from nla.training.state import Task, shared

@@ -15,8 +15,9 @@ from sklearn.metrics import average_precision_score
 from sklearn.neighbors import NearestNeighbors
 
 from nla.analysis import views
-from nla.training.inference import forward, restore
+from nla.training.inference import forward
 from nla.training.loading import Images
+from nla.training.opening import restore
 from nla.training.record import Run, RunError
 
 Numbers = npt.NDArray[np.float64]

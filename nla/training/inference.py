@@ -18,22 +18,8 @@ from nla.data.store import open_image
 from nla.metrics import accuracies, adjusted, quality
 from nla.training.config import Config
 from nla.training.loading import Images
-from nla.training.opening import ORDERS, Opened, open_model, restore
+from nla.training.opening import Opened, open_model
 from nla.training.processes import fast_in_bf16
-
-__all__ = [
-    "ORDERS",
-    "Opened",
-    "autocast",
-    "embed",
-    "evaluate",
-    "forward",
-    "in_layout",
-    "open_model",
-    "predict",
-    "predict_files",
-    "restore",
-]
 
 Rows = npt.NDArray[np.int64]
 

@@ -4,7 +4,7 @@ import itertools
 import math
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from nla import data
 from nla.data.correction import mended
-from nla.data.corruption import all_names, relabelled
+from nla.data.corruption import all_names, noted, relabelled
 from nla.data.datasets import hold_out
 from nla.data.manifest import TRUTH, class_names, knows_truth
 from nla.data.store import Packed, digests
@@ -47,25 +47,21 @@ def load_data(config: Config, progress: bool = False) -> tuple[Images, pd.DataFr
         manifest = fewer(manifest, config)
     if config.imbalance != 1:
         manifest = thinned(manifest, config)
-    if len(manifest) < len(images):
-        kept = np.array(manifest.index)
-        images = images.subset(kept) if isinstance(images, Packed) else images[kept]
     if config.noise and not drawn:
         manifest = data.flip_labels(manifest, config.noise, config.seed)
     elif config.noise and config.imbalance != 1:
         manifest = mislabelled(manifest, config.noise, config.seed)
-    manifest = renumbered(manifest)
     if config.labels not in ("", TRUTH):
-        images, manifest = listed(images, manifest, config, whole)
+        manifest = listed(manifest, config, whole)
     check_classes(manifest, config)
-    return images, manifest
+    if len(manifest) < len(images):
+        images = some_of(images, np.array(manifest.index))
+    return images, manifest.reset_index(drop=True)
 
 
-def renumbered(manifest: pd.DataFrame) -> pd.DataFrame:
-    """The manifest with the index 0..n-1."""
-    result = manifest.reset_index(drop=True)
-    result.attrs = manifest.attrs
-    return result
+def some_of(images: Images, rows: npt.NDArray[np.int64]) -> Images:
+    """The images of these rows; those in a store stay there."""
+    return images.subset(rows) if isinstance(images, Packed) else images[rows]
 
 
 def with_true_labels(manifest: pd.DataFrame, config: Config) -> pd.DataFrame:
@@ -77,38 +73,31 @@ def with_true_labels(manifest: pd.DataFrame, config: Config) -> pd.DataFrame:
     train = np.flatnonzero(manifest["split"] == "train")
     truth = manifest["true_label"].to_numpy()[train]
     changed = int((manifest["label"].to_numpy()[train] != truth).sum())
-    result = relabelled(manifest, train, truth)
     note = f"trained with the true labels: {changed} of {len(train)} differ from those given"
-    result.attrs = dict(manifest.attrs) | {"notes": [*manifest.attrs.get("notes", ()), note]}
-    return result
+    return noted(relabelled(manifest, train, truth), note)
 
 
-def listed(
-    images: Images, manifest: pd.DataFrame, config: Config, whole: pd.DataFrame
-) -> tuple[Images, pd.DataFrame]:
-    """Images and manifest with the training labels of ``config.labels``.
+def listed(manifest: pd.DataFrame, config: Config, whole: pd.DataFrame) -> pd.DataFrame:
+    """The manifest with the training labels of ``config.labels``.
 
     Images that the list says to show no face are left out. ``whole``: the manifest with what was
     thinned out, of which the list may speak too; of images that were skipped as well.
     """
     read = mended if config.list_is == "mended" else data.relabel
     skipping = config.missing == "skip"
-    taken = read(manifest, config.labels, None if skipping else all_names(whole))
-    kept = np.array(taken.index)
-    if len(kept) < len(manifest):
-        images = images.subset(kept) if isinstance(images, Packed) else images[kept]
-    return images, renumbered(taken)
+    return read(manifest, config.labels, None if skipping else all_names(whole))
 
 
 def read_set(config: Config) -> tuple[Images, pd.DataFrame]:
     """The images and the manifest of a real data set, with a validation split if asked for."""
-    options: dict[str, Any] = {}
-    if config.classes:
-        options["classes"] = config.classes
-    if config.missing != "refuse":
-        options["missing"] = config.missing
+    options: dict[str, Any] = {"classes": config.classes} if config.classes else {}
     images, manifest = data.load(
-        config.data, config.root, size=config.size, cache=config.cache or None, **options
+        config.data,
+        config.root,
+        size=config.size,
+        cache=config.cache or None,
+        missing=config.missing,
+        **options,
     )
     there = set(manifest["split"])
     for split in ("train", "test"):
@@ -129,10 +118,7 @@ def validated(images: Images, manifest: pd.DataFrame, config: Config) -> pd.Data
     """
     held = hold_out(manifest, "val", config.validation, config.seed, digests(images))
     count = int((held["split"] == "val").sum())
-    note = f"{count} training images, drawn from each class, are the validation split"
-    notes = list(manifest.attrs.get("notes", ()))
-    held.attrs = dict(manifest.attrs) | {"notes": [*notes, note]}
-    return held
+    return noted(held, f"{count} training images, drawn from each class, are the validation split")
 
 
 def fewer(manifest: pd.DataFrame, config: Config) -> pd.DataFrame:
@@ -142,10 +128,8 @@ def fewer(manifest: pd.DataFrame, config: Config) -> pd.DataFrame:
         return manifest
     draw = np.random.default_rng(config.seed)
     dropped = draw.permutation(train)[config.train_images :]
-    result = manifest.drop(index=manifest.index[dropped])
     note = f"{config.train_images} of {len(train)} training images, drawn at random, are used"
-    result.attrs = dict(manifest.attrs) | {"notes": [*manifest.attrs.get("notes", ()), note]}
-    return result
+    return noted(manifest.drop(index=manifest.index[dropped]), note)
 
 
 def draw_faces(config: Config, progress: bool) -> tuple[Tensor, pd.DataFrame]:
@@ -168,9 +152,8 @@ def draw_faces(config: Config, progress: bool) -> tuple[Tensor, pd.DataFrame]:
         for split, n in sizes.items()
         if n
     ]
-    manifest = pd.concat([part for _, part in parts], ignore_index=True)
-    manifest.attrs = dict(parts[0][1].attrs)
-    return torch.cat([images for images, _ in parts]), manifest
+    images, manifests = zip(*parts, strict=True)
+    return torch.cat(images), pd.concat(manifests, ignore_index=True)
 
 
 def thinned(manifest: pd.DataFrame, config: Config) -> pd.DataFrame:
@@ -178,12 +161,9 @@ def thinned(manifest: pd.DataFrame, config: Config) -> pd.DataFrame:
 
     Classes are counted by label; where labels are to be flipped as well, by true label.
     """
-    counted_by = manifest["true_label" if config.noise else "label"]
-    counted = manifest.assign(label=counted_by, true_label=counted_by)
+    counted = manifest if config.noise else manifest.assign(true_label=manifest["label"])
     kept = data.imbalance(counted, config.imbalance, config.seed)
-    result = manifest.loc[kept.index]
-    result.attrs = dict(manifest.attrs | kept.attrs)
-    return result
+    return kept.assign(true_label=manifest["true_label"])
 
 
 def mislabelled(manifest: pd.DataFrame, share: float, seed: int) -> pd.DataFrame:
@@ -207,7 +187,7 @@ def mislabelled(manifest: pd.DataFrame, share: float, seed: int) -> pd.DataFrame
     result = manifest.assign(label=label, kind=manifest["kind"].mask(noisy, "noisy"))
     if len(chosen) < wanted:
         note = f"{len(chosen)} labels are noisy, not {wanted}: there are no more clean faces"
-        result.attrs = {"notes": [*manifest.attrs.get("notes", ()), note]}
+        result = noted(result, note)
     return result
 
 
@@ -278,13 +258,10 @@ def feed(
 
     with ThreadPoolExecutor(1) as pool:
         batches = iter(torch.split(rows, sizes))
-        waiting: deque[Future[Tensor]] = deque()
-        for batch in itertools.islice(batches, AHEAD):
-            waiting.append(pool.submit(read, batch))
+        waiting = deque(pool.submit(read, batch) for batch in itertools.islice(batches, AHEAD))
         while waiting:
             pixels = waiting.popleft().result()
-            for batch in itertools.islice(batches, 1):
-                waiting.append(pool.submit(read, batch))
+            waiting.extend(pool.submit(read, batch) for batch in itertools.islice(batches, 1))
             yield pixels
 
 

@@ -319,8 +319,8 @@ def check_finite(task: Task, state: State, order: Tensor) -> None:
 
 def finite(model: models.Classifier) -> bool:
     """Whether all weights and statistics of a model are numbers."""
-    tensors = [value for value in model.state_dict().values() if value.is_floating_point()]
-    return bool(torch.stack([value.isfinite().all() for value in tensors]).all())
+    each = [value.isfinite().all() for value in model.state_dict().values()]
+    return bool(torch.stack(each).all())
 
 
 def close_epoch(task: Task, state: State, samples: pd.DataFrame) -> None:

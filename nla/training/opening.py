@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -13,9 +13,9 @@ from nla.data.affectnet import AFFECTNET
 from nla.data.ferplus import FER2013, FERPLUS
 from nla.data.images import Augmentation
 from nla.data.manifest import EXPRESSIONS
-from nla.face_resnet import SIZE, FaceResNet
+from nla.face_resnet import SIZE
 from nla.methods import build
-from nla.training.config import PAPERS_VALUES, VALUES, Config
+from nla.training.config import PAPERS_VALUES, VALUES, Architecture, Config
 from nla.training.processes import fast_in_bf16
 from nla.training.record import Run, RunError, read_run
 from nla.weights import WeightsError, load_weights
@@ -127,7 +127,7 @@ def open_foreign(path: Path, given: dict[str, Any]) -> Opened:
     """A model of which nothing but its tensors is known, and notes of what is assumed of it."""
     model, report = models.model_from(path)
     notes = [f"{path}: {text}" for text in report.adapted]
-    count, kind = model.fc.out_features, kind_of(model)
+    count, kind = model.fc.out_features, cast(Architecture, model.kind)
     order = given["order"]
     if order is None and count not in (7, 8):
         raise WeightsError(
@@ -188,22 +188,11 @@ def named_order(order: str | Sequence[str], count: int, path: Path) -> tuple[str
     return names
 
 
-def kind_of(
-    model: models.Classifier,
-) -> Literal["small_resnet", "resnet18", "resnet50", "face_resnet"]:
-    """Which of the four networks a model is."""
-    if isinstance(model.backbone, FaceResNet):
-        return "face_resnet"
-    if model.fc.in_features in (512, 2048) and hasattr(model.backbone, "layer1"):
-        return "resnet50" if model.fc.in_features == 2048 else "resnet18"
-    return "small_resnet"
-
-
 def reorder(model: models.Classifier, places: list[int]) -> None:
     """Let output i be the one that was at ``places[i]``."""
     with torch.no_grad():
-        model.fc.weight.copy_(model.fc.weight[places].clone())
-        model.fc.bias.copy_(model.fc.bias[places].clone())
+        for values in model.fc.parameters():
+            values.copy_(values[places])
 
 
 def three(values: Sequence[float], name: str) -> Values:

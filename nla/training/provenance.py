@@ -52,10 +52,8 @@ def with_part(
     parts: list[dict[str, Any]], here: dict[str, Any], epoch: int, step: int
 ) -> list[dict[str, Any]]:
     """The parts of a run, with one more if it goes on, from there, in other surroundings."""
-    if parts:
-        last = {name: value for name, value in parts[-1].items() if name in here}
-        if last == here:
-            return parts
+    if parts and here.items() <= parts[-1].items():
+        return parts
     return [*parts, {"from_epoch": epoch, "from_step": step, **here}]
 
 

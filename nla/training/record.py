@@ -173,14 +173,13 @@ class Run:
         rows = self.predictions().query("split == 'test'")
         scores = accuracies(rows["true_label"], rows["prediction"], self.classes)
         table: dict[str, float | str] = {"method": self.name, **scores}
+        both = ("overall", "mean")
         if self.best_epoch is not None:
-            for name in ("overall", "mean"):
-                scores_then = self.epochs[f"test_{name}"].to_numpy()
-                table[f"best val: {name}"] = float(scores_then[self.best_epoch])
+            then = self.epochs.iloc[self.best_epoch]
+            table |= {f"best val: {name}": float(then[f"test_{name}"]) for name in both}
         if not self.evens_out:
-            for name, value in self.adjusted_accuracies().items():
-                if name in ("overall", "mean"):
-                    table[f"adjusted: {name}"] = value
+            after = self.adjusted_accuracies()
+            table |= {f"adjusted: {name}": after[name] for name in both}
         if "kind" in rows and rows["kind"].notna().all():
             right = rows["true_label"] == rows["prediction"]
             for kind, share in right.groupby(rows["kind"], observed=True).mean().items():
@@ -190,9 +189,8 @@ class Run:
             column, symbol = ("weight", "w*") if self.weighs else ("factor", "factor")
             if column in samples:
                 means = samples.groupby("kind", observed=True)[column].mean()
-                for kind in KINDS:
-                    if kind in means:
-                        table[f"{symbol} {kind}"] = float(means[kind])
+                there = [kind for kind in KINDS if kind in means]
+                table |= {f"{symbol} {kind}": float(means[kind]) for kind in there}
         return table
 
     def _table(self, part: str, epoch: int, facts: list[str]) -> pd.DataFrame:

@@ -27,6 +27,7 @@ from nla.weights import load_weights
 
 SETTLING = 320  # training images by which the batch norms of a folded network are set
 PARTS = ("model", "method", "optimizer", "schedule")  # of the state, with states of their own
+PLACE = ("history", "step", "seconds", "parts")  # of the state, how far the run has come
 
 
 @dataclass(frozen=True)
@@ -83,15 +84,9 @@ class State:
     def save(self, path: Path) -> None:
         """Write the checkpoint, whole or not at all."""
         content = {name: getattr(self, name).state_dict() for name in PARTS}
-        content |= {
-            "generator": self.generator.get_state(),
-            "history": self.history,
-            "step": self.step,
-            "seen": self.seen,
-            "seconds": self.seconds,
-            "record": {name: values.cpu() for name, values in joined(self.record).items()},
-            "parts": self.parts,
-        }
+        content |= {name: getattr(self, name) for name in PLACE}
+        content["generator"] = self.generator.get_state()
+        content["record"] = {name: values.cpu() for name, values in joined(self.record).items()}
         if self.averaged is not None:
             content["averaged"] = self.averaged.state_dict()
         with atomic(path) as temporary, open(temporary, "wb") as file:
@@ -105,10 +100,8 @@ class State:
         if self.averaged is not None:
             self.averaged.load_state_dict(content["averaged"])
         self.generator.set_state(content["generator"])
-        self.history = content["history"]
-        self.step = content["step"]
-        self.seconds = content["seconds"]
-        self.parts = content.get("parts", [])
+        for name in PLACE:
+            setattr(self, name, content.get(name, getattr(self, name)))  # once there were no parts
         device = next(self.model.parameters()).device
         record = {name: values.to(device) for name, values in content["record"].items()}
         self.record = [record] if record else []

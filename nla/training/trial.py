@@ -68,9 +68,7 @@ def first_rows(manifest: pd.DataFrame, count: int) -> pd.DataFrame:
     """The manifest with its first ``count`` training rows alone in the split train."""
     train = (manifest["split"] == "train").to_numpy()
     beyond = train & (train.cumsum() > count)
-    some = manifest.assign(split=manifest["split"].mask(beyond, "left out"))
-    some.attrs = dict(manifest.attrs)
-    return some
+    return manifest.assign(split=manifest["split"].mask(beyond, "left out"))
 
 
 def one_round(task: Task, state: State, network: Network) -> float:
