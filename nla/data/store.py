@@ -28,9 +28,9 @@ from torch import Tensor
 from nla.files import WriteError, atomic
 
 from .datasets import reader
-from .decoding import BOX, Pixels, decoder, open_image
+from .decoding import Pixels, decoder, open_image
 from .ferplus import fer2013_csv
-from .manifest import DataError, data_root
+from .manifest import BOX, DataError, data_root
 from .pixels import (
     FACTS,
     Facts,
@@ -49,7 +49,7 @@ from .pixels import (
     silent,
 )
 
-__all__ = ["Packed", "decoder", "digests", "load", "open_image", "pack", "read_pixels"]
+__all__ = ["Packed", "digests", "load", "open_image", "pack", "read_pixels"]
 
 VERSION = 3
 Missing = Literal["refuse", "skip"]
