@@ -1,6 +1,5 @@
 """FER2013's labels and FERPlus's ten votes per image: real label noise with human truth."""
 
-import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +14,12 @@ from .folders import (
     is_picture,
     locate,
     matching,
+    not_here,
     relative,
 )
 from .manifest import EXPRESSIONS, DataError, data_root, refuse
 from .names import SPLIT_NAMES, codes, composed, order_note, refuse_from_one, splits
-from .parsing import finish, left_out, safe, table
+from .parsing import finish, left_out, pictures, safe, table
 
 FER2013 = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")
 FERPLUS = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt")
@@ -71,11 +71,10 @@ def read_ferplus(
     :func:`read_fer2013`.
     """
     root = data_root(root)
-    votes_csv = files(VOTES_CSV)
-    listed = find(root, FER_FOLDERS, votes_csv)
+    listed = find(root, FER_FOLDERS, files(VOTES_CSV))
     pixels = find(root, FER_FOLDERS, files(*FER_CSV))
     labelled = find(root, FER_FOLDERS, FERPLUS_LABELS)
-    pictures = find(root, FER_FOLDERS, FERPLUS_PICTURES)
+    named = find(root, FER_FOLDERS, FERPLUS_PICTURES)
     if listed and pixels:
         rows = fer_rows(root).drop(columns="label")
         votes = read_votes(matching(listed[0], VOTES_CSV)[0], rows)
@@ -83,26 +82,15 @@ def read_ferplus(
     elif labelled:
         votes, rows = votes_of_folders(root, labelled[0])
         notes = ["fer2013new.csv is not used, but the label.csv of the folders"] if listed else []
-    elif listed and pictures:
-        votes, rows, notes = votes_by_name(root, matching(listed[0], VOTES_CSV)[0], pictures[0])
+    elif listed and named:
+        votes, rows, notes = votes_by_name(root, matching(listed[0], VOTES_CSV)[0], named[0])
     else:
         expected = f"{VOTES_CSV} beside fer2013.csv, or beside FER2013Train/*.png"
-        locate(
-            root,
-            "FERPlus",
-            FER_FOLDERS,
-            votes_csv._replace(said=expected, here=nowhere),
-            FERPLUS_LABELS,
-        )
+        raise not_here(root, "FERPlus", FER_FOLDERS, [expected, FERPLUS_LABELS.said])
     manifest, said = with_votes(rows, votes, protocol, classes)
     manifest = finish(keyed(root, manifest, dedupe), [*said, *notes])
     manifest.attrs["rows"] = rows["split"].value_counts().to_dict()
     return manifest
-
-
-def nowhere(base: Path) -> bool:
-    """No folder holds it."""
-    return False
 
 
 def fer2013_csv(root: str | Path) -> Path:
@@ -136,20 +124,12 @@ def fer_tree(root: Path, base: Path) -> tuple[pd.DataFrame, list[str]]:
 
 
 def keyed(root: Path, manifest: pd.DataFrame, dedupe: bool) -> pd.DataFrame:
-    """With ``dedupe`` the column ``key``, alike for exact copies: pixels, or a digest of bytes.
-
-    A file that is not there has a key of its own: who reads the pixels says which are missing.
-    """
+    """With ``dedupe`` the column ``key``, alike for exact copies, of pixels or of files."""
     if not dedupe:
         return manifest.drop(columns="key", errors="ignore")
     if "key" in manifest:
         return manifest
-    keys = []
-    for path in manifest["path"]:
-        file = root / path
-        content = file.read_bytes() if file.is_file() else f"missing {path}".encode()
-        keys.append(hashlib.blake2b(content, digest_size=16).digest())
-    return manifest.assign(key=keys)
+    return manifest.assign(key=pictures(root, manifest).to_numpy())
 
 
 def votes_of_folders(root: Path, base: Path) -> tuple[pd.DataFrame, pd.DataFrame]:

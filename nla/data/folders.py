@@ -126,14 +126,19 @@ def find(root: Path, names: Collection[str], *layouts: Layout) -> tuple[Path, in
 def locate(root: Path, name: str, names: Collection[str], *layouts: Layout) -> tuple[Path, int]:
     """:func:`find`, or a DataError that says what was expected, and what lies there instead."""
     found = find(root, names, *layouts)
-    if found:
-        return found
-    expected = "; ".join(layout.said for layout in layouts)
+    if found is None:
+        raise not_here(root, name, names, [layout.said for layout in layouts])
+    return found
+
+
+def not_here(root: Path, name: str, names: Collection[str], expected: Sequence[str]) -> DataError:
+    """The error that says what was ``expected`` of the set ``name``, and what there is instead."""
     there = [f"Found: {listing(root)}"]
     for base in candidates(root, names)[:3]:
         if base != root:
             there.append(f"in {relative(base, root)}: {listing(base)}")
-    raise DataError(f"{root}: no {name} here. Expected one of: {expected}. {'; '.join(there)}")
+    layouts = "; ".join(expected)
+    return DataError(f"{root}: no {name} here. Expected one of: {layouts}. {'; '.join(there)}")
 
 
 def candidates(root: Path, names: Collection[str]) -> list[Path]:
