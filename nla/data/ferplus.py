@@ -1,5 +1,6 @@
 """FER2013's labels and FERPlus's ten votes per image: real label noise with human truth."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,8 @@ FER_FOLDERS = ("fer2013", "fer-2013", "ferplus", "fer+", "data", "images")
 VOTES_CSV = "fer2013new.csv"
 TREE = class_layout("train/angry/*.jpg", FER2013, 0)
 PARTS = ("FER2013Train", "FER2013Valid", "FER2013Test")
-FERPLUS_LABELS = files(*(f"{part}/label.csv" for part in PARTS))
+LABEL_CSVS = tuple(f"{part}/label.csv" for part in PARTS)
+FERPLUS_LABELS = files(*LABEL_CSVS)
 FERPLUS_PICTURES = files(*(f"{part}/*.png" for part in PARTS))
 
 
@@ -135,8 +137,8 @@ def keyed(root: Path, manifest: pd.DataFrame, dedupe: bool) -> pd.DataFrame:
 def votes_of_folders(root: Path, base: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The votes in each folder's ``label.csv``, and the rows: path and split."""
     parts = []
-    for path in matching(base, *(f"{part}/label.csv" for part in PARTS)):
-        part = read_votes(path)
+    for path in matching(base, *LABEL_CSVS):
+        part = votes_in(path, ("Image name", "box"), header=False)
         above = relative(path.parent, root)
         paths = f"{above}/" + safe(part["Image name"], path)
         parts.append(part.assign(split=path.parent.name, path=paths))
@@ -151,7 +153,7 @@ def votes_by_name(
 
     The names in the csv are the files' names; rows without a name show no face.
     """
-    votes = vote_numbers(table(path, ("Usage", "Image name", *VOTES)), path)
+    votes = votes_in(path)
     split = splits(votes["Usage"], path)
     above: dict[str, str] = {}
     there: dict[str, str] = {}
@@ -177,11 +179,9 @@ def votes_by_name(
     return votes.reset_index(drop=True), rows.reset_index(drop=True), notes
 
 
-def read_votes(path: Path, rows: pd.DataFrame | None = None) -> pd.DataFrame:
-    """Votes as integers: ``fer2013new.csv``, fitting FER2013's ``rows``, or ``label.csv``."""
-    if rows is None:
-        return vote_numbers(table(path, ("Image name", "box", *VOTES), header=False), path)
-    frame = vote_numbers(table(path, ("Usage", "Image name", *VOTES)), path)
+def read_votes(path: Path, rows: pd.DataFrame) -> pd.DataFrame:
+    """The votes of ``fer2013new.csv``, which have to fit FER2013's ``rows``."""
+    frame = votes_in(path)
     if len(frame) != len(rows):
         raise DataError(
             f"{path}: {len(frame)} rows, but FER2013's csv has {len(rows)}; both must be whole"
@@ -191,8 +191,11 @@ def read_votes(path: Path, rows: pd.DataFrame | None = None) -> pd.DataFrame:
     return frame
 
 
-def vote_numbers(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
-    """``frame`` with its votes as integers from 0 to 10, at least one in each row."""
+def votes_in(
+    path: Path, first: Sequence[str] = ("Usage", "Image name"), header: bool = True
+) -> pd.DataFrame:
+    """The ``first`` columns of a csv and its votes, integers from 0 to 10, at least one a row."""
+    frame = table(path, (*first, *VOTES), header)
     for column in VOTES:
         number = pd.to_numeric(frame[column], errors="coerce")
         message = f"is no number of {column} votes (0 to 10)"
