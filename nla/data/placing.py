@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,26 +20,24 @@ def pictures_below(base: Path) -> dict[str, str]:
 
     Links to folders are followed, but not round in a loop.
     """
-    found: list[str] = []
-    walk(str(base), "", (), found)
-    return {composed(name): name for name in found}
+    return {composed(name): name for name in walk(str(base))}
 
 
 def walk(
     folder: str,
-    above: str,
-    parents: tuple[tuple[int, int], ...],
-    found: list[str],
-) -> None:
-    """Add the pictures in ``folder`` and below to ``found``, each name with ``above`` before it."""
+    above: str = "",
+    parents: tuple[tuple[int, int], ...] = (),
+) -> Iterator[str]:
+    """The pictures in ``folder`` and below, each name with ``above`` before it."""
     state = os.stat(folder)
     me = (state.st_dev, state.st_ino)
     if me in parents or len(parents) > DEEPEST:
         return
     content = inside(folder)
-    found += [above + name for name in content.files if is_picture(name)]
+    for name in filter(is_picture, content.files):
+        yield above + name
     for name in content.folders:
-        walk(f"{folder}/{name}", f"{above}{name}/", (*parents, me), found)
+        yield from walk(f"{folder}/{name}", f"{above}{name}/", (*parents, me))
 
 
 def folders_of(names: pd.Series) -> pd.Series:
