@@ -14,16 +14,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from nla.files import write
-
 from .corruption import (
     NO_FACE,
     Integers,
-    check_names,
-    image_names,
     noted,
     relabel,
     relabelled,
+    write_list,
 )
 from .manifest import DataError, class_names, knows_truth, refuse
 from .parsing import pairs, table
@@ -148,10 +145,7 @@ def mend(
     decisions = read_decisions(path, name, class_names(manifest))
     positions = placed(decisions, manifest, path)
     said = check_pixels(decisions, manifest.iloc[positions], root, path)
-    result = corrected(manifest, decisions, positions)
-    for note in said:
-        result = noted(result, note)
-    return result
+    return noted(corrected(manifest, decisions, positions), *said)
 
 
 def corrected(manifest: pd.DataFrame, decisions: pd.DataFrame, positions: Integers) -> pd.DataFrame:
@@ -169,16 +163,16 @@ def corrected(manifest: pd.DataFrame, decisions: pd.DataFrame, positions: Intege
     to = applied["to"][moved].map(names.index).to_numpy(np.int64)
     result = relabelled(manifest, rows[moved], to)
     none = np.zeros(len(manifest), dtype=bool)
-    faceless_rows = rows[applied["decision"] == NONE]
-    none[faceless_rows] = True
-    result = result.assign(no_face=none)
+    none[rows[applied["decision"] == NONE]] = True
     differ = int((result["label"] != manifest["label"]).sum())
-    result = noted(result, counted(applied["decision"], differ))
+    notes = [counted(applied["decision"], differ)]
     others = len(decisions) - len(applied)
     if others:
-        note = f"{others} decisions are about validation or test images: not applied, evaluation"
-        result = noted(result, f"{note} is never relabelled")
-    return result
+        notes.append(
+            f"{others} decisions are about validation or test images: not applied, evaluation is "
+            "never relabelled"
+        )
+    return noted(result.assign(no_face=none), *notes)
 
 
 def counted(decision: pd.Series, differ: int) -> str:
@@ -210,23 +204,9 @@ def write_corrected(
     old = out.with_name(f"{out.stem}_before{out.suffix or '.txt'}")
     if after["no_face"].any() and NO_FACE in class_names(after):
         raise DataError(f"a class is called {NO_FACE!r}, as images without a face are: rename it")
-    train = after["split"] == "train"
-    names = image_names(after)[train]
-    check_names(names)
-    earlier = before.loc[train, "label"] + 1
-    later = after.loc[train, "label"] + 1
-    old_texts = earlier.astype(str)
-    new_texts = later.astype(str)
-    new_texts[after.loc[train, "no_face"]] = NO_FACE
-    left_out = [f"{name} {NO_FACE}" for name in gone]
-    write(old, as_list(names + " " + old_texts, left_out))
-    write(out, as_list(names + " " + new_texts, left_out))
+    write_list(before, old, gone)
+    write_list(after, out, gone)
     return old
-
-
-def as_list(lines: pd.Series, more: Sequence[str]) -> str:
-    """Lines of text, each ended."""
-    return "\n".join([*lines, *more]) + "\n"
 
 
 def mended(
