@@ -255,9 +255,7 @@ def class_tree(root: Path, base: Path) -> tuple[pd.DataFrame, list[str]]:
     The index is the path, for errors.  The notes count files that are no pictures, and name lists
     (csv, txt) beside the folders, which are not used.
     """
-    paths: list[str] = []
-    label: list[str] = []
-    split: list[str | None] = []
+    rows: list[tuple[str, str, str | None]] = []
     other: Counter[str] = Counter()
     deeper: list[str] = []
     empty: list[str] = []
@@ -265,23 +263,22 @@ def class_tree(root: Path, base: Path) -> tuple[pd.DataFrame, list[str]]:
     for one in found:
         content = inside(one.folder)
         pictures = [name for name in content.files if is_picture(name)]
-        if len(pictures) < len(content.files):
-            other.update(suffix_of(name) for name in content.files if not is_picture(name))
+        other.update(suffix_of(name) for name in content.files if not is_picture(name))
         above = relative(one.folder, root)
         deeper += [f"{above}/{name}" for name in content.folders]
         empty += [] if pictures else [above]
-        paths += [f"{above}/{name}" for name in pictures]
-        label += [one.name] * len(pictures)
-        split += [one.split] * len(pictures)
-    if not paths:
+        rows += [(f"{above}/{name}", one.name, one.split) for name in pictures]
+    if not rows:
         raise DataError(
             f"{base}: no images; expected them as train/happy/1.jpg or as happy/1.jpg. "
             f"Found: {listing(base)}"
         )
-    index = pd.Index(paths)
-    frame = pd.DataFrame({"path": paths, "label": label}, index=index)
-    if split[0] is not None:
-        frame["split"] = splits(pd.Series(split, index=index), base)
+    frame = pd.DataFrame(rows, columns=["path", "label", "split"])
+    frame = frame.set_index("path", drop=False).rename_axis(None)
+    if found[0].split is None:
+        frame = frame.drop(columns="split")
+    else:
+        frame["split"] = splits(frame["split"], base)
     notes = unread(other, deeper, empty)
     return frame, [*notes, *lists_beside(root, base, found)]
 

@@ -149,7 +149,7 @@ def gather(
 
 
 def collect(
-    read: Read, count: int, channels: int | None, sink: Sink, progress: Progress = silent
+    read: Read, count: int, channels: int | None, sink: Sink, progress: Progress
 ) -> Gathered:
     """:func:`gather` into ``sink(shape)``, ``shape`` being that of all images; a DataError if they
     differ.
@@ -177,6 +177,22 @@ def first_picture(read: Read, count: int) -> Picture | None:
     return None
 
 
+def decode_all(
+    sink: Sink,
+    root: str | Path,
+    manifest: pd.DataFrame,
+    size: int | None,
+    channels: int | None,
+    missing: str,
+    progress: Progress = silent,
+) -> Facts:
+    """Put the images into ``sink``, give the facts of all; a DataError if ``missing`` is "refuse"
+    and there are some.
+    """
+    read = decoder(root, manifest, size, channels)
+    return judged(collect(read, len(manifest), channels, sink, progress), missing)
+
+
 def in_memory(
     root: str | Path, manifest: pd.DataFrame, size: int | None, channels: int | None, missing: str
 ) -> tuple[Tensor, Facts]:
@@ -190,8 +206,7 @@ def in_memory(
         images = np.empty((count, *shape), np.uint8)
         return images.__setitem__
 
-    read = decoder(root, manifest, size, channels)
-    facts = judged(collect(read, count, channels, sink), missing)
+    facts = decode_all(sink, root, manifest, size, channels, missing)
     there = facts["channels"] > 0
     return torch.from_numpy(images if there.all() else images[there]), facts
 
