@@ -109,8 +109,9 @@ def label_list(path: str | Path, order: Sequence[str] = EXPRESSIONS, gap: str = 
 def safe(names: pd.Series, path: object) -> pd.Series:
     """``names`` with ``/`` for ``\\``; refused if one is empty or could lead out of the folder."""
     slashed = names.str.replace("\\", "/", regex=False)
-    outside = slashed.str.contains(r"(?:^|/)\.\.(?:/|$)|^/|^[A-Za-z]:|[\x00-\x1f]")
-    short = slashed.str.replace(r"/(?:\.?/)+", "/", regex=True).str.replace(r"^\./", "", regex=True)
+    single = slashed.str.replace(r"/(?:\.?/)+", "/", regex=True)
+    short = single.str.replace(r"^\./", "", regex=True)
+    outside = short.str.contains(r"(?:^|/)\.\.(?:/|$)|^/|^[A-Za-z]:|[\x00-\x1f]")
     message = "is no image name: use paths below the data folder, with / and without .."
     refuse((short == "") | outside, names, path, message)
     return short
