@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .folders import Layout, class_layout, class_tree, files, inside, locate, matching, relative
+from .folders import Layout, class_layout, class_tree, files, inside, locate, matching, prefix
 from .manifest import EXPRESSIONS, data_root
 from .names import codes, order_note, refuse_from_one, splits
 from .parsing import finish, left_out, table
@@ -108,12 +108,12 @@ def affectnet_arrays(root: Path, base: Path) -> Listed:
     rows = []
     places = []
     for folder in matching(base, "*_set"):
-        above = relative(folder, root)
+        images = prefix(folder, root) + "images/"
         named = {Path(name).stem: name for name in inside(folder / "images").files}
         for file in matching(folder, "annotations/*_exp.npy"):
             stem = file.stem.removesuffix("_exp")
             name = named.get(stem, f"{stem}.jpg")
-            rows.append((f"{above}/images/{name}", label_in(file), folder.name))
+            rows.append((images + name, label_in(file), folder.name))
             places.append(str(file))
     frame = pd.DataFrame(rows, places, ["path", "label", "split"], dtype=object)
     return Listed(frame.assign(split=splits(frame["split"], base)), [])

@@ -177,9 +177,8 @@ def copies(listed: pd.DataFrame) -> pd.DataFrame:
     twice["unlike"] = groups["label"].transform("nunique") > 1
     told = twice.astype(object)
     each = told["name"] + " (" + told["split"] + ", " + told["label"] + ")"
-    each.index = pd.Index(twice["digest"])
-    alike = each.groupby(level=0).agg(lambda names: " = ".join(names[:SHOWN]))
-    twice["copies"] = twice["digest"].map(alike).astype(object)
+    alike = each.groupby(twice["digest"])
+    twice["copies"] = alike.transform(lambda names: " = ".join(names[:SHOWN])).astype(object)
     label = np.where(twice["unlike"], "another", "the same")
     twice["wrong"] = "exact copy with " + label + " label: " + twice["copies"]
     return twice

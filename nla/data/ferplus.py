@@ -16,7 +16,7 @@ from .folders import (
     locate,
     matching,
     not_here,
-    relative,
+    prefix,
 )
 from .manifest import EXPRESSIONS, DataError, data_root, refuse
 from .names import SPLIT_NAMES, codes, composed, order_note, refuse_from_one, splits
@@ -139,8 +139,7 @@ def votes_of_folders(root: Path, base: Path) -> tuple[pd.DataFrame, pd.DataFrame
     parts = []
     for path in matching(base, *LABEL_CSVS):
         part = votes_in(path, ("Image name", "box"), header=False)
-        above = relative(path.parent, root)
-        paths = f"{above}/" + safe(part["Image name"], path)
+        paths = prefix(path.parent, root) + safe(part["Image name"], path)
         parts.append(part.assign(split=path.parent.name, path=paths))
     votes = pd.concat(parts, ignore_index=True)
     return votes, votes[["path"]].assign(split=splits(votes["split"], base))
@@ -159,7 +158,7 @@ def votes_by_name(
     there: dict[str, str] = {}
     for folder in matching(base, *PARTS):
         its = SPLIT_NAMES[folder.name.lower()]
-        above[its] = f"{relative(folder, root)}/"
+        above[its] = prefix(folder, root)
         pictures = filter(is_picture, inside(folder).files)
         there |= {above[its] + composed(name): above[its] + name for name in pictures}
     named = votes["Image name"].str.strip() != ""

@@ -102,10 +102,9 @@ def files(*patterns: str) -> Layout:
     return Layout(" or ".join(patterns), lambda base: bool(matching(base, *patterns)))
 
 
-def relative(path: Path, root: Path) -> str:
-    """``path`` below ``root`` with /, and "" for ``root`` itself."""
-    name = path.relative_to(root).as_posix()
-    return "" if name == "." else name
+def prefix(folder: Path, root: Path) -> str:
+    """What stands before a file's name in ``folder`` below ``root``: ``train/happy/``, or ""."""
+    return "" if folder == root else f"{folder.relative_to(root).as_posix()}/"
 
 
 def find(root: Path, names: Collection[str], *layouts: Layout) -> tuple[Path, int] | None:
@@ -136,7 +135,7 @@ def not_here(root: Path, name: str, names: Collection[str], expected: Sequence[s
     there = [f"Found: {listing(root)}"]
     for base in candidates(root, names)[:3]:
         if base != root:
-            there.append(f"in {relative(base, root)}: {listing(base)}")
+            there.append(f"in {base.relative_to(root).as_posix()}: {listing(base)}")
     layouts = "; ".join(expected)
     return DataError(f"{root}: no {name} here. Expected one of: {layouts}. {'; '.join(there)}")
 
@@ -264,10 +263,10 @@ def class_tree(root: Path, base: Path) -> tuple[pd.DataFrame, list[str]]:
         content = inside(one.folder)
         pictures = [name for name in content.files if is_picture(name)]
         other.update(suffix_of(name) for name in content.files if not is_picture(name))
-        above = relative(one.folder, root)
-        deeper += [f"{above}/{name}" for name in content.folders]
-        empty += [] if pictures else [above]
-        rows += [(f"{above}/{name}", one.name, one.split) for name in pictures]
+        above = prefix(one.folder, root)
+        deeper += [above + name for name in content.folders]
+        empty += [] if pictures else [above.removesuffix("/")]
+        rows += [(above + name, one.name, one.split) for name in pictures]
     if not rows:
         raise DataError(
             f"{base}: no images; expected them as train/happy/1.jpg or as happy/1.jpg. "
@@ -321,7 +320,7 @@ def lists_beside(root: Path, base: Path, found: list[ClassFolder]) -> list[str]:
     loose = 0
     for folder in sorted(around):
         names = inside(folder).files
-        above = f"{relative(folder, root)}/" if folder != root else ""
+        above = prefix(folder, root)
         lists += [above + name for name in names if suffix_of(name) in LISTS]
         loose += sum(map(is_picture, names))
     notes = []

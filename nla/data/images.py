@@ -154,7 +154,7 @@ def _boxes(draws: Tensor, size: torch.Size, a: Augmentation) -> tuple[Tensor, Te
     smallest, largest = a.erase_area
     share = smallest + (largest - smallest) * share
     area = share * height * width
-    low, high = (math.log(r) for r in a.erase_ratio)
+    low, high = map(math.log, a.erase_ratio)
     log_ratio = low + (high - low) * ratio
     root = torch.exp(log_ratio / 2)
     side = area.sqrt()

@@ -7,7 +7,7 @@ mean nothing by themselves: the order they were taken in is said in a note, with
 import difflib
 import re
 import unicodedata
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -135,8 +135,12 @@ def splits(values: pd.Series, path: object) -> pd.Series:
 
 def split_of(path: Path) -> str | None:
     """The split that a file's name speaks of (``affectnet_train.csv``); None if none or two."""
-    words = set(re.split("[^a-z]+", fold(path.stem)))
-    spoken = {SPLIT_NAMES[word] for word in words & set(SPLIT_NAMES)}
+    return split_among(re.split("[^a-z]+", fold(path.stem)))
+
+
+def split_among(words: Iterable[str]) -> str | None:
+    """The one split that some of these words name; None if they name none or two."""
+    spoken = {SPLIT_NAMES[word] for word in words if word in SPLIT_NAMES}
     return spoken.pop() if len(spoken) == 1 else None
 
 

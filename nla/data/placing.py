@@ -10,7 +10,7 @@ import pandas as pd
 
 from .folders import inside, is_picture, listing, shortened
 from .manifest import refuse
-from .names import SPLIT_NAMES, composed, fold
+from .names import composed, fold, split_among
 
 DEEPEST = 8
 
@@ -47,9 +47,7 @@ def folders_of(names: pd.Series) -> pd.Series:
 
 def split_in(folder: str) -> str | None:
     """The split that a folder's path speaks of (``DATASET/train/1``), or None."""
-    words = set(map(fold, folder.split("/")))
-    spoken = {SPLIT_NAMES[word] for word in words & set(SPLIT_NAMES)}
-    return spoken.pop() if len(spoken) == 1 else None
+    return split_among(map(fold, folder.split("/")))
 
 
 def with_suffix(

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from .folders import inside, is_picture, relative, shortened
+from .folders import inside, is_picture, prefix, shortened
 from .manifest import BOX, DataError, refuse
 from .names import expression_of, split_of, splits, whole_number
 from .parsing import lines_of, pairs, safe, table
@@ -239,8 +239,7 @@ def gathered(
     message = "occurs twice in these files; keep one of the lines"
     refuse(rows.duplicated(face), rows["path"], base, message)
     rows, said = divided(rows)
-    above = relative(base, root)
-    rows["path"] = f"{above}/" * bool(above) + rows["path"]
+    rows["path"] = prefix(base, root) + rows["path"]
     return Listed(rows, [*notes, *said])
 
 
