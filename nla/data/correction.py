@@ -45,9 +45,9 @@ def read_decisions(path: str | Path, name: str, classes: Sequence[str]) -> pd.Da
     refuse(data != name, data, path, f"is the set that was judged, not {name}: name that one")
     refuse(~label.isin(classes), label, path, no_class)
     refuse(~decision.isin(DECISIONS), decision, path, f"is none of {', '.join(DECISIONS)}")
-    to = found["to"].where(decision == RELABEL, "")
-    unknown = (decision == RELABEL) & ~to.isin(classes)
-    refuse(unknown, to, path, no_class)
+    moved = decision == RELABEL
+    to = found["to"].where(moved, "")
+    refuse(moved & ~to.isin(classes), to, path, no_class)
     found = found.assign(to=to)
     found = found.drop_duplicates([*IMAGE, "label", "decision", "to"])
     twice = found.duplicated(IMAGE)
@@ -57,10 +57,8 @@ def read_decisions(path: str | Path, name: str, classes: Sequence[str]) -> pd.Da
 
 def keys(manifest: pd.DataFrame) -> pd.Series:
     """What the column ``image`` calls each image: its path, or its row, or its place."""
-    for column in ("path", "row"):
-        if column in manifest:
-            return manifest[column].astype(str)
-    return manifest.index.to_series().astype(str)
+    row = manifest.get("row", manifest.index.to_series())
+    return manifest.get("path", row).astype(str)
 
 
 def placed(decisions: pd.DataFrame, manifest: pd.DataFrame, path: object) -> Integers:
@@ -87,18 +85,16 @@ def placed(decisions: pd.DataFrame, manifest: pd.DataFrame, path: object) -> Int
 
 def check_labels(decisions: pd.DataFrame, manifest: pd.DataFrame, path: object) -> None:
     """DataError, naming the first, if an image's label is not the one that was judged."""
-    names = np.array(class_names(manifest), dtype=object)
-    now = names[manifest["label"].to_numpy()]
-    changed = (decisions["label"] != now).to_numpy()
-    if not changed.any():
+    names = class_names(manifest)
+    now = [names[label] for label in manifest["label"]]
+    changed = decisions.assign(now=now)[decisions["label"] != now]
+    if changed.empty:
         return
-    first = int(changed.argmax())
-    line = decisions.index[first]
-    image = decisions["image"].iloc[first]
-    judged = decisions["label"].iloc[first]
+    line = changed.index[0]
+    image, judged, label = changed[["image", "label", "now"]].iloc[0]
     raise DataError(
         f"{path}, line {line}: {image!r} was judged as {judged}, and is now labelled "
-        f"{now[first]}: audit a run of the labels as they stand (or name its --labels list), and "
+        f"{label}: audit a run of the labels as they stand (or name its --labels list), and "
         "judge it anew"
     )
 
@@ -163,7 +159,8 @@ def corrected(manifest: pd.DataFrame, decisions: pd.DataFrame, positions: Intege
     to = applied["to"][moved].map(names.index).to_numpy(np.int64)
     result = relabelled(manifest, rows[moved], to)
     none = np.zeros(len(manifest), dtype=bool)
-    none[rows[applied["decision"] == NONE]] = True
+    without = rows[applied["decision"] == NONE]
+    none[without] = True
     differ = int((result["label"] != manifest["label"]).sum())
     notes = [counted(applied["decision"], differ)]
     others = len(decisions) - len(applied)
@@ -191,7 +188,10 @@ def faceless(path: str | Path) -> list[str]:
 
 
 def write_corrected(
-    before: pd.DataFrame, after: pd.DataFrame, out: str | Path, gone: Sequence[str] = ()
+    before: pd.DataFrame,
+    after: pd.DataFrame,
+    out: str | Path,
+    gone: Sequence[str] = (),
 ) -> Path:
     """Write the corrected training list, and beside it the old one, whose path is returned.
 

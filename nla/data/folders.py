@@ -44,6 +44,10 @@ class Inside(NamedTuple):
     folders: list[str]
     files: list[str]
 
+    def names(self) -> list[str]:
+        """Both together, sorted."""
+        return sorted([*self.folders, *self.files])
+
 
 def hidden(name: str) -> bool:
     """Whether a name is one that people do not see, or do not mean."""
@@ -87,13 +91,8 @@ def matching(base: Path, *patterns: str) -> list[Path]:
             below = [folder / name for folder in found for name in inside(folder).folders]
             found = [folder for folder in below if fnmatchcase(folder.name.lower(), part)]
         for folder in found:
-            content = inside(folder)
-            names = sorted(
-                name
-                for name in [*content.folders, *content.files]
-                if fnmatchcase(name.lower(), last)
-            )
-            result += [folder / name for name in names]
+            names = inside(folder).names()
+            result += [folder / name for name in names if fnmatchcase(name.lower(), last)]
     return result
 
 
@@ -159,8 +158,7 @@ def candidates(root: Path, names: Collection[str]) -> list[Path]:
 
 def listing(folder: Path, most: int = 8) -> str:
     """The first names in a folder, for a message."""
-    content = inside(folder)
-    names = sorted([*content.folders, *content.files])
+    names = inside(folder).names()
     more = f", ... ({len(names)} in all)" if len(names) > most else ""
     return (", ".join(names[:most]) or "nothing") + more
 

@@ -61,7 +61,8 @@ def augment(images: Tensor, augmentation: Augmentation, generator: Generator) ->
     result = torch.empty(images.shape, device=images.device)
     step = len(images)
     if images.device.type == "cpu":
-        step = max(1, CHUNK // images[:1].numel())
+        values = images[:1].numel()
+        step = max(1, CHUNK // values)
     parts = torch.split(images, step)
     for part, pixels in zip(parts, torch.split(result, step)):
         pixels.copy_(part)
