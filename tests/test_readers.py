@@ -6,7 +6,7 @@ import unicodedata
 import fake_data as fake
 import pandas as pd
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from test_datasets import refused
@@ -293,6 +293,7 @@ def test_listed_names_find_their_pictures(tmp_path, word, on_disk, in_list, slas
 
 
 @given(st.text("a./\\: \t", min_size=1, max_size=8))
+@example(".\\a:")
 @settings(max_examples=200, deadline=None)
 def test_no_name_leads_out_of_the_folder(name):
     try:

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .folders import Layout, class_layout, class_tree, files, inside, locate, matching, relative
+from .folders import Layout, class_layout, class_tree, files, inside, locate, matching, prefix
 from .manifest import EXPRESSIONS, data_root
 from .names import codes, order_note, refuse_from_one, splits
 from .parsing import finish, left_out, table
@@ -105,27 +105,27 @@ def no_expression(labels: pd.Series) -> pd.Series:
 
 def affectnet_arrays(root: Path, base: Path) -> Listed:
     """AffectNet's folder release: one small npy file with the label for each image."""
-    found = matching(base, "*_set/annotations/*_exp.npy")
-    labels = []
-    for file in found:
-        try:
-            with open(file, "rb") as stream:
-                labels.append(str(np.lib.format.read_array(stream).item()))
-        except Exception:  # a damaged header can make numpy raise anything
-            labels.append("")
-    places = pd.Index([str(file) for file in found])
-    named = {
-        folder: {Path(name).stem: name for name in inside(folder / "images").files}
-        for folder in {file.parents[1] for file in found}
-    }
-    paths = []
-    for file in found:
-        folder, stem = file.parents[1], file.stem.removesuffix("_exp")
-        name = named[folder].get(stem, f"{stem}.jpg")
-        paths.append(f"{relative(folder, root)}/images/{name}")
-    rows = pd.DataFrame({"path": paths, "label": labels}, index=places, dtype=object)
-    split = pd.Series([file.parents[1].name for file in found], index=places, dtype=object)
-    return Listed(rows.assign(split=splits(split, base)), [])
+    rows = []
+    places = []
+    for folder in matching(base, "*_set"):
+        images = prefix(folder, root) + "images/"
+        named = {Path(name).stem: name for name in inside(folder / "images").files}
+        for file in matching(folder, "annotations/*_exp.npy"):
+            stem = file.stem.removesuffix("_exp")
+            name = named.get(stem, f"{stem}.jpg")
+            rows.append((images + name, label_in(file), folder.name))
+            places.append(str(file))
+    frame = pd.DataFrame(rows, places, ["path", "label", "split"], dtype=object)
+    return Listed(frame.assign(split=splits(frame["split"], base)), [])
+
+
+def label_in(file: Path) -> str:
+    """The label in a npy file, "" if it is damaged."""
+    try:
+        with open(file, "rb") as stream:
+            return str(np.lib.format.read_array(stream).item())
+    except Exception:  # a damaged header can make numpy raise anything
+        return ""
 
 
 def first_line(path: Path) -> str:

@@ -15,9 +15,9 @@ import pandas as pd
 from .datasets import reader
 from .decoding import ABSENT, decoder
 from .ferplus import fer2013_csv
-from .folders import hidden
+from .folders import inside, is_picture
 from .manifest import DataError, class_names, data_root
-from .parsing import IMAGES, TWO_SPLITS
+from .parsing import TWO_SPLITS
 from .pixels import Facts, Progress, assumptions, gather, silent
 
 PUBLISHED = pd.read_csv(Path(__file__).with_name("published.csv"), comment="#").set_index(
@@ -177,9 +177,8 @@ def copies(listed: pd.DataFrame) -> pd.DataFrame:
     twice["unlike"] = groups["label"].transform("nunique") > 1
     told = twice.astype(object)
     each = told["name"] + " (" + told["split"] + ", " + told["label"] + ")"
-    each.index = pd.Index(twice["digest"])
-    alike = each.groupby(level=0).agg(lambda names: " = ".join(names[:SHOWN]))
-    twice["copies"] = twice["digest"].map(alike).astype(object)
+    alike = each.groupby(twice["digest"])
+    twice["copies"] = alike.transform(lambda names: " = ".join(names[:SHOWN])).astype(object)
     label = np.where(twice["unlike"], "another", "the same")
     twice["wrong"] = "exact copy with " + label + " label: " + twice["copies"]
     return twice
@@ -204,11 +203,12 @@ def strays(root: str | Path, paths: pd.Series) -> list[str]:
     below = {os.path.relpath(walked[0], root) for walked in os.walk(top)}
     images, others = set(), Counter[str]()
     for folder in {os.path.normpath(folder) for folder in folders} | below:
-        for file in files_in(Path(root, folder)):
-            if file.suffix.lower() in IMAGES:
-                images.add(file.relative_to(root).as_posix())
-            elif file.suffix.lower() not in LISTS:
-                others[file.suffix.lower() or file.name] += 1
+        for name in inside(Path(root, folder)).files:
+            suffix = Path(name).suffix.lower()
+            if is_picture(name):
+                images.add(Path(folder, name).as_posix())
+            elif suffix not in LISTS:
+                others[suffix or name] += 1
     unused = sorted(images - set(paths))
     in_lists = listed_names(root) if unused else set()
     left_out = [path for path in unused if is_listed(Path(root, path), in_lists)]
@@ -220,13 +220,6 @@ def strays(root: str | Path, paths: pd.Series) -> list[str]:
         kinds = ", ".join(counted)
         said.append(f"{others.total()} files are not read, by suffix: {kinds}")
     return said
-
-
-def files_in(folder: Path) -> list[Path]:
-    """The files in a folder, hidden ones left out; none if there is no such folder."""
-    if not folder.is_dir():
-        return []
-    return [file for file in folder.iterdir() if file.is_file() and not hidden(file.name)]
 
 
 def listed_names(root: str | Path) -> set[str]:

@@ -14,16 +14,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from nla.files import write
-
 from .corruption import (
     NO_FACE,
     Integers,
-    check_names,
-    image_names,
     noted,
     relabel,
     relabelled,
+    write_list,
 )
 from .manifest import DataError, class_names, knows_truth, refuse
 from .parsing import pairs, table
@@ -48,9 +45,9 @@ def read_decisions(path: str | Path, name: str, classes: Sequence[str]) -> pd.Da
     refuse(data != name, data, path, f"is the set that was judged, not {name}: name that one")
     refuse(~label.isin(classes), label, path, no_class)
     refuse(~decision.isin(DECISIONS), decision, path, f"is none of {', '.join(DECISIONS)}")
-    to = found["to"].where(decision == RELABEL, "")
-    unknown = (decision == RELABEL) & ~to.isin(classes)
-    refuse(unknown, to, path, no_class)
+    moved = decision == RELABEL
+    to = found["to"].where(moved, "")
+    refuse(moved & ~to.isin(classes), to, path, no_class)
     found = found.assign(to=to)
     found = found.drop_duplicates([*IMAGE, "label", "decision", "to"])
     twice = found.duplicated(IMAGE)
@@ -60,10 +57,8 @@ def read_decisions(path: str | Path, name: str, classes: Sequence[str]) -> pd.Da
 
 def keys(manifest: pd.DataFrame) -> pd.Series:
     """What the column ``image`` calls each image: its path, or its row, or its place."""
-    for column in ("path", "row"):
-        if column in manifest:
-            return manifest[column].astype(str)
-    return manifest.index.to_series().astype(str)
+    row = manifest.get("row", manifest.index.to_series())
+    return manifest.get("path", row).astype(str)
 
 
 def placed(decisions: pd.DataFrame, manifest: pd.DataFrame, path: object) -> Integers:
@@ -90,18 +85,16 @@ def placed(decisions: pd.DataFrame, manifest: pd.DataFrame, path: object) -> Int
 
 def check_labels(decisions: pd.DataFrame, manifest: pd.DataFrame, path: object) -> None:
     """DataError, naming the first, if an image's label is not the one that was judged."""
-    names = np.array(class_names(manifest), dtype=object)
-    now = names[manifest["label"].to_numpy()]
-    changed = (decisions["label"] != now).to_numpy()
-    if not changed.any():
+    names = class_names(manifest)
+    now = [names[label] for label in manifest["label"]]
+    changed = decisions.assign(now=now)[decisions["label"] != now]
+    if changed.empty:
         return
-    first = int(changed.argmax())
-    line = decisions.index[first]
-    image = decisions["image"].iloc[first]
-    judged = decisions["label"].iloc[first]
+    line = changed.index[0]
+    image, judged, label = changed[["image", "label", "now"]].iloc[0]
     raise DataError(
         f"{path}, line {line}: {image!r} was judged as {judged}, and is now labelled "
-        f"{now[first]}: audit a run of the labels as they stand (or name its --labels list), and "
+        f"{label}: audit a run of the labels as they stand (or name its --labels list), and "
         "judge it anew"
     )
 
@@ -148,10 +141,7 @@ def mend(
     decisions = read_decisions(path, name, class_names(manifest))
     positions = placed(decisions, manifest, path)
     said = check_pixels(decisions, manifest.iloc[positions], root, path)
-    result = corrected(manifest, decisions, positions)
-    for note in said:
-        result = noted(result, note)
-    return result
+    return noted(corrected(manifest, decisions, positions), *said)
 
 
 def corrected(manifest: pd.DataFrame, decisions: pd.DataFrame, positions: Integers) -> pd.DataFrame:
@@ -169,16 +159,17 @@ def corrected(manifest: pd.DataFrame, decisions: pd.DataFrame, positions: Intege
     to = applied["to"][moved].map(names.index).to_numpy(np.int64)
     result = relabelled(manifest, rows[moved], to)
     none = np.zeros(len(manifest), dtype=bool)
-    faceless_rows = rows[applied["decision"] == NONE]
-    none[faceless_rows] = True
-    result = result.assign(no_face=none)
+    without = rows[applied["decision"] == NONE]
+    none[without] = True
     differ = int((result["label"] != manifest["label"]).sum())
-    result = noted(result, counted(applied["decision"], differ))
+    notes = [counted(applied["decision"], differ)]
     others = len(decisions) - len(applied)
     if others:
-        note = f"{others} decisions are about validation or test images: not applied, evaluation"
-        result = noted(result, f"{note} is never relabelled")
-    return result
+        notes.append(
+            f"{others} decisions are about validation or test images: not applied, evaluation is "
+            "never relabelled"
+        )
+    return noted(result.assign(no_face=none), *notes)
 
 
 def counted(decision: pd.Series, differ: int) -> str:
@@ -197,7 +188,10 @@ def faceless(path: str | Path) -> list[str]:
 
 
 def write_corrected(
-    before: pd.DataFrame, after: pd.DataFrame, out: str | Path, gone: Sequence[str] = ()
+    before: pd.DataFrame,
+    after: pd.DataFrame,
+    out: str | Path,
+    gone: Sequence[str] = (),
 ) -> Path:
     """Write the corrected training list, and beside it the old one, whose path is returned.
 
@@ -210,23 +204,9 @@ def write_corrected(
     old = out.with_name(f"{out.stem}_before{out.suffix or '.txt'}")
     if after["no_face"].any() and NO_FACE in class_names(after):
         raise DataError(f"a class is called {NO_FACE!r}, as images without a face are: rename it")
-    train = after["split"] == "train"
-    names = image_names(after)[train]
-    check_names(names)
-    earlier = before.loc[train, "label"] + 1
-    later = after.loc[train, "label"] + 1
-    old_texts = earlier.astype(str)
-    new_texts = later.astype(str)
-    new_texts[after.loc[train, "no_face"]] = NO_FACE
-    left_out = [f"{name} {NO_FACE}" for name in gone]
-    write(old, as_list(names + " " + old_texts, left_out))
-    write(out, as_list(names + " " + new_texts, left_out))
+    write_list(before, old, gone)
+    write_list(after, out, gone)
     return old
-
-
-def as_list(lines: pd.Series, more: Sequence[str]) -> str:
-    """Lines of text, each ended."""
-    return "\n".join([*lines, *more]) + "\n"
 
 
 def mended(

@@ -16,7 +16,7 @@ import pandas as pd
 
 from nla.files import write
 
-from .manifest import DataError, class_names, validate
+from .manifest import DataError, class_names, refuse, validate
 from .parsing import label_list, pairs
 
 Integers = npt.NDArray[np.int64]
@@ -56,31 +56,18 @@ def relabelled(manifest: pd.DataFrame, rows: Integers, labels: Integers) -> pd.D
     label = manifest["label"].copy()
     truth = manifest["true_label"]
     label.iloc[rows] = labels
-    by_rule = (label == truth).map({True: "clean", False: "noisy"}).astype(object)
+    by_rule = (label == truth).map({True: "clean", False: "noisy"})
     known = manifest.get("kind", by_rule)
     stays = label == manifest["label"]
     kind = known.where(stays, by_rule)
     return manifest.assign(label=label, kind=kind.astype(object))
 
 
-def check_ratio(ratio: float) -> None:
-    """DataError unless ``ratio`` is a probability."""
+def check_ratio(ratio: float, train: Training) -> None:
+    """DataError unless ``ratio`` is a probability, and 0 if there is no other class to move to."""
     if not 0 <= ratio <= 1:
         raise DataError(f"a flip ratio of {ratio} is no probability; give a number from 0 to 1")
-
-
-def step_on(train: Training, steps: Integers) -> Integers:
-    """The labels (N,), each as many classes further round the circle of those that occur."""
-    occurring = train.occurring
-    place = np.searchsorted(occurring, train.label)
-    further = (place + steps) % len(occurring)
-    labels: Integers = occurring[further]
-    return labels
-
-
-def check_others(train: Training) -> None:
-    """DataError if all training labels are of one class: there is none to move to."""
-    if len(train.occurring) == 1:
+    if ratio > 0 and len(train.occurring) == 1:
         only = train.names[train.occurring[0]]
         raise DataError(f"all training labels are {only}: there is no other class to move to")
 
@@ -90,17 +77,16 @@ def flip_labels(manifest: pd.DataFrame, ratio: float, seed: Seed) -> pd.DataFram
 
     To each of the others that occur alike.
     """
-    check_ratio(ratio)
     draw = np.random.default_rng(seed)
     train = training(manifest)
-    if ratio > 0:
-        check_others(train)
-    count = len(train.rows)
-    others = len(train.occurring) - 1
-    flip = draw.random(count) < ratio
-    steps = 1 + np.floor(draw.random(count) * others)
-    steps[~flip] = 0
-    labels = step_on(train, steps.astype(np.int64))
+    check_ratio(ratio, train)
+    classes = len(train.occurring)
+    flip, far = draw.random((2, len(train.rows)))
+    steps = 1 + np.floor(far * (classes - 1))
+    steps[flip >= ratio] = 0
+    place = np.searchsorted(train.occurring, train.label)
+    place += steps.astype(np.int64)
+    labels = train.occurring[place % classes]
     return relabelled(manifest, train.rows, labels)
 
 
@@ -109,23 +95,26 @@ def flip_pairs(manifest: pd.DataFrame, ratio: float, seed: Seed) -> pd.DataFrame
 
     That is the next that occurs, and after the last the first.  Han et al. 2018.
     """
-    check_ratio(ratio)
     train = training(manifest)
-    if ratio > 0:
-        check_others(train)
+    check_ratio(ratio, train)
     matrix = pair_matrix(ratio, len(train.names), train.occurring)
     return confuse_labels(manifest, matrix, seed)
 
 
-def pair_matrix(ratio: float, classes: int = 7, occurring: npt.ArrayLike | None = None) -> Numbers:
+def pair_matrix(
+    ratio: float,
+    classes: int = 7,
+    occurring: npt.ArrayLike | None = None,
+) -> Numbers:
     """Pair noise as a confusion matrix: class k becomes the next with probability ``ratio``.
 
     Han et al. 2018.  ``occurring``: the numbers of the classes that there are, if not all.
     """
     there = np.arange(classes) if occurring is None else np.asarray(occurring)
+    following = np.roll(there, -1)
     matrix = np.eye(classes)
     matrix[there, there] = 1 - ratio
-    matrix[there, np.roll(there, -1)] += ratio
+    matrix[there, following] += ratio
     return matrix
 
 
@@ -133,7 +122,7 @@ def draw_rows(draw: np.random.Generator, shares: Numbers) -> Integers:
     """One class for each row of ``shares`` (B, K), drawn in proportion to them."""
     reach = shares.cumsum(axis=1)
     total = reach[:, -1:]
-    drawn = draw.random(len(shares))[:, None]
+    drawn = draw.random((len(shares), 1))
     passed = reach[:, :-1] <= drawn * total
     place: Integers = passed.sum(axis=1)
     return place
@@ -164,11 +153,10 @@ def check_matrix(matrix: Numbers, train: Training) -> None:
             f"the confusion matrix must hold {size} x {size} probabilities, rows summing to 1; "
             f"it is {matrix.shape} with row sums {sums.round(3)}"
         )
-    invents = matrix > 0
-    invents[:, train.occurring] = False
     for i in train.occurring:
-        if invents[i].any():
-            j = int(invents[i].argmax())
+        strange = np.setdiff1d(np.flatnonzero(matrix[i]), train.occurring)
+        if len(strange):
+            j = strange[0]
             raise DataError(
                 f"the confusion matrix turns {train.names[i]} (row {i}) into {train.names[j]} "
                 f"(column {j}), which no training image has; give 0 there"
@@ -199,11 +187,9 @@ def draw_labels(manifest: pd.DataFrame, seed: Seed) -> pd.DataFrame:
         )
     shares = manifest[columns].to_numpy(dtype=float)[train.rows]
     some = shares.sum(axis=1) > 0
-    none_below = (shares >= 0).all(axis=1)
-    valid = some & none_below
+    valid = some & (shares >= 0).all(axis=1)
     if not valid.all():
-        at = train.rows[valid.argmin()]
-        row = manifest.index[at]
+        row = manifest.index[train.rows[valid.argmin()]]
         raise DataError(
             f"row {row}: the {prefix}<class> columns are no distribution: they must be at least 0, "
             "one of them more; leave such rows out"
@@ -212,7 +198,10 @@ def draw_labels(manifest: pd.DataFrame, seed: Seed) -> pd.DataFrame:
 
 
 def flip_by_prediction(
-    manifest: pd.DataFrame, probabilities: npt.ArrayLike, ratio: float, seed: Seed
+    manifest: pd.DataFrame,
+    probabilities: npt.ArrayLike,
+    ratio: float,
+    seed: Seed,
 ) -> pd.DataFrame:
     """Instance-dependent noise: labels that a model finds doubtful move to their nearest negative.
 
@@ -229,20 +218,19 @@ def flip_by_prediction(
     sizes = numbers_of_classes(train)
     fits = others.shape in [(count, size) for size in sizes]
     finite = np.isfinite(others).all()
-    check_ratio(ratio)
+    check_ratio(ratio, train)
     if not (fits and finite):
         raise DataError(
             "expected finite probabilities, one row per training image: "
             f"{(count, sizes[-1])}; they are {others.shape}"
         )
-    if ratio > 0:
-        check_others(train)
     absent = np.setdiff1d(np.arange(others.shape[1]), train.occurring)
     others[:, absent] = -1
     others[np.arange(count), label] = -1
     nearest = others.argmax(axis=1)
     p_nn = others.max(axis=1).clip(min=1e-12)
-    drawn = draw.random(count) + 1e-300
+    drawn = draw.random(count)
+    drawn += 1e-300
     key = np.log(drawn) / p_nn
     order = np.argsort(-key, kind="stable")
     chosen = order[: round(ratio * count)]
@@ -251,7 +239,10 @@ def flip_by_prediction(
 
 
 def imbalance(
-    manifest: pd.DataFrame, factor: float, seed: Seed, profile: str = "exponential"
+    manifest: pd.DataFrame,
+    factor: float,
+    seed: Seed,
+    profile: str = "exponential",
 ) -> pd.DataFrame:
     """Thin the training classes until the largest is ``factor`` times the smallest.
 
@@ -310,44 +301,55 @@ def image_names(manifest: pd.DataFrame) -> pd.Series:
     """What a list calls each image: its file's name without ``_aligned``, or its path, or row."""
     if "path" not in manifest:
         return manifest["row"].astype(str)
-    file = manifest["path"].str.rsplit("/", n=1).str[-1]
-    names = file.str.replace("_aligned", "")
+    names = manifest["path"].str.replace(".*/|_aligned", "", regex=True)
     return names if names.is_unique else manifest["path"]
+
+
+def called(manifest: pd.DataFrame) -> list[pd.Series]:
+    """What a list may call the images: names, or paths where there are any; both composed."""
+    ways = [image_names(manifest)]
+    if "path" in manifest:
+        ways.append(manifest["path"].str.replace("_aligned", ""))
+    return [names.str.normalize("NFC") for names in ways]
 
 
 def all_names(manifest: pd.DataFrame) -> set[str]:
     """Every name by which a list may call an image of the manifest, composed."""
-    names = set(image_names(manifest).str.normalize("NFC"))
-    if "path" not in manifest:
-        return names
-    paths = manifest["path"].str.replace("_aligned", "")
-    return names | set(paths.str.normalize("NFC"))
+    names: set[str] = set()
+    return names.union(*called(manifest))
 
 
-def write_list(manifest: pd.DataFrame, path: str | Path) -> None:
+def write_list(
+    manifest: pd.DataFrame,
+    path: str | Path,
+    faceless: Collection[str] = (),
+) -> None:
     """Write the training labels as the literature does, ``name label`` with labels from 1.
 
-    The file is whole or absent.
+    The label is ``no-face`` where a column ``no_face`` says so, and for the names ``faceless`` of
+    images that are not in the manifest. DataError if two images have one name. The file is whole
+    or absent.
     """
     train = manifest[manifest["split"] == "train"]
     names = image_names(manifest)[train.index]
-    check_names(names)
-    numbers = (train["label"] + 1).astype(str)
-    lines = names + " " + numbers
+    twice = names[names.duplicated()]
+    if len(twice):
+        raise DataError(
+            f"{twice.iloc[0]} shows several faces, which a list of names "
+            "cannot tell apart: cut them out into files of their own first"
+        )
+    labels = (train["label"] + 1).astype(str)
+    if "no_face" in manifest:
+        labels[train["no_face"]] = NO_FACE
+    gone = [f"{name} {NO_FACE}" for name in faceless]
+    lines = [*(names + " " + labels), *gone]
     write(path, "\n".join(lines) + "\n")
 
 
-def check_names(names: pd.Series) -> None:
-    """DataError if a list of these names could not tell two images apart."""
-    if names.duplicated().any():
-        raise DataError(
-            f"{names[names.duplicated()].iloc[0]} shows several faces, which a list of names "
-            "cannot tell apart: cut them out into files of their own first"
-        )
-
-
 def relabel(
-    manifest: pd.DataFrame, path: str | Path, elsewhere: Collection[str] | None = ()
+    manifest: pd.DataFrame,
+    path: str | Path,
+    elsewhere: Collection[str] | None = (),
 ) -> pd.DataFrame:
     """Replace the training labels by those of such a list; ``true_label`` stays, ``kind`` follows.
 
@@ -364,7 +366,7 @@ def relabel(
     names = names_as_listed(manifest, listed.index)
     if elsewhere is not None:
         check_known(listed.index, {*names, *elsewhere}, path)
-    strange = listed.index[~listed.index.isin(names)] if elsewhere is None else names.index[:0]
+    strange = listed.index[~listed.index.isin(names)]
     train = manifest["split"] == "train"
     missing = names[train & ~names.isin(listed.index)]
     if len(missing):
@@ -372,48 +374,41 @@ def relabel(
             f"{path}: no label for {missing.iloc[0]} and {len(missing) - 1} more; it must list all"
         )
     labels = names[train].map(listed).to_numpy(dtype=np.int64)
-    faceless = np.flatnonzero(train)[labels < 0]
-    rows = np.flatnonzero(train)[labels >= 0]
-    result = relabelled(manifest, rows, labels[labels >= 0])
-    result = noted(result, f"training labels taken from {path}")
-    if len(strange):
-        note = (
+    rows = np.flatnonzero(train)
+    shown = labels >= 0
+    faceless = rows[~shown]
+    result = relabelled(manifest, rows[shown], labels[shown])
+    notes = [f"training labels taken from {path}"]
+    if elsewhere is None and len(strange):
+        notes.append(
             f"{len(strange)} lines of {path} are about images that are not there, as {strange[0]}"
         )
-        result = noted(result, note)
     if len(faceless):
-        result = noted(result, f"{len(faceless)} images that show no face by {path}: left out")
+        notes.append(f"{len(faceless)} images that show no face by {path}: left out")
         result = result.drop(result.index[faceless])
-    return validate(result)
+    return validate(noted(result, *notes))
 
 
 def check_known(listed: pd.Index, known: set[str], path: str | Path) -> None:
     """DataError, naming the line, if a name in the list is none of the ``known`` ones."""
     strange = ~listed.isin(list(known))
-    if not strange.any():
-        return
-    place = int(strange.argmax())
-    line = pairs(path).index[place]
-    name = listed[place][:60]
-    raise DataError(
-        f"{path}, line {line}: {name!r} is no image of this data set; is it the list of another?"
-    )
+    if strange.any():
+        lines = pairs(path).index
+        message = "is no image of this data set; is it the list of another?"
+        refuse(pd.Series(strange, lines), pd.Series(listed, lines), path, message)
 
 
 def names_as_listed(manifest: pd.DataFrame, listed: pd.Index) -> pd.Series:
     """The images' names, or their paths if those are what the list speaks of; both composed."""
-    names = image_names(manifest).str.normalize("NFC")
-    if "path" not in manifest:
+    names, *paths = called(manifest)
+    if not paths or listed.isin(names).all():
         return names
-    if listed.isin(names).all():
-        return names
-    paths = manifest["path"].str.replace("_aligned", "")
-    paths = paths.str.normalize("NFC")
-    return paths if listed.isin(paths).any() else names
+    return paths[0] if listed.isin(paths[0]).any() else names
 
 
-def noted(manifest: pd.DataFrame, note: str) -> pd.DataFrame:
-    """``manifest`` with one more note in its ``attrs``."""
+def noted(manifest: pd.DataFrame, *notes: str) -> pd.DataFrame:
+    """``manifest`` with more notes in its ``attrs``."""
     result = manifest.copy()
-    result.attrs["notes"] = [*manifest.attrs.get("notes", ()), note]
+    before = manifest.attrs.get("notes", ())
+    result.attrs["notes"] = [*before, *notes]
     return result

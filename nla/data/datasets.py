@@ -19,14 +19,16 @@ from .manifest import DataError
 from .parsing import hold_out
 from .rafdb import read_rafdb
 
-__all__ = ["READERS", "hold_out", "reader"]
-__all__ += [
+__all__ = [
+    "READERS",
+    "hold_out",
     "read_affectnet",
     "read_csv",
     "read_fer2013",
     "read_ferplus",
     "read_folder",
     "read_rafdb",
+    "reader",
 ]
 
 READERS: dict[str, Callable[..., pd.DataFrame]] = {

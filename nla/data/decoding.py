@@ -16,7 +16,7 @@ import pandas as pd
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from .ferplus import fer2013_csv
-from .manifest import DataError
+from .manifest import BOX, DataError
 from .parsing import table
 
 Pixels = npt.NDArray[np.uint8]
@@ -24,7 +24,6 @@ Box = Sequence[int] | npt.NDArray[np.int64]
 
 LARGEST = 64_000_000  # pixels
 GREY = ("1", "L", "LA")  # Pillow's modes
-BOX = ["box_x", "box_y", "box_width", "box_height"]
 NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 ABSENT = "there is no such file"
 MACHINE = (errno.EACCES, errno.EPERM, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ETIMEDOUT)
@@ -42,31 +41,32 @@ class NotAnImage(DataError):
 
 
 class Picture(NamedTuple):
-    """Pixels (C, H, W), the channels that the file itself has, and as how many bits its values were
-    taken.
+    """Pixels (C, H, W), and as how many bits their values were taken.
 
     ``bits`` is 8, 12 or 16 for a file of 16 bits a value, 0 for an ordinary one of 8.
     """
 
     pixels: Pixels
-    channels: int
     bits: int
 
 
-def open_image(path: str | Path, box: Box | None = None) -> Image.Image:
+def open_image(path: str | Path) -> Image.Image:
     """A PIL image of mode L or RGB from a file of any mode; a :class:`NotAnImage` if it cannot be
     had.
 
-    Palette, CMYK and alpha become RGB, values of 16 bits 8 (:func:`eight_bits`), rotated
-    photographs are set upright, and ``box`` (x, y, width, height), if given, is cut out.
+    Palette, CMYK and alpha become RGB, values of 16 bits 8 (:func:`eight_bits`), and rotated
+    photographs are set upright.
     """
-    return read_image(path, box)[0]
+    return read_image(path)[0]
 
 
 def read_image(
     path: str | Path, box: Box | None = None, where: str = ""
 ) -> tuple[Image.Image, int]:
-    """:func:`open_image`'s image, and as how many bits its values were taken (:class:`Picture`)."""
+    """:func:`open_image`'s image, and as how many bits its values were taken (:class:`Picture`).
+
+    ``box`` (x, y, width, height), if given, is cut out.
+    """
     try:
         with Image.open(path) as image:
             upright, bits = plain(image)
@@ -182,8 +182,7 @@ def decoder(
         if size and image.size != (size, size):
             image = image.resize((size, size), Image.Resampling.BILINEAR)
         values = np.atleast_3d(np.asarray(image))
-        pixels = np.stack([values[..., band] for band in range(values.shape[2])])
-        return Picture(pixels, len(pixels), bits)
+        return Picture(np.ascontiguousarray(values.transpose(2, 0, 1)), bits)
 
     return read
 
@@ -212,7 +211,7 @@ def file_source(
 ) -> Callable[[int], tuple[Image.Image, int]]:
     """The images of files, in the order of ``manifest``, cut to their face boxes if it has any."""
     paths, rows = manifest["path"].to_list(), manifest.index.to_list()
-    boxes = manifest[BOX].to_numpy() if "box_x" in manifest else [None] * len(paths)
+    boxes = manifest[list(BOX)].to_numpy() if "box_x" in manifest else [None] * len(paths)
 
     def read(i: int) -> tuple[Image.Image, int]:
         path = os.path.join(root, paths[i])

@@ -1,6 +1,6 @@
 """FER2013's labels and FERPlus's ten votes per image: real label noise with human truth."""
 
-import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +15,12 @@ from .folders import (
     is_picture,
     locate,
     matching,
-    relative,
+    not_here,
+    prefix,
 )
 from .manifest import EXPRESSIONS, DataError, data_root, refuse
 from .names import SPLIT_NAMES, codes, composed, order_note, refuse_from_one, splits
-from .parsing import finish, left_out, safe, table
+from .parsing import finish, left_out, pictures, safe, table
 
 FER2013 = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")
 FERPLUS = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt")
@@ -29,7 +30,8 @@ FER_FOLDERS = ("fer2013", "fer-2013", "ferplus", "fer+", "data", "images")
 VOTES_CSV = "fer2013new.csv"
 TREE = class_layout("train/angry/*.jpg", FER2013, 0)
 PARTS = ("FER2013Train", "FER2013Valid", "FER2013Test")
-FERPLUS_LABELS = files(*(f"{part}/label.csv" for part in PARTS))
+LABEL_CSVS = tuple(f"{part}/label.csv" for part in PARTS)
+FERPLUS_LABELS = files(*LABEL_CSVS)
 FERPLUS_PICTURES = files(*(f"{part}/*.png" for part in PARTS))
 
 
@@ -71,11 +73,10 @@ def read_ferplus(
     :func:`read_fer2013`.
     """
     root = data_root(root)
-    votes_csv = files(VOTES_CSV)
-    listed = find(root, FER_FOLDERS, votes_csv)
+    listed = find(root, FER_FOLDERS, files(VOTES_CSV))
     pixels = find(root, FER_FOLDERS, files(*FER_CSV))
     labelled = find(root, FER_FOLDERS, FERPLUS_LABELS)
-    pictures = find(root, FER_FOLDERS, FERPLUS_PICTURES)
+    named = find(root, FER_FOLDERS, FERPLUS_PICTURES)
     if listed and pixels:
         rows = fer_rows(root).drop(columns="label")
         votes = read_votes(matching(listed[0], VOTES_CSV)[0], rows)
@@ -83,26 +84,15 @@ def read_ferplus(
     elif labelled:
         votes, rows = votes_of_folders(root, labelled[0])
         notes = ["fer2013new.csv is not used, but the label.csv of the folders"] if listed else []
-    elif listed and pictures:
-        votes, rows, notes = votes_by_name(root, matching(listed[0], VOTES_CSV)[0], pictures[0])
+    elif listed and named:
+        votes, rows, notes = votes_by_name(root, matching(listed[0], VOTES_CSV)[0], named[0])
     else:
         expected = f"{VOTES_CSV} beside fer2013.csv, or beside FER2013Train/*.png"
-        locate(
-            root,
-            "FERPlus",
-            FER_FOLDERS,
-            votes_csv._replace(said=expected, here=nowhere),
-            FERPLUS_LABELS,
-        )
+        raise not_here(root, "FERPlus", FER_FOLDERS, [expected, FERPLUS_LABELS.said])
     manifest, said = with_votes(rows, votes, protocol, classes)
     manifest = finish(keyed(root, manifest, dedupe), [*said, *notes])
     manifest.attrs["rows"] = rows["split"].value_counts().to_dict()
     return manifest
-
-
-def nowhere(base: Path) -> bool:
-    """No folder holds it."""
-    return False
 
 
 def fer2013_csv(root: str | Path) -> Path:
@@ -136,29 +126,20 @@ def fer_tree(root: Path, base: Path) -> tuple[pd.DataFrame, list[str]]:
 
 
 def keyed(root: Path, manifest: pd.DataFrame, dedupe: bool) -> pd.DataFrame:
-    """With ``dedupe`` the column ``key``, alike for exact copies: pixels, or a digest of bytes.
-
-    A file that is not there has a key of its own: who reads the pixels says which are missing.
-    """
+    """With ``dedupe`` the column ``key``, alike for exact copies, of pixels or of files."""
     if not dedupe:
         return manifest.drop(columns="key", errors="ignore")
     if "key" in manifest:
         return manifest
-    keys = []
-    for path in manifest["path"]:
-        file = root / path
-        content = file.read_bytes() if file.is_file() else f"missing {path}".encode()
-        keys.append(hashlib.blake2b(content, digest_size=16).digest())
-    return manifest.assign(key=keys)
+    return manifest.assign(key=pictures(root, manifest).to_numpy())
 
 
 def votes_of_folders(root: Path, base: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The votes in each folder's ``label.csv``, and the rows: path and split."""
     parts = []
-    for path in matching(base, *(f"{part}/label.csv" for part in PARTS)):
-        part = read_votes(path)
-        above = relative(path.parent, root)
-        paths = f"{above}/" + safe(part["Image name"], path)
+    for path in matching(base, *LABEL_CSVS):
+        part = votes_in(path, ("Image name", "box"), header=False)
+        paths = prefix(path.parent, root) + safe(part["Image name"], path)
         parts.append(part.assign(split=path.parent.name, path=paths))
     votes = pd.concat(parts, ignore_index=True)
     return votes, votes[["path"]].assign(split=splits(votes["split"], base))
@@ -171,13 +152,13 @@ def votes_by_name(
 
     The names in the csv are the files' names; rows without a name show no face.
     """
-    votes = vote_numbers(table(path, ("Usage", "Image name", *VOTES)), path)
+    votes = votes_in(path)
     split = splits(votes["Usage"], path)
     above: dict[str, str] = {}
     there: dict[str, str] = {}
     for folder in matching(base, *PARTS):
         its = SPLIT_NAMES[folder.name.lower()]
-        above[its] = f"{relative(folder, root)}/"
+        above[its] = prefix(folder, root)
         pictures = filter(is_picture, inside(folder).files)
         there |= {above[its] + composed(name): above[its] + name for name in pictures}
     named = votes["Image name"].str.strip() != ""
@@ -197,11 +178,9 @@ def votes_by_name(
     return votes.reset_index(drop=True), rows.reset_index(drop=True), notes
 
 
-def read_votes(path: Path, rows: pd.DataFrame | None = None) -> pd.DataFrame:
-    """Votes as integers: ``fer2013new.csv``, fitting FER2013's ``rows``, or ``label.csv``."""
-    if rows is None:
-        return vote_numbers(table(path, ("Image name", "box", *VOTES), header=False), path)
-    frame = vote_numbers(table(path, ("Usage", "Image name", *VOTES)), path)
+def read_votes(path: Path, rows: pd.DataFrame) -> pd.DataFrame:
+    """The votes of ``fer2013new.csv``, which have to fit FER2013's ``rows``."""
+    frame = votes_in(path)
     if len(frame) != len(rows):
         raise DataError(
             f"{path}: {len(frame)} rows, but FER2013's csv has {len(rows)}; both must be whole"
@@ -211,8 +190,11 @@ def read_votes(path: Path, rows: pd.DataFrame | None = None) -> pd.DataFrame:
     return frame
 
 
-def vote_numbers(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
-    """``frame`` with its votes as integers from 0 to 10, at least one in each row."""
+def votes_in(
+    path: Path, first: Sequence[str] = ("Usage", "Image name"), header: bool = True
+) -> pd.DataFrame:
+    """The ``first`` columns of a csv and its votes, integers from 0 to 10, at least one a row."""
+    frame = table(path, (*first, *VOTES), header)
     for column in VOTES:
         number = pd.to_numeric(frame[column], errors="coerce")
         message = f"is no number of {column} votes (0 to 10)"

@@ -44,6 +44,10 @@ class Inside(NamedTuple):
     folders: list[str]
     files: list[str]
 
+    def names(self) -> list[str]:
+        """Both together, sorted."""
+        return sorted([*self.folders, *self.files])
+
 
 def hidden(name: str) -> bool:
     """Whether a name is one that people do not see, or do not mean."""
@@ -87,13 +91,8 @@ def matching(base: Path, *patterns: str) -> list[Path]:
             below = [folder / name for folder in found for name in inside(folder).folders]
             found = [folder for folder in below if fnmatchcase(folder.name.lower(), part)]
         for folder in found:
-            content = inside(folder)
-            names = sorted(
-                name
-                for name in [*content.folders, *content.files]
-                if fnmatchcase(name.lower(), last)
-            )
-            result += [folder / name for name in names]
+            names = inside(folder).names()
+            result += [folder / name for name in names if fnmatchcase(name.lower(), last)]
     return result
 
 
@@ -102,10 +101,9 @@ def files(*patterns: str) -> Layout:
     return Layout(" or ".join(patterns), lambda base: bool(matching(base, *patterns)))
 
 
-def relative(path: Path, root: Path) -> str:
-    """``path`` below ``root`` with /, and "" for ``root`` itself."""
-    name = path.relative_to(root).as_posix()
-    return "" if name == "." else name
+def prefix(folder: Path, root: Path) -> str:
+    """What stands before a file's name in ``folder`` below ``root``: ``train/happy/``, or ""."""
+    return "" if folder == root else f"{folder.relative_to(root).as_posix()}/"
 
 
 def find(root: Path, names: Collection[str], *layouts: Layout) -> tuple[Path, int] | None:
@@ -126,14 +124,19 @@ def find(root: Path, names: Collection[str], *layouts: Layout) -> tuple[Path, in
 def locate(root: Path, name: str, names: Collection[str], *layouts: Layout) -> tuple[Path, int]:
     """:func:`find`, or a DataError that says what was expected, and what lies there instead."""
     found = find(root, names, *layouts)
-    if found:
-        return found
-    expected = "; ".join(layout.said for layout in layouts)
+    if found is None:
+        raise not_here(root, name, names, [layout.said for layout in layouts])
+    return found
+
+
+def not_here(root: Path, name: str, names: Collection[str], expected: Sequence[str]) -> DataError:
+    """The error that says what was ``expected`` of the set ``name``, and what there is instead."""
     there = [f"Found: {listing(root)}"]
     for base in candidates(root, names)[:3]:
         if base != root:
-            there.append(f"in {relative(base, root)}: {listing(base)}")
-    raise DataError(f"{root}: no {name} here. Expected one of: {expected}. {'; '.join(there)}")
+            there.append(f"in {base.relative_to(root).as_posix()}: {listing(base)}")
+    layouts = "; ".join(expected)
+    return DataError(f"{root}: no {name} here. Expected one of: {layouts}. {'; '.join(there)}")
 
 
 def candidates(root: Path, names: Collection[str]) -> list[Path]:
@@ -155,8 +158,7 @@ def candidates(root: Path, names: Collection[str]) -> list[Path]:
 
 def listing(folder: Path, most: int = 8) -> str:
     """The first names in a folder, for a message."""
-    content = inside(folder)
-    names = sorted([*content.folders, *content.files])
+    names = inside(folder).names()
     more = f", ... ({len(names)} in all)" if len(names) > most else ""
     return (", ".join(names[:most]) or "nothing") + more
 
@@ -250,9 +252,7 @@ def class_tree(root: Path, base: Path) -> tuple[pd.DataFrame, list[str]]:
     The index is the path, for errors.  The notes count files that are no pictures, and name lists
     (csv, txt) beside the folders, which are not used.
     """
-    paths: list[str] = []
-    label: list[str] = []
-    split: list[str | None] = []
+    rows: list[tuple[str, str, str | None]] = []
     other: Counter[str] = Counter()
     deeper: list[str] = []
     empty: list[str] = []
@@ -260,23 +260,22 @@ def class_tree(root: Path, base: Path) -> tuple[pd.DataFrame, list[str]]:
     for one in found:
         content = inside(one.folder)
         pictures = [name for name in content.files if is_picture(name)]
-        if len(pictures) < len(content.files):
-            other.update(suffix_of(name) for name in content.files if not is_picture(name))
-        above = relative(one.folder, root)
-        deeper += [f"{above}/{name}" for name in content.folders]
-        empty += [] if pictures else [above]
-        paths += [f"{above}/{name}" for name in pictures]
-        label += [one.name] * len(pictures)
-        split += [one.split] * len(pictures)
-    if not paths:
+        other.update(suffix_of(name) for name in content.files if not is_picture(name))
+        above = prefix(one.folder, root)
+        deeper += [above + name for name in content.folders]
+        empty += [] if pictures else [above.removesuffix("/")]
+        rows += [(above + name, one.name, one.split) for name in pictures]
+    if not rows:
         raise DataError(
             f"{base}: no images; expected them as train/happy/1.jpg or as happy/1.jpg. "
             f"Found: {listing(base)}"
         )
-    index = pd.Index(paths)
-    frame = pd.DataFrame({"path": paths, "label": label}, index=index)
-    if split[0] is not None:
-        frame["split"] = splits(pd.Series(split, index=index), base)
+    frame = pd.DataFrame(rows, columns=["path", "label", "split"])
+    frame = frame.set_index("path", drop=False).rename_axis(None)
+    if found[0].split is None:
+        frame = frame.drop(columns="split")
+    else:
+        frame["split"] = splits(frame["split"], base)
     notes = unread(other, deeper, empty)
     return frame, [*notes, *lists_beside(root, base, found)]
 
@@ -319,7 +318,7 @@ def lists_beside(root: Path, base: Path, found: list[ClassFolder]) -> list[str]:
     loose = 0
     for folder in sorted(around):
         names = inside(folder).files
-        above = f"{relative(folder, root)}/" if folder != root else ""
+        above = prefix(folder, root)
         lists += [above + name for name in names if suffix_of(name) in LISTS]
         loose += sum(map(is_picture, names))
     notes = []

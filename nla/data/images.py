@@ -61,7 +61,8 @@ def augment(images: Tensor, augmentation: Augmentation, generator: Generator) ->
     result = torch.empty(images.shape, device=images.device)
     step = len(images)
     if images.device.type == "cpu":
-        step = max(1, CHUNK // images[:1].numel())
+        values = images[:1].numel()
+        step = max(1, CHUNK // values)
     parts = torch.split(images, step)
     for part, pixels in zip(parts, torch.split(result, step)):
         pixels.copy_(part)
@@ -154,7 +155,7 @@ def _boxes(draws: Tensor, size: torch.Size, a: Augmentation) -> tuple[Tensor, Te
     smallest, largest = a.erase_area
     share = smallest + (largest - smallest) * share
     area = share * height * width
-    low, high = (math.log(r) for r in a.erase_ratio)
+    low, high = map(math.log, a.erase_ratio)
     log_ratio = low + (high - low) * ratio
     root = torch.exp(log_ratio / 2)
     side = area.sqrt()

@@ -7,7 +7,7 @@ mean nothing by themselves: the order they were taken in is said in a note, with
 import difflib
 import re
 import unicodedata
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -61,10 +61,14 @@ def fold(name: str) -> str:
     return composed(name).strip().casefold()
 
 
+def word_of(name: str) -> str:
+    """``name`` folded, without a number before it: ``3_happy`` is happy."""
+    return re.sub(r"^[0-9]+[\s._-]+", "", fold(name))
+
+
 def expression_of(name: str) -> str | None:
     """The expression that ``name`` speaks of (``Happy``, ``afraid``, ``3_happy``), or None."""
-    word = re.sub(r"^[0-9]+[\s._-]+", "", fold(name))
-    return SYNONYMS.get(word)
+    return SYNONYMS.get(word_of(name))
 
 
 def whole_number(text: str) -> int | None:
@@ -105,11 +109,10 @@ def codes(
     place = dict(zip(map(fold, order), by_number, strict=True))
     meaning: dict[Hashable, int] = {}
     for text in values.unique():
-        number = None if first is None else whole_number(text)
-        if number is not None:
-            at = number - (first or 0)
-            if 0 <= at < len(order):
-                meaning[text] = by_number[at]
+        number = whole_number(text)
+        if first is not None and number is not None:
+            if 0 <= number - first < len(order):
+                meaning[text] = by_number[number - first]
         else:
             word = fold(text) if fold(text) in place else expression_of(text)
             if word in place:
@@ -132,8 +135,12 @@ def splits(values: pd.Series, path: object) -> pd.Series:
 
 def split_of(path: Path) -> str | None:
     """The split that a file's name speaks of (``affectnet_train.csv``); None if none or two."""
-    words = set(re.split("[^a-z]+", fold(path.stem)))
-    spoken = {SPLIT_NAMES[word] for word in words & set(SPLIT_NAMES)}
+    return split_among(re.split("[^a-z]+", fold(path.stem)))
+
+
+def split_among(words: Iterable[str]) -> str | None:
+    """The one split that some of these words name; None if they name none or two."""
+    spoken = {SPLIT_NAMES[word] for word in words if word in SPLIT_NAMES}
     return spoken.pop() if len(spoken) == 1 else None
 
 
@@ -205,11 +212,11 @@ def name_classes(
     Refused at its place: no label, a name near an expression, numbers that seem counted from 1.
     """
     distinct = list(given.unique())
-    missing = {text: fold(text) in NO_LABEL for text in distinct}
-    refuse(given.map(missing).astype(bool), given, path, "is no label; give each row its class")
-    odd = {text: is_odd_number(text) for text in distinct}
+    missing = [text for text in distinct if fold(text) in NO_LABEL]
+    refuse(given.isin(missing), given, path, "is no label; give each row its class")
+    odd = filter(is_odd_number, distinct)
     message = "is no label: it is a number, but none of 0, 1, 2, ..."
-    refuse(given.map(odd).astype(bool), given, path, message)
+    refuse(given.isin(list(odd)), given, path, message)
     if classes:
         return named_by_hand(given, path, tuple(composed(name).strip() for name in classes))
     numbers = numbers_in(given)
@@ -295,8 +302,7 @@ def refuse_near_names(
 ) -> None:
     """Refuse a name that is no expression but nearly one (``Suprise``)."""
     for text in words:
-        word = re.sub(r"^[0-9]+[\s._-]+", "", fold(text))
-        near = difflib.get_close_matches(word, SYNONYMS, 1, NEAR)
+        near = difflib.get_close_matches(word_of(text), SYNONYMS, 1, NEAR)
         if near and not expression_of(text):
             message = (
                 f"is no expression, expected {', '.join(EXPRESSIONS)}: did you mean {near[0]}? "

@@ -13,8 +13,6 @@ from PIL import Image
 from .manifest import BOX, EXPRESSIONS, DataError, refuse, validate
 from .names import codes
 
-__all__ = ["IMAGES", "TWO_SPLITS", "finish", "hold_out", "label_list", "refuse", "safe", "table"]
-
 NO_PICTURE = (  # formats that Pillow names but that hold films, icons, pages or measurements
     *("MPEG", "FLI", "ICO", "CUR", "ICNS", "EPS", "WMF", "PSD"),
     *("BUFR", "GRIB", "HDF5", "FITS", "IPTC", "GBR"),
@@ -95,9 +93,7 @@ def pairs(path: str | Path) -> pd.DataFrame:
     return pd.DataFrame({"name": names, "label": parts[1]})
 
 
-def label_list(
-    path: str | Path, order: Sequence[str] = EXPRESSIONS, first: int = 1, gap: str = ""
-) -> pd.Series:
+def label_list(path: str | Path, order: Sequence[str] = EXPRESSIONS, gap: str = "") -> pd.Series:
     """Read a list of ``name label`` lines: places in ``order``, by name without ``_aligned``.
 
     -1 where the label is ``gap``.
@@ -106,15 +102,16 @@ def label_list(
     names = listed["name"].str.replace("_aligned", "")
     refuse(names.duplicated(), names, path, "is listed twice; keep one of the lines")
     labels = listed["label"]
-    given = codes(labels[labels != gap], order, path, first, classes=order)
+    given = codes(labels[labels != gap], order, path, 1, classes=order)
     return given.reindex(labels.index, fill_value=-1).set_axis(pd.Index(names))
 
 
 def safe(names: pd.Series, path: object) -> pd.Series:
     """``names`` with ``/`` for ``\\``; refused if one is empty or could lead out of the folder."""
     slashed = names.str.replace("\\", "/", regex=False)
-    outside = slashed.str.contains(r"(?:^|/)\.\.(?:/|$)|^/|^[A-Za-z]:|[\x00-\x1f]")
-    short = slashed.str.replace(r"/(?:\.?/)+", "/", regex=True).str.replace(r"^\./", "", regex=True)
+    single = slashed.str.replace(r"/(?:\.?/)+", "/", regex=True)
+    short = single.str.replace(r"^\./", "", regex=True)
+    outside = short.str.contains(r"(?:^|/)\.\.(?:/|$)|^/|^[A-Za-z]:|[\x00-\x1f]")
     message = "is no image name: use paths below the data folder, with / and without .."
     refuse((short == "") | outside, names, path, message)
     return short

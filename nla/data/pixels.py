@@ -8,7 +8,7 @@ grey ones makes it start anew as RGB.
 
 import contextlib
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from pathlib import Path
@@ -39,14 +39,6 @@ Progress = Callable[[int, int], None]
 Shape = tuple[int, ...]
 Put = Callable[[int, Pixels], object]
 Sink = Callable[[Shape], Put]
-
-
-class Kept(NamedTuple):
-    """An image as it is kept: pixels (C, H, W), :data:`FACTS`, what is wrong if there is none."""
-
-    pixels: Pixels
-    facts: tuple[int, int, int]
-    fault: NotAnImage | None
 
 
 class Gathered(NamedTuple):
@@ -101,29 +93,6 @@ def hashed(fetch: Callable[[slice], Pixels], count: int) -> npt.NDArray[np.uint6
         return np.fromiter(chain.from_iterable(parts), np.uint64, count)
 
 
-def blocks(read: Read, count: int, shape: Shape | None) -> Iterator[list[Kept]]:
-    """Decode all images in threads and give them in order, a block at a time."""
-    blank = np.zeros(shape or 0, np.uint8)
-    nothing = (digest(blank), 0, 0)
-
-    def keep(row: int) -> Kept:
-        try:
-            picture = read(row)
-        except NotAnImage as error:
-            return Kept(blank, nothing, error)
-        pixels = picture.pixels if shape is None else fitted(picture.pixels, shape, row)
-        return Kept(pixels, (digest(pixels), picture.channels, picture.bits), None)
-
-    def keep_all(rows: range) -> list[Kept]:
-        return [keep(row) for row in rows]
-
-    with ThreadPoolExecutor(cpu_count()) as threads:
-        for start in range(0, count, BLOCK):
-            rows = range(start, min(start + BLOCK, count))
-            parts = [rows[at : at + PART] for at in range(0, len(rows), PART)]
-            yield list(chain.from_iterable(threads.map(keep_all, parts)))
-
-
 def fitted(pixels: Pixels, shape: Shape, row: int) -> Pixels:
     """The pixels in the ``shape`` (C, H, W) of all; a grey image's one channel is repeated."""
     channels = shape[0]
@@ -150,20 +119,37 @@ def gather(
 
     ``shape``: what all are to have (:func:`fitted`), by default whatever each has.
     """
-    facts, faults, row = np.zeros(count, FACTS), [], 0
-    for block in blocks(read, count, shape):
-        for one in block:
-            put(row, one.pixels)
-            facts[row] = one.facts
-            if one.fault:
-                faults.append(one.fault)
-            row += 1
-        progress(row, count)
-    return Gathered(facts, faults)
+    blank = np.zeros(shape or 0, np.uint8)
+    facts = np.zeros(count, FACTS)
+    facts["digest"] = digest(blank)
+    faults: dict[int, NotAnImage] = {}
+
+    def decoded(row: int) -> Pixels:
+        try:
+            picture = read(row)
+        except NotAnImage as error:
+            faults[row] = error
+            return blank
+        pixels = picture.pixels if shape is None else fitted(picture.pixels, shape, row)
+        facts[row] = digest(pixels), len(picture.pixels), picture.bits
+        return pixels
+
+    def part(rows: range) -> list[Pixels]:
+        return [decoded(row) for row in rows]
+
+    with ThreadPoolExecutor(cpu_count()) as threads:
+        for start in range(0, count, BLOCK):
+            block = range(start, min(start + BLOCK, count))
+            parts = [block[at : at + PART] for at in range(0, len(block), PART)]
+            pixels = chain.from_iterable(threads.map(part, parts))
+            for row, one in zip(block, pixels):
+                put(row, one)
+            progress(block.stop, count)
+    return Gathered(facts, [faults[row] for row in sorted(faults)])
 
 
 def collect(
-    read: Read, count: int, channels: int | None, sink: Sink, progress: Progress = silent
+    read: Read, count: int, channels: int | None, sink: Sink, progress: Progress
 ) -> Gathered:
     """:func:`gather` into ``sink(shape)``, ``shape`` being that of all images; a DataError if they
     differ.
@@ -191,6 +177,22 @@ def first_picture(read: Read, count: int) -> Picture | None:
     return None
 
 
+def decode_all(
+    sink: Sink,
+    root: str | Path,
+    manifest: pd.DataFrame,
+    size: int | None,
+    channels: int | None,
+    missing: str,
+    progress: Progress = silent,
+) -> Facts:
+    """Put the images into ``sink``, give the facts of all; a DataError if ``missing`` is "refuse"
+    and there are some.
+    """
+    read = decoder(root, manifest, size, channels)
+    return judged(collect(read, len(manifest), channels, sink, progress), missing)
+
+
 def in_memory(
     root: str | Path, manifest: pd.DataFrame, size: int | None, channels: int | None, missing: str
 ) -> tuple[Tensor, Facts]:
@@ -204,8 +206,7 @@ def in_memory(
         images = np.empty((count, *shape), np.uint8)
         return images.__setitem__
 
-    read = decoder(root, manifest, size, channels)
-    facts = judged(collect(read, count, channels, sink), missing)
+    facts = decode_all(sink, root, manifest, size, channels, missing)
     there = facts["channels"] > 0
     return torch.from_numpy(images if there.all() else images[there]), facts
 

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,7 @@ import pandas as pd
 
 from .folders import inside, is_picture, listing, shortened
 from .manifest import refuse
-from .names import SPLIT_NAMES, composed, fold
+from .names import composed, fold, split_among
 
 DEEPEST = 8
 
@@ -20,26 +20,24 @@ def pictures_below(base: Path) -> dict[str, str]:
 
     Links to folders are followed, but not round in a loop.
     """
-    found: list[str] = []
-    walk(str(base), "", (), found)
-    return {composed(name): name for name in found}
+    return {composed(name): name for name in walk(str(base))}
 
 
 def walk(
     folder: str,
-    above: str,
-    parents: tuple[tuple[int, int], ...],
-    found: list[str],
-) -> None:
-    """Add the pictures in ``folder`` and below to ``found``, each name with ``above`` before it."""
+    above: str = "",
+    parents: tuple[tuple[int, int], ...] = (),
+) -> Iterator[str]:
+    """The pictures in ``folder`` and below, each name with ``above`` before it."""
     state = os.stat(folder)
     me = (state.st_dev, state.st_ino)
     if me in parents or len(parents) > DEEPEST:
         return
     content = inside(folder)
-    found += [above + name for name in content.files if is_picture(name)]
+    for name in filter(is_picture, content.files):
+        yield above + name
     for name in content.folders:
-        walk(f"{folder}/{name}", f"{above}{name}/", (*parents, me), found)
+        yield from walk(f"{folder}/{name}", f"{above}{name}/", (*parents, me))
 
 
 def folders_of(names: pd.Series) -> pd.Series:
@@ -49,9 +47,7 @@ def folders_of(names: pd.Series) -> pd.Series:
 
 def split_in(folder: str) -> str | None:
     """The split that a folder's path speaks of (``DATASET/train/1``), or None."""
-    words = set(map(fold, folder.split("/")))
-    spoken = {SPLIT_NAMES[word] for word in words & set(SPLIT_NAMES)}
-    return spoken.pop() if len(spoken) == 1 else None
+    return split_among(map(fold, folder.split("/")))
 
 
 def with_suffix(

@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from .corruption import relabel
-from .folders import class_layout, class_tree, files, listing, locate, matching, relative
+from .folders import class_layout, class_tree, files, listing, locate, matching, prefix
 from .manifest import EXPRESSIONS, DataError, data_root
 from .names import codes, order_note, splits
 from .parsing import finish, label_list
@@ -47,13 +47,9 @@ def read_rafdb(root: str | Path | None = None, labels: str | Path | None = None)
     else:
         listed = csv_rows(root, base)
         manifest = rafdb_numbers(listed.rows, base, listed.notes)
-    if not labels:
-        return manifest
-    result = relabel(manifest, labels)
-    attrs = result.attrs
-    result = result.reset_index(drop=True)
-    result.attrs = attrs
-    return result
+    if labels:
+        manifest = relabel(manifest, labels).reset_index(drop=True)
+    return manifest
 
 
 def rafdb_list(root: Path, base: Path, path: Path) -> pd.DataFrame:
@@ -73,10 +69,9 @@ def rafdb_list(root: Path, base: Path, path: Path) -> pd.DataFrame:
         )
     usual = ("image/aligned/", "aligned/", "image/original/", "original/")
     found, notes = placed(names, split, there, base, path, usual)
-    above = relative(base, root)
     manifest = pd.DataFrame(
         {
-            "path": f"{above}/" * bool(above) + found.to_numpy(object),
+            "path": prefix(base, root) + found.to_numpy(object),
             "label": labels.to_numpy(),
             "split": split.to_numpy(),
         }

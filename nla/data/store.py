@@ -28,9 +28,9 @@ from torch import Tensor
 from nla.files import WriteError, atomic
 
 from .datasets import reader
-from .decoding import BOX, Pixels, decoder, open_image
+from .decoding import Pixels, open_image
 from .ferplus import fer2013_csv
-from .manifest import DataError, data_root
+from .manifest import BOX, DataError, data_root
 from .pixels import (
     FACTS,
     Facts,
@@ -38,18 +38,17 @@ from .pixels import (
     Put,
     Shape,
     Sink,
-    collect,
+    decode_all,
     digest,
     digests,
     hashed,
     in_memory,
-    judged,
     leave_out,
     read_pixels,
     silent,
 )
 
-__all__ = ["Packed", "decoder", "digests", "load", "open_image", "pack", "read_pixels"]
+__all__ = ["Packed", "digests", "load", "open_image", "pack", "read_pixels"]
 
 VERSION = 3
 Missing = Literal["refuse", "skip"]
@@ -212,8 +211,7 @@ def pack(
         return found
 
     def fill(sink: Sink) -> Facts:
-        read = decoder(root, manifest, size, channels)
-        return judged(collect(read, count, channels, sink, progress), missing)
+        return decode_all(sink, root, manifest, size, channels, missing, progress)
 
     try:
         folder.mkdir(parents=True, exist_ok=True)

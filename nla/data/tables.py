@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from .folders import inside, is_picture, relative, shortened
+from .folders import inside, is_picture, prefix, shortened
 from .manifest import BOX, DataError, refuse
 from .names import expression_of, split_of, splits, whole_number
 from .parsing import lines_of, pairs, safe, table
@@ -73,22 +73,20 @@ def columns_of(frame: pd.DataFrame, path: Path) -> Columns:
             f"{path}, line 1: expected columns path and label (or expression), separated by "
             f"commas; found {', '.join(frame.columns)[:200]}"
         )
+    image = images[0]
     label = one_label(frame, labels, path)
     boxes = [box for box in (*SIZED_BOXES, *CORNER_BOXES) if set(box) <= set(frame)]
     box = boxes[0] if boxes else ()
     split = divided[0] if divided else ""
-    taken = {images[0], label, split, *box}
-    unused = []
-    for name in map(str, frame.columns):
-        if name not in taken and not name.startswith("unnamed:"):
-            unused.append(name)
+    others = frame.columns.drop([image, label, *divided[:1], *box])
+    unused = [name for name in others if not name.startswith("unnamed:")]
     notes = []
-    if unused or (images[0], label) != ("path", "label"):
-        said = f"{path.name}: the image from column {images[0]}, the label from {label}"
+    if unused or (image, label) != ("path", "label"):
+        said = f"{path.name}: the image from column {image}, the label from {label}"
         notes.append(said + (f"; not used: {shortened(unused, 12)}" if unused else ""))
     if box:
         notes.append(f"{path.name}: the face is cut out at the columns {', '.join(box)}")
-    return Columns(images[0], label, split, box, notes)
+    return Columns(image, label, split, box, notes)
 
 
 def one_label(
@@ -117,8 +115,8 @@ def rows_of(
 
     ``unneeded`` says of labels which rows are left out later, and so need no box.
     """
-    names = [str(name).lower() for name in frame.columns]
-    if len(set(names)) < len(names):
+    names = frame.columns.str.lower()
+    if names.has_duplicates:
         raise DataError(f"{path}, line 1: two columns have one name: {', '.join(names)[:200]}")
     frame = frame.set_axis(names, axis=1)
     taken = columns_of(frame, path)
@@ -241,8 +239,7 @@ def gathered(
     message = "occurs twice in these files; keep one of the lines"
     refuse(rows.duplicated(face), rows["path"], base, message)
     rows, said = divided(rows)
-    above = relative(base, root)
-    rows["path"] = f"{above}/" * bool(above) + rows["path"]
+    rows["path"] = prefix(base, root) + rows["path"]
     return Listed(rows, [*notes, *said])
 
 
