@@ -201,13 +201,9 @@ def curves_of(run: Run, index: Integers) -> Content:
 def scores_at(run: Run, epoch: int) -> pd.DataFrame:
     """p_gt and p_nn of every sample in an epoch, by row of the manifest."""
     outside = run.predictions(epoch).set_index("index")
-    label = run.manifest["label"].loc[outside.index].to_numpy()
+    label = run.manifest["label"].loc[outside.index].to_numpy(int)
     columns = [f"p_{name}" for name in run.classes]
-    others = outside[columns].to_numpy(float, copy=True)
-    cells = np.arange(len(label)), label
-    p_gt = others[cells]
-    others[cells] = 0
-    p_nn = others.max(axis=1, initial=0)
+    p_gt, p_nn = judges.on_the_plane(outside[columns].to_numpy(float), label)
     scores = pd.DataFrame({"p_gt": p_gt, "p_nn": p_nn}, index=outside.index)
     if not run.config.get("record", True):
         return scores
