@@ -48,22 +48,20 @@ def evidence(run: Run) -> Evidence:
     """What ``run`` recorded of its training samples. RunError if it recorded none."""
     epochs = views.epochs(run)
     first = run.samples(epochs[0])
-    shape = (len(epochs), len(first))
-    p_gt, p_nn, weight = (np.empty(shape, np.float32) for _ in range(3))
-    factor = np.empty(shape, np.float32) if "factor" in first else None
+    numbers = first.columns.intersection(["p_gt", "p_nn", "weight", "factor"])
+    seen = {name: np.empty((len(epochs), len(first)), np.float32) for name in numbers}
     votes = np.zeros((len(first), len(run.classes)))
     for step, epoch in enumerate(epochs):
         samples = run.samples(epoch)
-        p_gt[step] = samples["p_gt"]
-        p_nn[step] = samples["p_nn"]
-        weight[step] = samples["weight"]
-        if factor is not None:
-            factor[step] = samples["factor"]
+        for name, values in seen.items():
+            values[step] = samples[name]
         if "nearest" in samples:
             votes[np.arange(len(first)), samples["nearest"]] += samples["p_nn"]
     index = first["index"].to_numpy(np.int64)
     label = first["label"].to_numpy(np.int64)
-    return Evidence(index, label, p_gt, p_nn, weight, votes, factor)
+    return Evidence(
+        index, label, seen["p_gt"], seen["p_nn"], seen["weight"], votes, seen.get("factor")
+    )
 
 
 def with_latents(found: Evidence, run: Run, images: Images) -> Evidence:
