@@ -83,7 +83,7 @@ def test_judges_without_their_evidence_say_what_is_missing():
         JUDGES["neighbours"](three())
     with pytest.raises(RunError, match="no factor of its own on record: rank by weight"):
         JUDGES["trust"](three())
-    lacking = {"neighbours", "trust", *judges.OUTSIDE}
+    lacking = {"neighbours", "trust", "self_confidence", "normalized_margin", "outside_margin"}
     assert set(judges.verdicts(three())) == set(JUDGES) - lacking
 
 

@@ -113,7 +113,6 @@ def test_any_set_has_views(names, per_class, epochs, truth, data):
         assert set(views.weight_share(run)["class"]) == {names[k] for k in present}
         assert not views.memorisation(run).isna().any()
         assert len(views.learning(run)) == per_class * len(present)
-        assert views.flow(run, 0, epochs - 1).to_numpy().sum() == per_class * len(present)
 
 
 def test_a_missing_epoch_file_is_named(tmp_path):
@@ -173,21 +172,6 @@ def test_weight_separates_ambiguous_from_noisy_until_noise_is_memorised(planted_
     assert 0.5 <= by_epoch.loc[4] <= 1
     assert views.separation(planted_run, "noisy", "ambiguous").loc[0] == 0
     assert views.separation(planted_run, "ambiguous", "ambiguous").empty
-
-
-def test_regions_of_the_plane():
-    table = pd.DataFrame({"p_gt": [0.9, 0.45, 0.05, 0.6], "p_nn": [0.05, 0.4, 0.8, 0.4]})
-    assert list(views.regions(table, 0.25)) == ["clean", "ambiguous", "noisy", "ambiguous"]
-
-
-def test_flow_counts_every_sample_and_finds_the_memorised(planted_run):
-    table = views.flow(planted_run, 3, 4)
-    assert table.to_numpy().sum() == 210
-    assert table.loc["noisy", "clean"] == 21  # the memorised half of 42
-    assert table.loc["clean", "clean"] == 126
-    assert views.flow(planted_run, 0, 0).equals(
-        views.flow(planted_run, 0, 0).T.rename_axis(index="epoch 0", columns="epoch 0")
-    )
 
 
 def test_first_learned_and_forgotten(planted_run):

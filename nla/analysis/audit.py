@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from nla.analysis import judges, views
-from nla.analysis.judges import COMBINED, JUDGES, Evidence
+from nla.analysis.judges import COMBINED, JUDGES, Evidence, on_the_plane
 from nla.training.loading import Images
 from nla.training.record import Run, RunError
 
@@ -83,15 +83,11 @@ def gathered(run: Run, by: str, images: Images | None, folds: pd.DataFrame | Non
 def ranked(found: Evidence, by: str) -> tuple[npt.NDArray[np.float64], str]:
     """The rank (0..1) of each training sample, and by whom: judges for whom there is no evidence
     have no part in the combination."""
-    names = [by]
     if by == "combined":
-        names = [
-            name
-            for name in COMBINED
-            if (name != "neighbours" or found.latents is not None)
-            and (name != "outside_margin" or found.outside is not None)
-        ]
-    scores = pd.DataFrame({name: JUDGES[name](found) for name in names})
+        scores = judges.verdicts(found, {name: JUDGES[name] for name in COMBINED})
+    else:
+        scores = pd.DataFrame({by: JUDGES[by](found)})
+    names = scores.columns.tolist()
     return judges.combined(scores, names), " and ".join(names)
 
 
@@ -113,8 +109,7 @@ def trained_on(found: Evidence) -> pd.DataFrame:
             "index": found.index,
             "label": found.label,
             "seen": SEEN[0],
-            "suggested": strongest(found.votes),
-            "sure": surest(found.votes, len(found.p_nn)),
+            **suggestion(found.votes, len(found.p_nn)),
             "p_gt": found.p_gt.mean(axis=0, dtype=float),
             "p_nn": found.p_nn.mean(axis=0, dtype=float),
             "weight": found.weight.mean(axis=0, dtype=float),
@@ -127,38 +122,35 @@ def held_out(run: Run) -> pd.DataFrame:
     """The rows of the other splits, as :func:`trained_on`, from what was predicted of them."""
     epochs = views.epochs(run)
     rows = run.predictions(epochs[0])[["index"]].join(run.manifest["label"], on="index")
-    place = np.arange(len(rows)), rows["label"].to_numpy(int)
-    p_gt, p_nn = np.zeros(len(rows)), np.zeros(len(rows))
-    votes = np.zeros((len(rows), len(run.classes)))
+    label = rows["label"].to_numpy(int)
+    columns = [f"p_{name}" for name in run.classes]
+    p_gt, p_nn = np.zeros((2, len(rows)))
+    votes = np.zeros((len(rows), len(columns)))
     for epoch in epochs:
-        predictions = run.predictions(epoch)
-        others = predictions[[f"p_{name}" for name in run.classes]].to_numpy(float, copy=True)
-        p_gt += others[place]
-        others[place] = 0
-        p_nn += others.max(axis=1, initial=0)
-        votes += others
+        p = run.predictions(epoch)[columns].to_numpy(float)
+        own, other = on_the_plane(p, label)
+        p_gt += own
+        p_nn += other
+        votes += p
+    votes[np.arange(len(rows)), label] = 0
     return rows.assign(
         seen=SEEN[1],
-        suggested=strongest(votes),
-        sure=surest(votes, len(epochs)),
+        **suggestion(votes, len(epochs)),
         p_gt=p_gt / len(epochs),
         p_nn=p_nn / len(epochs),
     )
 
 
-def strongest(votes: npt.NDArray[np.float64]) -> pd.Series:
-    """The class (n,) with most votes (n, K); nothing where there are none."""
-    best = pd.Series(votes.argmax(axis=1), dtype="Int64")
-    return best.where(pd.Series(votes.any(axis=1)))
+def suggestion(votes: npt.NDArray[np.float64], epochs: int) -> dict[str, pd.Series]:
+    """The class (n,) with most votes (n, K), and how sure: its mean over the epochs.
 
-
-def surest(votes: npt.NDArray[np.float64], epochs: int) -> pd.Series:
-    """The probability (n,) of the class with most votes (n, K), mean over the epochs.
-
-    Of training rows at least that: a class has votes only while it is the nearest negative.
+    Both are nothing where there are no votes. Of training rows at least that sure: a class has
+    votes only while it is the nearest negative.
     """
-    best = pd.Series(votes.max(axis=1, initial=0) / epochs)
-    return best.where(pd.Series(votes.any(axis=1)))
+    some = pd.Series(votes.any(axis=1))
+    best = pd.Series(votes.argmax(axis=1), dtype="Int64")
+    mean = pd.Series(votes.max(axis=1) / epochs)
+    return {"suggested": best.where(some), "sure": mean.where(some)}
 
 
 def described(run: Run, found: pd.DataFrame) -> pd.DataFrame:

@@ -1,7 +1,6 @@
 """The page of :mod:`nla.analysis.audit_page` as a widget for Jupyter: decide beside your code."""
 
-import base64
-import io
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,8 @@ import traitlets
 
 from nla.analysis.audit import audit
 from nla.analysis.audit_page import HERE, Content, page_content
-from nla.analysis.figures import faces as drawn
+from nla.analysis.pictures import figure_png
+from nla.analysis.sheets import faces as drawn
 from nla.data.correction import COLUMNS, KEEP, RELABEL
 from nla.files import write
 from nla.training.loading import Images
@@ -96,7 +96,5 @@ def twin(run: Run, table: pd.DataFrame, images: Images | None) -> dict[str, str]
     captions = first["label"] + first["suggested"].map(
         "\nor {}?".format, na_action="ignore"
     ).fillna("")
-    figure = drawn(images[index], captions.tolist())
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=100)
-    return {"image/png": base64.b64encode(buffer.getvalue()).decode()}
+    draw = functools.partial(drawn, images[index], captions.tolist())
+    return {"image/png": figure_png(draw, dpi=100)}

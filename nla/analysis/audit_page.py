@@ -5,7 +5,6 @@ stands in :mod:`nla.analysis.audit_explorer`. Both draw what :func:`page_content
 ``audit_page.js``. The page holds the faces themselves: it is for those who may see them.
 """
 
-import base64
 import hashlib
 import io
 import json
@@ -17,8 +16,7 @@ import numpy.typing as npt
 import pandas as pd
 from PIL import Image
 
-from nla.analysis import judges, views
-from nla.analysis.figures import thumbnail
+from nla.analysis import judges, pictures, views
 from nla.data.correction import keys
 from nla.files import write
 from nla.training.loading import Images
@@ -194,20 +192,15 @@ def curves_of(run: Run, index: Integers) -> Content:
         here = scores.index.intersection(place.index)
         values[place[here], :, step] = scores.loc[here]
     whole = (values * 255).round().astype(np.uint8)
-    text = base64.b64encode(whole.tobytes()).decode()
-    return {"epochs": len(epochs), "bytes": text}
+    return {"epochs": len(epochs), "bytes": pictures.as_text(whole.tobytes())}
 
 
 def scores_at(run: Run, epoch: int) -> pd.DataFrame:
     """p_gt and p_nn of every sample in an epoch, by row of the manifest."""
     outside = run.predictions(epoch).set_index("index")
-    label = run.manifest["label"].loc[outside.index].to_numpy()
+    label = run.manifest["label"].loc[outside.index].to_numpy(int)
     columns = [f"p_{name}" for name in run.classes]
-    others = outside[columns].to_numpy(float, copy=True)
-    cells = np.arange(len(label)), label
-    p_gt = others[cells]
-    others[cells] = 0
-    p_nn = others.max(axis=1, initial=0)
+    p_gt, p_nn = judges.on_the_plane(outside[columns].to_numpy(float), label)
     scores = pd.DataFrame({"p_gt": p_gt, "p_nn": p_nn}, index=outside.index)
     if not run.config.get("record", True):
         return scores
@@ -227,21 +220,12 @@ def sheets_of(images: Images, index: Integers) -> list[str]:
         room = ROOM * max(len(index), COLUMNS)
         if sum(map(len, sheets)) <= room:
             break
-    texts = [base64.b64encode(raw).decode() for raw in sheets]
-    return [f"data:image/jpeg;base64,{text}" for text in texts]
+    return [f"data:image/jpeg;base64,{pictures.as_text(raw)}" for raw in sheets]
 
 
 def sheet(images: Images, index: Integers, side: int) -> bytes:
     """Up to 400 faces in rows of 20, each ``side`` pixels, as a JPEG file."""
-    deep = -(-len(index) // COLUMNS)
-    whole = Image.new("RGB", (COLUMNS * side, deep * side))
-    for k, row in enumerate(index):
-        pixels = thumbnail(images[int(row)])
-        face = Image.fromarray(pixels)
-        if face.size != (side, side):
-            face = face.resize((side, side), Image.Resampling.LANCZOS)
-        down, across = divmod(k, COLUMNS)
-        whole.paste(face, (across * side, down * side))
+    whole = pictures.sheet(images, index, COLUMNS, side, Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
     whole.save(buffer, "jpeg", quality=88)
     return buffer.getvalue()

@@ -66,9 +66,9 @@ def per_class_accuracy(runs: Run | Sequence[Run], split: str = "test") -> Figure
 
 
 def scored(run: Run, split: str, epoch: int = -1) -> pd.DataFrame:
-    """Predictions after an epoch on a split, with the run's name; RunError if there are none."""
+    """Predictions after an epoch on a split; RunError if there are none."""
     run.confusion(epoch, split)  # says so
-    return run.predictions(epoch).query("split == @split").assign(method=run.name)
+    return run.predictions(epoch).query("split == @split")
 
 
 def scored_by_name(runs: Sequence[Run], split: str) -> pd.DataFrame:

@@ -1,9 +1,11 @@
 """Curves over the epochs: weights by group, accuracy and memorisation, agreement of two views."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import pandas as pd
 import seaborn as sns
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
@@ -46,21 +48,18 @@ def weights_over_epochs(run: Run, by: str = "class") -> Figure:
             linewidth=0.6,
             ax=ax,
         )
-        part, colour = table[table[by] == name], palette[name]
-        ax.fill_between(
-            part["epoch"], part["low"], part["high"], color=colour, alpha=0.25, linewidth=0
-        )
-        ax.plot(
-            part["epoch"],
-            part["mean"],
-            marker=markers[name],
-            color=colour,
-            markersize=3.5,
-            zorder=4,
-        )
+        part = table[table[by] == name]
+        draw_mean(ax, part, palette[name], markers[name], zorder=4)
         ax.set_title(wrapped(f"{name} (n = {part['n'].iloc[0]:,})", 26))
         ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
     return figure
+
+
+def draw_mean(ax: Axes, part: pd.DataFrame, colour: str, marker: str, **look: Any) -> None:
+    """A group's mean over the epochs (:func:`views.over_epochs`), with its interval."""
+    x = part["epoch"]
+    ax.fill_between(x, part["low"], part["high"], color=colour, alpha=0.25, linewidth=0)
+    ax.plot(x, part["mean"], marker=marker, color=colour, markersize=3.5, **look)
 
 
 @figure_of
@@ -75,19 +74,8 @@ def weights_of_kinds(run: Run) -> Figure:
     figure, axes = new_figure(ONE, 2.4)
     ax = axes[0, 0]
     for name, part in table.groupby(by, observed=True, sort=False):
-        colour = palette[str(name)]
-        count = part["n"].iloc[0]
-        ax.fill_between(
-            part["epoch"], part["low"], part["high"], color=colour, alpha=0.25, linewidth=0
-        )
-        ax.plot(
-            part["epoch"],
-            part["mean"],
-            marker=markers[str(name)],
-            color=colour,
-            markersize=3.5,
-            label=f"{name} ({count:,})",
-        )
+        label = f"{name} ({part['n'].iloc[0]:,})"
+        draw_mean(ax, part, palette[str(name)], markers[str(name)], label=label)
     ax.set(xlabel="epoch", ylabel="mean w*")
     ax.set_title(f"{plain(run.name)}: by kind (samples)")
     ax.xaxis.set_major_locator(MaxNLocator(7, integer=True))

@@ -57,9 +57,7 @@ def latent_explorer(run: Run, embedding: pd.DataFrame, images: Pictures | None =
     Cards show the prediction of each snapshot and the history of the probability of the true
     class, or of the label where nobody knows better.
     """
-    named = embedding.copy(deep=False)
-    named.attrs["classes"] = list(run.classes)
-    twin = functools.partial(figures.latent_steps, named)
+    twin = functools.partial(figures.latent_steps, embedding, classes=run.classes)
     return Explorer(latent_scene(run, embedding), images, twin)
 
 

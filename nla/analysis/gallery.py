@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from tqdm import tqdm
 
 from nla.analysis import explore, figures, latents, tables
+from nla.analysis.plane import naw_of
 from nla.training.record import Run, RunError
 
 PUBLISHED = Path("data/published_results.csv")
@@ -68,7 +69,7 @@ def draw(drawings: Drawings, folder: Path, runs: Sequence[Run]) -> list[Path]:
 def drawings_of(runs: Sequence[Run]) -> Drawings:
     """The figures that runs alone give; those of one run are of the last."""
     run = runs[-1]
-    naw = figures.naw_of(run)
+    naw = naw_of(run)
     return {
         "framework": partial(figures.framework, naw),
         "weight_surfaces": partial(figures.weight_surfaces, naw),

@@ -5,16 +5,19 @@ suspect. Their scales differ; only the order counts. How well each ranks wrong l
 combination ranks best, is measured in ``nla study judges``.
 """
 
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import torch
 from sklearn.metrics import average_precision_score
 from sklearn.neighbors import NearestNeighbors
 
 from nla.analysis import views
+from nla.naw import scores_of
 from nla.training.inference import forward
 from nla.training.loading import Images
 from nla.training.opening import restore
@@ -46,22 +49,20 @@ def evidence(run: Run) -> Evidence:
     """What ``run`` recorded of its training samples. RunError if it recorded none."""
     epochs = views.epochs(run)
     first = run.samples(epochs[0])
-    shape = (len(epochs), len(first))
-    p_gt, p_nn, weight = (np.empty(shape, np.float32) for _ in range(3))
-    factor = np.empty(shape, np.float32) if "factor" in first else None
+    numbers = first.columns.intersection(["p_gt", "p_nn", "weight", "factor"])
+    seen = {name: np.empty((len(epochs), len(first)), np.float32) for name in numbers}
     votes = np.zeros((len(first), len(run.classes)))
     for step, epoch in enumerate(epochs):
         samples = run.samples(epoch)
-        p_gt[step] = samples["p_gt"]
-        p_nn[step] = samples["p_nn"]
-        weight[step] = samples["weight"]
-        if factor is not None:
-            factor[step] = samples["factor"]
+        for name, values in seen.items():
+            values[step] = samples[name]
         if "nearest" in samples:
             votes[np.arange(len(first)), samples["nearest"]] += samples["p_nn"]
     index = first["index"].to_numpy(np.int64)
     label = first["label"].to_numpy(np.int64)
-    return Evidence(index, label, p_gt, p_nn, weight, votes, factor)
+    return Evidence(
+        index, label, seen["p_gt"], seen["p_nn"], seen["weight"], votes, seen.get("factor")
+    )
 
 
 def with_latents(found: Evidence, run: Run, images: Images) -> Evidence:
@@ -155,32 +156,34 @@ def neighbours(found: Evidence) -> Numbers:
 
 def self_confidence(found: Evidence) -> Numbers:
     """1 - out-of-fold probability of the label. Northcutt et al. (JAIR 2021), cleanlab."""
-    own, _ = outside_scores(found)
+    own, _ = on_the_plane(outside(found), found.label)
     return 1 - own
 
 
 def normalized_margin(found: Evidence) -> Numbers:
     """Out-of-fold p_GT - p_NN, low first, as a number from 0 to 1. Northcutt et al., cleanlab."""
-    own, other = outside_scores(found)
+    own, other = on_the_plane(outside(found), found.label)
     return (1 - own + other) / 2
 
 
 def outside_margin(found: Evidence) -> Numbers:
     """The margin of the out-of-fold models, averaged over their epochs, low first."""
-    outside_scores(found)
+    outside(found)
     assert found.outside_margin is not None
     return (1 - found.outside_margin) / 2
 
 
-def outside_scores(found: Evidence) -> tuple[Numbers, Numbers]:
-    """p_GT and p_NN (n,) of the out-of-fold models. RunError if there are none."""
+def outside(found: Evidence) -> Numbers:
+    """The out-of-fold probabilities (n, K). RunError if there are none."""
     if found.outside is None:
         raise RunError("this judge needs out-of-fold predictions: nla audit RUN --folds 4")
-    others = found.outside.copy()
-    place = np.arange(len(others)), found.label
-    own = others[place]
-    others[place] = 0
-    return own, others.max(axis=1, initial=0)
+    return found.outside
+
+
+def on_the_plane(probabilities: Numbers, label: npt.NDArray[np.int64]) -> tuple[Numbers, Numbers]:
+    """p_GT and p_NN (n,) of labels (n,) by probabilities (n, K)."""
+    scores = scores_of(torch.tensor(probabilities), torch.tensor(label))
+    return scores.p_gt.numpy(), scores.p_nn.numpy()
 
 
 JUDGES: dict[str, Callable[[Evidence], Numbers]] = {
@@ -196,7 +199,6 @@ JUDGES: dict[str, Callable[[Evidence], Numbers]] = {
     "normalized_margin": normalized_margin,
     "outside_margin": outside_margin,
 }
-OUTSIDE = ("self_confidence", "normalized_margin", "outside_margin")  # need folds
 COMBINED = ("margin", "neighbours", "outside_margin")  # by default, see figures/judges.csv
 
 
@@ -223,9 +225,8 @@ def late_weight(found: Evidence) -> Numbers:
 
 def outside_doubt(found: Evidence) -> Numbers:
     """The entropy of the out-of-fold probabilities, in nats."""
-    outside_scores(found)
-    assert found.outside is not None
-    score: Numbers = -(found.outside * np.log(found.outside.clip(LEAST))).sum(axis=1)
+    p = outside(found)
+    score: Numbers = -(p * np.log(p.clip(LEAST))).sum(axis=1)
     return score
 
 
@@ -247,14 +248,8 @@ def verdicts(
     """A column (n,) for each of the ``judges`` for whom the evidence is there."""
     columns = {}
     for name, judge in judges.items():
-        needs_folds = name in OUTSIDE or name == "outside_doubt"
-        if needs_folds and found.outside is None:
-            continue
-        if name == "neighbours" and found.latents is None:
-            continue
-        if name == "trust" and found.factor is None:
-            continue
-        columns[name] = judge(found)
+        with contextlib.suppress(RunError):
+            columns[name] = judge(found)
     return pd.DataFrame(columns)
 
 

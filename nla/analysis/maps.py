@@ -71,7 +71,8 @@ def frame_of(part: pd.DataFrame) -> Frame:
     """Limits that hold all points, with a margin."""
     frame = {}
     for name in ("x", "y"):
-        low, high = part[name].min(), part[name].max()
+        low = part[name].min()
+        high = part[name].max()
         margin = 0.04 * (high - low)
         frame[f"{name}lim"] = (float(low - margin), float(high + margin))
     return frame

@@ -1,6 +1,7 @@
 """Accuracy of methods with its interval: against noise, imbalance, and one another."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,11 @@ from scipy.stats import t as student
 
 from nla.analysis.style import METHODS, ONE, figure_of, method_looks, new_figure, plain
 from nla.training.record import RunError
+
+AXES = {
+    "noise": "label noise (%)",
+    "imbalance": "imbalance imposed (largest / smallest class)",
+}
 
 
 def mean_interval(values: pd.Series) -> tuple[float, float]:
@@ -41,19 +47,13 @@ def accuracy_against(results: pd.DataFrame, x: str = "noise", metric: str = "ove
     ax = axes[0, 0]
     draw_others(ax, table[~table["method"].isin(shown)], methods, x, metric)
     looks = method_looks(shown)
-    sns.pointplot(
+    draw_means(
+        ax,
         table[table["method"].isin(shown)],
+        dict(zip(shown, looks)),
         x=x,
         y=metric,
-        hue="method",
-        hue_order=shown,
-        errorbar=mean_interval,
-        ax=ax,
-        palette=[look["color"] for look in looks],
-        markers=[look["marker"] for look in looks],
         linestyles=[look["linestyle"] for look in looks],
-        markersize=4,
-        err_kws={"linewidth": 1},
         linewidth=1.2,
         native_scale=True,
         log_scale=(x == "imbalance", False),
@@ -79,25 +79,11 @@ def ablation_of(
     """A row a method, the best on top; what is taken apart or changed of the methods is grey."""
     best_first = list(ranked.index[::-1])
     changed = {"color": "#AAAAAA", "linestyle": "-", "marker": "o"}
-    looks = [METHODS.get(name, changed) for name in best_first]
+    looks = {name: METHODS.get(name, changed) for name in best_first}
     figure, axes = new_figure(ONE, 0.7 + 0.17 * len(best_first))
     ax = axes[0, 0]
-    sns.pointplot(
-        table,
-        x=metric,
-        y="method",
-        order=best_first,
-        hue="method",
-        hue_order=best_first,
-        errorbar=mean_interval,
-        ax=ax,
-        palette=[look["color"] for look in looks],
-        markers=[look["marker"] for look in looks],
-        linestyle="none",
-        legend=False,
-        markersize=4,
-        err_kws={"linewidth": 1},
-    )
+    options = {"order": best_first, "linestyle": "none", "legend": False}
+    draw_means(ax, table, looks, x=metric, y="method", **options)
     sizes = table.groupby("method")[metric].size()
     ax.set(xlabel=f"{metric} accuracy (%)", ylabel="", title=held_at(setting, sizes))
     ax.tick_params(axis="y", length=0)
@@ -105,10 +91,22 @@ def ablation_of(
     return figure
 
 
-AXES = {
-    "noise": "label noise (%)",
-    "imbalance": "imbalance imposed (largest / smallest class)",
-}
+def draw_means(
+    ax: Axes, table: pd.DataFrame, looks: Mapping[str, Mapping[str, Any]], **options: Any
+) -> None:
+    """The methods that ``looks`` names: means with their 95 % intervals."""
+    sns.pointplot(
+        table,
+        hue="method",
+        hue_order=list(looks),
+        errorbar=mean_interval,
+        palette=[look["color"] for look in looks.values()],
+        markers=[look["marker"] for look in looks.values()],
+        markersize=4,
+        err_kws={"linewidth": 1},
+        ax=ax,
+        **options,
+    )
 
 
 def at_one_setting(results: pd.DataFrame, x: str, metric: str) -> tuple[pd.DataFrame, list[str]]:

@@ -4,12 +4,13 @@ The modules import one another, so that each can be read and tested alone. A wid
 though: they are laid one after another, in order, in one scope.
 """
 
-import base64
 import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from nla.analysis.pictures import as_text
 
 HERE = Path(__file__).with_name("browser")
 MODULES = (
@@ -51,7 +52,7 @@ def exported(content: Mapping[str, Any], shown: str) -> str:
 
     ``shown`` says what the reader is to see of a selection.
     """
-    data = json.dumps(content, default=lambda raw: {"base64": base64.b64encode(raw).decode()})
+    data = json.dumps(content, default=lambda raw: {"base64": as_text(raw)})
     parts = {
         "<!--SHOWN-->": shown,
         "/*STYLE*/": style(),

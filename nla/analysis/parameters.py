@@ -6,8 +6,9 @@ import ipywidgets
 import pandas as pd
 from IPython.display import display
 
-from nla.analysis import figures, views
+from nla.analysis import views
 from nla.analysis.pictures import Pictures
+from nla.analysis.plane import naw_of, weight_surfaces
 from nla.analysis.scenes import plane_scene
 from nla.analysis.widget import Beside, Explorer
 from nla.naw import NAW
@@ -28,8 +29,8 @@ def parameter_explorer(run: Run, images: Pictures | None = None, points: int = 4
     kinds. The run's scores are as recorded; training with other parameters would have led
     elsewhere. RunError where the samples were not recorded.
     """
-    start, total, last = figures.naw_of(run), run.config["epochs"], views.epochs(run)[-1]
-    twin = functools.partial(figures.weight_surfaces, start)
+    start, total, last = naw_of(run), run.config["epochs"], views.epochs(run)[-1]
+    twin = functools.partial(weight_surfaces, start)
     plane = Explorer(plane_scene(run, [last], points), images, twin)
     plane.layout.flex = "1 1 480px"
     plane.layout.min_width = "0"

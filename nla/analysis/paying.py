@@ -51,7 +51,7 @@ def draw_ways(ax: Axes, part: pd.DataFrame, metric: str) -> None:
         rows = part[part["way"].isin([way, "nothing"])]
         cells = rows.groupby("share")[metric]
         means = cells.mean()
-        ax.plot(100 * means.index, means, label=way, **look)
-        intervals = cells.apply(mean_interval)
-        for place, (low, high) in zip(means.index.to_numpy(float), intervals):
-            ax.vlines(100 * place, low, high, color=look["color"], linewidth=1)
+        places = 100 * means.index.to_numpy(float)
+        ax.plot(places, means, label=way, **look)
+        for place, (low, high) in zip(places, cells.apply(mean_interval)):
+            ax.vlines(place, low, high, color=look["color"], linewidth=1)

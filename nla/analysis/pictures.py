@@ -11,8 +11,8 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from PIL import Image
 
-from nla.analysis import figures
-from nla.analysis.figures import thumbnail
+from nla.analysis.plane import SURFACE, WEIGHT_TOP, weight_grid
+from nla.analysis.sheets import thumbnail
 from nla.naw import NAW
 
 
@@ -26,36 +26,42 @@ def image_url(image: npt.NDArray[np.uint8] | Image.Image, kind: str = "png") -> 
     """An image, uint8 (H, W) or (H, W, 3), as a data URL."""
     buffer = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(image)).save(buffer, kind)
-    return f"data:image/{kind};base64,{as_text(buffer)}"
+    return f"data:image/{kind};base64,{as_text(buffer.getvalue())}"
 
 
-def figure_png(draw: Callable[[], Figure]) -> str:
+def figure_png(draw: Callable[[], Figure], dpi: int = 130) -> str:
     """A figure as a notebook keeps it: a PNG file in base64."""
     buffer = io.BytesIO()
-    draw().savefig(buffer, format="png", dpi=130)
-    return as_text(buffer)
+    draw().savefig(buffer, format="png", dpi=dpi)
+    return as_text(buffer.getvalue())
 
 
-def as_text(buffer: io.BytesIO) -> str:
+def as_text(raw: bytes) -> str:
     """Bytes in base64."""
-    return base64.b64encode(buffer.getvalue()).decode()
+    return base64.b64encode(raw).decode()
 
 
-def sheet(images: Pictures, index: npt.NDArray[np.int64], columns: int, size: int) -> Image.Image:
+def sheet(
+    images: Pictures,
+    index: npt.NDArray[np.int64],
+    columns: int,
+    size: int,
+    resample: Image.Resampling = Image.Resampling.BICUBIC,
+) -> Image.Image:
     """All faces in one picture, in rows of ``columns``, each ``size`` pixels a side."""
     rows = -(-len(index) // columns)
     whole = Image.new("RGB", (columns * size, rows * size))
     for k, row in enumerate(index):
         face = Image.fromarray(thumbnail(images[int(row)]))
         down, across = divmod(k, columns)
-        whole.paste(face.resize((size, size)), (across * size, down * size))
+        whole.paste(face.resize((size, size), resample), (across * size, down * size))
     return whole
 
 
 def surface_url(naw: NAW, progress: float) -> str:
     """The weight surface as an image of the unit square, white where p_GT + p_NN > 1."""
-    grid = figures.weight_grid(naw, progress, 181)
-    colours = figures.SURFACE(grid / figures.WEIGHT_TOP, bytes=True)[..., :3]
+    grid = weight_grid(naw, progress, 181)
+    colours = SURFACE(grid / WEIGHT_TOP, bytes=True)[..., :3]
     place = np.arange(len(grid))
     outside = np.add.outer(place, place) >= len(grid)
     colours[outside] = 255
@@ -64,8 +70,8 @@ def surface_url(naw: NAW, progress: float) -> str:
 
 def surface_scale() -> dict[str, Any]:
     """What the shades of :func:`surface_url` stand for: name, colours from 0 to the top, top."""
-    shades = [to_hex(figures.SURFACE(share)) for share in np.linspace(0, 1, 9)]
-    return {"name": "weight w*", "colours": shades, "top": figures.WEIGHT_TOP}
+    shades = [to_hex(SURFACE(share)) for share in np.linspace(0, 1, 9)]
+    return {"name": "weight w*", "colours": shades, "top": WEIGHT_TOP}
 
 
 def chequered_url(count: int) -> str:

@@ -91,39 +91,27 @@ def draw_points(
 
     Those of the group ``raised`` lie on top of all others, and are larger.
     """
-    above = (names == raised).to_numpy()
-    parts = ((~above, size, 3), (above, 2.2 * size, 4))
-    for chosen, area, layer in parts:
-        if chosen.any():
-            draw_layer(ax, x[chosen], y[chosen], names[chosen], look, area, layer)
-
-
-def draw_layer(
-    ax: Axes,
-    x: pd.Series,
-    y: pd.Series,
-    names: pd.Series,
-    look: Look,
-    size: float,
-    layer: float,
-) -> None:
-    """Points of one size, at one height."""
     palette, markers = look
-    sns.scatterplot(
-        x=x.to_numpy(),
-        y=y.to_numpy(),
-        hue=names.to_numpy(),
-        style=names.to_numpy(),
-        palette=palette,
-        markers=markers,
-        s=size,
-        linewidth=0.25,
-        alpha=0.85,
-        zorder=layer,
-        rasterized=True,
-        legend=False,
-        ax=ax,
-    )
+    above = (names == raised).to_numpy()
+    for chosen, area, layer in ((~above, size, 3), (above, 2.2 * size, 4)):
+        if not chosen.any():
+            continue
+        groups = names[chosen].to_numpy()
+        sns.scatterplot(
+            x=x[chosen].to_numpy(),
+            y=y[chosen].to_numpy(),
+            hue=groups,
+            style=groups,
+            palette=palette,
+            markers=markers,
+            s=area,
+            linewidth=0.25,
+            alpha=0.85,
+            zorder=layer,
+            rasterized=True,
+            legend=False,
+            ax=ax,
+        )
 
 
 @figure_of

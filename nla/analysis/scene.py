@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from nla.analysis import figures, views
+from nla.analysis import views
+from nla.analysis.style import look_of
 from nla.training.record import Run
 
 FULL = 65535  # the largest of the 16-bit integers that numbers in [0, 1] are sent as
@@ -122,7 +123,7 @@ def named(run: Run, facts: pd.DataFrame, files: Sequence[str]) -> pd.DataFrame:
 
 def looks(by: str, names: Sequence[str], run: Run) -> tuple[list[str], list[str]]:
     """Colours and markers of the groups, in their order."""
-    palette, markers = figures.look_of(by, run.classes)
+    palette, markers = look_of(by, run.classes)
     return [palette[name] for name in names], [markers[name] for name in names]
 
 

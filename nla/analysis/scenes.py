@@ -7,8 +7,10 @@ import numpy.typing as npt
 import pandas as pd
 import torch
 
-from nla.analysis import figures, views
+from nla.analysis import views
+from nla.analysis.classes import scored
 from nla.analysis.pictures import chequered_url, surface_scale, surface_url
+from nla.analysis.plane import WEIGHT_TOP, naw_of
 from nla.analysis.scene import History, Numbers, Scene, Steps, packed, scene_of
 from nla.naw import NAW
 from nla.training.record import Run
@@ -22,7 +24,7 @@ def plane_scene(run: Run, epochs: Sequence[int], points: int, naw: NAW | None = 
     At most ``points`` samples, a random part of the others, the same for each call. RunError where
     the samples were not recorded.
     """
-    naw = naw or figures.naw_of(run)
+    naw = naw or naw_of(run)
     total = run.config["epochs"]
     facts = run.samples(epochs[0])
     count = min(points, len(facts))
@@ -40,7 +42,7 @@ def plane_scene(run: Run, epochs: Sequence[int], points: int, naw: NAW | None = 
         run,
         facts,
         scores[..., :2],
-        History("w*", scores[..., 2], figures.WEIGHT_TOP),
+        History("w*", scores[..., 2], WEIGHT_TOP),
         Steps(list(epochs), titles),
         lambda step: run.samples(epochs[step]).loc[facts.index, SCORES],
         scores=True,
@@ -116,7 +118,7 @@ def confusion_scene(run: Run, split: str) -> Scene:
     images.
     """
     epochs, classes = views.epochs(run), run.classes
-    tables = [figures.scored(run, split, epoch) for epoch in epochs]
+    tables = [scored(run, split, epoch) for epoch in epochs]
     facts = tables[0].join(run.manifest["label"], on="index")
     guess = np.stack([table["prediction"] for table in tables])
     columns = [f"p_{name}" for name in classes]

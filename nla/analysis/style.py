@@ -58,7 +58,6 @@ KIND_PALETTE = {
     "noisy": "#BB5566",
 }  # high-contrast scheme of Paul Tol
 KIND_MARKERS = {"clean": "o", "ambiguous": "D", "noisy": "X"}
-LOOKS: dict[str, Look] = {"kind": (KIND_PALETTE, KIND_MARKERS), "class": (PALETTE, MARKERS)}
 LONG_DASHES = (0, (5, 1, 1, 1))
 METHODS: dict[str, dict[str, Any]] = {
     "cross-entropy": {"color": "#777777", "linestyle": "--", "marker": "o"},
@@ -119,7 +118,7 @@ def look_of(by: str, classes: Sequence[str]) -> Look:
     when the colours are used up they come again with other markers.
     """
     if by == "kind":
-        return LOOKS["kind"]
+        return KIND_PALETTE, KIND_MARKERS
     own = (name for name in classes if name not in PALETTE)
     palette, markers, shapes = dict(PALETTE), dict(MARKERS), tuple(MARKERS.values())
     for k, name in enumerate(own):

@@ -41,17 +41,6 @@ def kinds(table: pd.DataFrame, known: bool = False) -> pd.Series:
     return pd.Series(categories, table.index, name="kind").cat.remove_unused_categories()
 
 
-def regions(table: pd.DataFrame, margin: float = 0.2) -> pd.Series:
-    """What each row looks like on the plane.
-
-    Clean where p_GT - p_NN > margin, noisy where it is < -margin, ambiguous in between: a place,
-    which says nothing of whether the label is right.
-    """
-    gap = table["p_gt"] - table["p_nn"]
-    place = np.select([gap > margin, gap < -margin], ["clean", "noisy"], "ambiguous")
-    return pd.Series(pd.Categorical(place, KINDS), table.index, name="region")
-
-
 def groups(run: Run, table: pd.DataFrame, by: str) -> pd.Series:
     """The group of each row: its ``kind``, or the name of its ``class`` (the label it is given).
 
@@ -115,8 +104,7 @@ def memorisation(run: Run) -> pd.Series:
     Empty if no training sample is known to be noisy.
     """
     if not run.knows_truth:
-        none = pd.Index([], dtype=int, name="epoch")
-        return pd.Series(dtype=float, index=none, name="correct")
+        return by_epoch({}, "correct")
     table = over_epochs(run, "kind", "correct").set_index("epoch")
     noisy = table["kind"] == "noisy"
     return table.loc[noisy, "mean"].rename("correct")
@@ -142,8 +130,7 @@ def chance_of_agreement(run: Run) -> pd.Series:
         share = said.reindex(columns=range(len(run.classes)), fill_value=0).stack()
         pairs = pd.MultiIndex.from_frame(noisy[["true_label", "label"]])
         values[epoch] = float(np.nanmean(share.reindex(pairs)))
-    index = pd.Index(list(values), dtype=int, name="epoch")
-    return pd.Series(list(values.values()), index, dtype=float, name="chance")
+    return by_epoch(values, "chance")
 
 
 def separation(run: Run, positive: str = "ambiguous", negative: str = "noisy") -> pd.Series:
@@ -159,8 +146,13 @@ def separation(run: Run, positive: str = "ambiguous", negative: str = "noisy") -
         kind, weight = kind[part], samples["weight"][part]
         if kind.nunique() == 2:
             values[epoch] = roc_auc_score(kind == positive, weight)
+    return by_epoch(values, "separation")
+
+
+def by_epoch(values: dict[int, float], name: str) -> pd.Series:
+    """A number an epoch; of no epoch too."""
     index = pd.Index(list(values), dtype=int, name="epoch")
-    return pd.Series(list(values.values()), index, dtype=float, name="separation")
+    return pd.Series(list(values.values()), index, dtype=float, name=name)
 
 
 def reweighted(
@@ -196,16 +188,6 @@ def reweighted(
     )
     weighed["share of the loss"] /= weighed["share of the loss"].sum()
     return weighed
-
-
-def flow(run: Run, start: int, end: int, margin: float = 0.2) -> pd.DataFrame:
-    """How many samples went from one region of the plane to another.
-
-    In rows the region at epoch ``start``, in columns that at ``end``.
-    """
-    before = regions(run.samples(start), margin).rename(f"epoch {start}")
-    after = regions(run.samples(end), margin).rename(f"epoch {end}")
-    return pd.crosstab(before, after, dropna=False)
 
 
 def learning(run: Run) -> pd.DataFrame:

@@ -10,16 +10,15 @@ from typing import Any
 
 import anywidget
 import ipywidgets
-import numpy as np
 import pandas as pd
 import traitlets
 from IPython.display import display
 from matplotlib.figure import Figure
 
 from nla.analysis import page
-from nla.analysis.figures import thumbnail
 from nla.analysis.pictures import Pictures, figure_png, image_url
 from nla.analysis.scene import Scene
+from nla.analysis.sheets import thumbnail
 from nla.training.record import RunError
 
 CARDS = 24  # faces a page of cards
@@ -75,12 +74,11 @@ class Explorer(anywidget.AnyWidget):
         explorer as recorded. ``explorer.selected.to_csv("selection.csv")`` saves it.
         """
         table = self.scene.samples(self.step).iloc[self.picked]
-        labels = table["label"].isin(self.hidden.get("class", []))
-        if "kind" not in table:
-            return table[~labels].reset_index(drop=True)
-        names = np.array(self.scene.content["kinds"])[self.hidden.get("kind", [])]
-        kinds = table["kind"].isin(names)
-        return table[~labels & ~kinds].reset_index(drop=True)
+        off = table["label"].isin(self.hidden.get("class", []))
+        if "kind" in table:
+            names = [self.scene.content["kinds"][code] for code in self.hidden.get("kind", [])]
+            off |= table["kind"].isin(names)
+        return table[~off].reset_index(drop=True)
 
     def select(self, index: Sequence[int]) -> None:
         """Select samples by their rows of the manifest.

@@ -9,7 +9,6 @@ the other. cleanlab, where it is installed, is given the same out-of-fold predic
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,14 +21,13 @@ from nla.analysis import judges
 from nla.data import corruption
 from nla.data.manifest import class_names
 from nla.files import write
-from nla.study.rows import StudyError
+from nla.study.rows import Row, StudyError
 from nla.training import fit, load_data
 from nla.training.config import Config
 from nla.training.folds import out_of_fold
 from nla.training.loading import Images
 
 Flags = npt.NDArray[np.bool_]
-Row = dict[str, Any]
 
 SCRATCH = Path("data/runs/judges")  # run folders; they may be deleted once their rows are written
 RATIOS = (0.05, 0.1, 0.2, 0.3, 0.4)
@@ -185,9 +183,7 @@ def ranked(
             results.setdefault(judge, []).append(row)
     found = []
     for judge, both in results.items():
-        row = {"target": name, "judge": judge}
-        for column, mean in pd.DataFrame(both).mean().items():
-            row[str(column)] = mean
+        row = {"target": name, "judge": judge} | pd.DataFrame(both).mean().to_dict()
         row["chosen"] = " | ".join(chosen) if judge == "combined (chosen)" else ""
         found.append(row)
     return found

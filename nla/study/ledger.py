@@ -41,10 +41,8 @@ def effect(values: npt.ArrayLike, moves: float = 0.0, margin: float | None = Non
     mean, spread = differences.mean(), differences.std(ddof=1)
     error = np.hypot(spread / np.sqrt(n), moves)
     with np.errstate(divide="ignore", invalid="ignore"):  # runs that do not differ at all
-        if margin is None:
-            p = 2 * student.sf(abs(mean) / error, n - 1)
-        else:
-            p = 2 * student.sf(abs(margin - abs(mean)) / error, n - 1)
+        distance = abs(mean) if margin is None else abs(margin - abs(mean))
+        p = 2 * student.sf(distance / error, n - 1)
         size = mean / spread
     half = student.ppf(0.975, n - 1) * error
     return {

@@ -18,7 +18,8 @@ from nla.analysis.paying import pays
 from nla.analysis.style import save
 from nla.data import corruption
 from nla.metrics import accuracies
-from nla.study.judging import FACES, PHOTOGRAPHS, SCRATCH, Cell, Flags, Row, measure
+from nla.study.judging import FACES, PHOTOGRAPHS, SCRATCH, Cell, Flags, measure
+from nla.study.rows import Row
 from nla.training import fit
 from nla.training.loading import Images
 from nla.training.record import Run
