@@ -145,6 +145,31 @@ def test_decisions_survive_closing_and_come_to_other_windows(faces_page, reader)
 
 
 @browsing
+def test_what_python_decides_and_what_the_browser_kept_are_one_table(faces_page, reader, tmp_path):
+    text = faces_page[0].read_text(encoding="utf-8")
+    assert "const state = {" in text and "on: () => {}," in text
+    text = text.replace("const state = {", "const state = window.state = {")
+    text = text.replace("on: () => {},", "on: (_, call) => { window.told = call },")
+    file = tmp_path / "widget.html"
+    file.write_text(text, encoding="utf-8")
+    someone = reader(file)
+    someone.press("k")
+    (first,) = someone.tab.evaluate("Object.keys(state.decisions)")
+    rows = someone.tab.evaluate("state.content.rows")
+    last = next(
+        name for name in map(" ".join, zip(rows["split"], map(str, rows["image"]))) if name != first
+    )
+    by_python = "(id) => { state.decisions = { ...state.decisions, [id]: ['keep', ''] }; told() }"
+    someone.tab.evaluate(by_python, last)
+    assert someone.says("done").startswith("2 ")
+    someone.press("k")  # of the face that comes next, which may be that of Python
+    made = set(someone.tab.evaluate("Object.keys(state.decisions)"))
+    assert {first, last} <= made
+    again = someone.open()  # a kernel that starts anew knows of no decision
+    assert set(again.evaluate("Object.keys(state.decisions)")) == made
+
+
+@browsing
 def test_another_runs_decisions_are_not_these(faces_page, reader, tmp_path):
     someone = reader(faces_page[0])
     someone.press("k")

@@ -12,6 +12,7 @@ from nla.analysis.audit import audit
 from nla.analysis.audit_page import HERE, Content, page_content
 from nla.analysis.pictures import figure_png
 from nla.analysis.sheets import faces as drawn
+from nla.analysis.widget import OWN
 from nla.data.correction import COLUMNS, KEEP, RELABEL
 from nla.files import write
 from nla.training.loading import Images
@@ -26,7 +27,7 @@ class AuditExplorer(anywidget.AnyWidget):
 
     _esm = HERE / "audit_page.js"
     content = traitlets.Dict().tag(sync=True)  # of page_content
-    decisions = traitlets.Dict().tag(sync=True)  # {"<split> <image>": [decision, class]}
+    decisions = traitlets.Dict().tag(**OWN)  # {"<split> <image>": [decision, class]}
 
     def __init__(self, run: Run, table: pd.DataFrame, content: Content, images: Images | None):
         super().__init__(content=content)

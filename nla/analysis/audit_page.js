@@ -94,7 +94,7 @@ function element(kind, options = {}, ...children) {
 
 const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0))
 
-// What was decided, kept in the browser under the run's key.
+// What was decided, kept in the browser under the run's key, and in the model, where Python may decide too.
 function memory(key, model, warn) {
   const read = () => {
     try {
@@ -104,22 +104,42 @@ function memory(key, model, warn) {
       return {}
     }
   }
+  const keep = () => {
+    try {
+      localStorage.setItem(key, JSON.stringify(made))
+    } catch {
+      warn()
+    }
+  }
+  const tell = () => {
+    model.set("decisions", { ...made })
+    model.save_changes()
+  }
+  const take = (decisions) => {
+    for (const id of Object.keys(made)) delete made[id]
+    Object.assign(made, decisions)
+  }
   const given = model.get("decisions") ?? {}
-  const made = Object.keys(given).length ? { ...given } : read()
+  const decided = Object.keys(given).length > 0
+  const made = decided ? { ...given } : read()
+  if (decided) keep()
+  else if (Object.keys(made).length) tell()
   return {
     made,
     save() {
-      try {
-        localStorage.setItem(key, JSON.stringify(made))
-      } catch {
-        warn()
-      }
-      model.set("decisions", { ...made })
-      model.save_changes()
+      keep()
+      tell()
     },
     again() { // another tab of the same page has decided
-      for (const id of Object.keys(made)) delete made[id]
-      Object.assign(made, read())
+      take(read())
+      tell()
+    },
+    listen() { // whether Python has decided what is not known here
+      const now = model.get("decisions") ?? {}
+      if (JSON.stringify(now) === JSON.stringify(made)) return false
+      take(now)
+      keep()
+      return true
     },
   }
 }
@@ -401,8 +421,7 @@ export function audit(model, el, alone = false) {
 
   data.tabs.forEach((one, k) => {
     const show = () => { tab = k; list() }
-    if (one.order.length) button("tabs", `${TABS[one.name]} (${count(one.order.length)})`, "", show, { tab: k })
-    else button("tabs", `${TABS[one.name]} (0)`, "", show, { tab: k })
+    button("tabs", `${TABS[one.name]} (${count(one.order.length)})`, "", show, { tab: k })
   })
   const named = classes.map((one, k) => [String(k), one])
   choice("label", "label", named)
@@ -431,10 +450,17 @@ export function audit(model, el, alone = false) {
   root.querySelector(".audit-narrow").open = wide()
   const listener = alone ? document : root
   const undone = () => { kept.again(); tally(); list() }
+  const told = () => {
+    if (!kept.listen()) return
+    tally()
+    describe()
+    for (const [place, card] of [...find("grid").children].entries()) dress(card, order[place])
+  }
   const leave = (event) => { if (unsaved && Object.keys(made).length) event.preventDefault() }
   const system = matchMedia("(prefers-color-scheme: dark)"), watch = new MutationObserver(light)
   const scroll = new IntersectionObserver((seen) => { if (seen.some((one) => one.isIntersecting)) more() }, { rootMargin: "600px" })
   listener.addEventListener("keydown", press)
+  model.on("change:decisions", told)
   window.addEventListener("storage", undone)
   window.addEventListener("beforeunload", leave)
   system.addEventListener("change", light)
@@ -448,6 +474,7 @@ export function audit(model, el, alone = false) {
   list()
   return () => {
     listener.removeEventListener("keydown", press)
+    model.off("change:decisions", told)
     window.removeEventListener("storage", undone)
     window.removeEventListener("beforeunload", leave)
     system.removeEventListener("change", light)
