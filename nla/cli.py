@@ -204,7 +204,7 @@ def study(
 ) -> None:
     """Carry out a study, and bring the ledger up to date.
 
-    There are demo, noise, imbalance, ablation, real, mechanism, photographs.
+    There are demo, noise, imbalance, ablation, real, both, mechanism, photographs.
 
     Two more stand beside the ledger: judges (how well labels are ranked, beside cleanlab where it
     is installed) and mending (does it pay?). They have one run at a time, and no methods.

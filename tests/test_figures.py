@@ -622,6 +622,22 @@ def test_what_nobody_knows_is_not_shown(unknown, planted_images):
             draw()
 
 
+def test_a_factor_of_the_methods_own_is_drawn_in_place_of_w(tmp_path):
+    run = plant(tmp_path / "run")
+    for draw in (figures.weights_of_kinds, figures.weights_over_epochs):
+        with pytest.raises(RunError, match="has no factor on record"):
+            draw(run, column="factor")
+    for file in run.folder.glob("dynamics/*"):
+        table = pd.read_parquet(file)
+        write(file, table.assign(factor=1 - table["weight"]))
+    for column, name in (("weight", "mean w*"), ("factor", "mean factor")):
+        means = run.samples(0).groupby("kind", observed=True)[column].mean()
+        together = figures.weights_of_kinds(run, column).axes[0]
+        drawn = {line.get_label().split()[0]: line.get_ydata()[0] for line in together.lines}
+        assert drawn == pytest.approx(means.to_dict()) and together.get_ylabel() == name
+        assert name in words(figures.weights_over_epochs(run, "kind", column))
+
+
 def test_known_truth_needs_no_word_in_the_map(planted_run):
     assert figures.latent_steps(embedded(planted_run)[0]).legends[0].get_title().get_text() == ""
 

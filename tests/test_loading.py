@@ -109,7 +109,8 @@ def test_notes_and_names_survive_every_step(monkeypatch):
 def test_options_reach_the_reader_and_only_if_they_were_given(monkeypatch):
     asked = served(monkeypatch, wide(classes=2))
     load_data(REAL)
-    assert set(asked) == {"name", "root", "size", "cache"}
+    assert set(asked) == {"name", "root", "size", "cache", "missing"}
+    assert asked["missing"] == "refuse"
     load_data(dataclasses.replace(REAL, classes=("no", "yes"), missing="skip"))
     assert asked["classes"] == ("no", "yes") and asked["missing"] == "skip"
 

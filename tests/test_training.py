@@ -4,7 +4,6 @@ import functools
 import json
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pandas as pd
@@ -144,11 +143,12 @@ def test_a_killed_run_resumes_to_the_same_numbers(tiny_run, tmp_path):
     assert contents(resumed.folder) == contents(tiny_run.folder)
 
 
-def test_a_finished_run_is_read_and_not_repeated(tiny_run):
+def test_a_finished_run_is_read_and_not_repeated(tiny_run, monkeypatch):
     card = tiny_run.folder / "card.json"
-    before, began = card.stat().st_mtime_ns, time.process_time()
-    assert fit(TINY, tiny_run.folder, progress=False).epochs.equals(tiny_run.epochs)
-    assert time.process_time() - began < 1  # of this process: the faces are drawn and compared
+    before = card.stat().st_mtime_ns
+    with monkeypatch.context() as patched:
+        patched.setattr("nla.training.loop.train_epoch", None)  # whoever trains, fails
+        assert fit(TINY, tiny_run.folder, progress=False).epochs.equals(tiny_run.epochs)
     assert card.stat().st_mtime_ns == before
     with pytest.raises(ValueError, match="noise: 0.3 -> 0.1"):
         fit(dataclasses.replace(TINY, noise=0.1), tiny_run.folder, progress=False)

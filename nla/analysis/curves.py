@@ -25,19 +25,22 @@ from nla.analysis.style import (
 )
 from nla.training.record import Run, RunError
 
+MEANS = {"weight": "mean w*", "factor": "mean factor"}
+"""Of the columns of a run's samples that say what a sample counts: what their mean is called."""
+
 
 @figure_of
-def weights_over_epochs(run: Run, by: str = "class") -> Figure:
+def weights_over_epochs(run: Run, by: str = "class", column: str = "weight") -> Figure:
     """Mean w* by class or kind over the epochs, with the 95 % interval of the mean.
 
     A panel for each group, the others in grey behind it, so that no colour has to be told apart.
-    RunError for kinds that nobody knows.
+    ``column`` "factor": what the method multiplied the cross-entropy by, if not by 1 + w*.
+    RunError for kinds that nobody knows, and for a factor that is not on record.
     """
     by, (palette, markers) = grouping(run, by)
-    table = views.over_epochs(run, by)
-    table["epoch"] += 1
+    table = means_over_epochs(run, by, column)
     names = list(table[by].unique())
-    figure, axes = panels(len(names), 1.35, "epoch", "mean w*")
+    figure, axes = panels(len(names), 1.35, "epoch", MEANS[column])
     for ax, name in zip(axes, names, strict=True):
         sns.lineplot(
             x=table["epoch"].to_numpy(),
@@ -62,21 +65,31 @@ def draw_mean(ax: Axes, part: pd.DataFrame, colour: str, marker: str, **look: An
     ax.plot(x, part["mean"], marker=marker, color=colour, markersize=3.5, **look)
 
 
+def means_over_epochs(run: Run, by: str, column: str) -> pd.DataFrame:
+    """:func:`views.over_epochs` with epochs from 1; RunError if the column is not on record."""
+    if column not in run.samples(0):
+        raise RunError(
+            f"{run.name} has no {column} on record: its loss multiplies by 1 + w*, or by nothing"
+        )
+    table = views.over_epochs(run, by, column)
+    table["epoch"] += 1
+    return table
+
+
 @figure_of
-def weights_of_kinds(run: Run) -> Figure:
+def weights_of_kinds(run: Run, column: str = "weight") -> Figure:
     """Mean w* of the kinds over the epochs in one panel, with the 95 % intervals of the means.
 
-    RunError where nobody knows the kinds.
+    ``column`` and errors as in :func:`weights_over_epochs`.
     """
     by, (palette, markers) = grouping(run, "kind")
-    table = views.over_epochs(run, by)
-    table["epoch"] += 1
+    table = means_over_epochs(run, by, column)
     figure, axes = new_figure(ONE, 2.4)
     ax = axes[0, 0]
     for name, part in table.groupby(by, observed=True, sort=False):
         label = f"{name} ({part['n'].iloc[0]:,})"
         draw_mean(ax, part, palette[str(name)], markers[str(name)], label=label)
-    ax.set(xlabel="epoch", ylabel="mean w*")
+    ax.set(xlabel="epoch", ylabel=MEANS[column])
     ax.set_title(f"{plain(run.name)}: by kind (samples)")
     ax.xaxis.set_major_locator(MaxNLocator(7, integer=True))
     figure.legend(loc="outside lower center", ncols=3, handlelength=1.5, columnspacing=1.2)
