@@ -64,13 +64,22 @@ def difference(
     is the mean over those that both methods have. What :func:`effect` says of it, with room for
     other test faces (:mod:`nla.study.test_sets`).
     """
+    moves = spread_of_test_set(str(results["data"].iloc[0]), measure)
+    return effect(gains(by_method(results, measure), method, against), moves, margin)
+
+
+def by_method(results: pd.DataFrame, measure: str) -> pd.DataFrame:
+    """A measure with a row for each seed and setting, a column for each method, and 0 for ""."""
     scores = results.assign(value=measured(results, measure))
     wide = scores.pivot(index=["seed", *SETTING], columns="method", values="value")
-    wide[""] = 0.0
+    return wide.assign(**{"": 0.0})
+
+
+def gains(wide: pd.DataFrame, method: str, against: str) -> pd.Series:
+    """By seed, ``method`` minus ``against``, a mean over the settings that both have."""
     nothing = pd.Series(np.nan, wide.index)
-    gains = wide.get(method, nothing) - wide.get(against, nothing)
-    moves = spread_of_test_set(str(results["data"].iloc[0]), measure)
-    return effect(gains.dropna().groupby("seed").mean(), moves, margin)
+    differences = wide.get(method, nothing) - wide.get(against, nothing)
+    return differences.dropna().groupby("seed").mean()
 
 
 def claims(results: pd.DataFrame) -> pd.DataFrame:
@@ -110,8 +119,10 @@ def compared(claim: dict[Any, Any], results: pd.DataFrame) -> Iterator[dict[str,
     margin = None if claim["sign"] else ALIKE
     for setting, part in results.groupby(SETTING):
         place = dict(zip(SETTING, setting))
+        wide = by_method(part, claim["measure"])
+        moves = spread_of_test_set(str(place["data"]), claim["measure"])
         for other in others:
-            found = difference(part, method, other, claim["measure"], margin)
+            found = effect(gains(wide, method, other), moves, margin)
             if found["n"] < 2:
                 continue
             methods = list(filter(None, [method, other]))

@@ -1,12 +1,14 @@
 """How far a difference between two methods moves with the test set that it is measured on.
 
-Seeds of a study share one test set, so the spread over seeds says nothing of other faces: with
-another test set all seeds move together. ``test_sets.csv`` holds the standard deviation of that
-movement, in points, as ``tests/benchmarks/bench_test_sets.py`` measures it; for data that it does
-not name nothing is allowed for.
+Seeds of a study share one test set, and with another all of them would move together, of which the
+spread over seeds says nothing. (What of a test set moves each seed in its own way is part of that
+spread.) ``test_sets.csv`` holds the standard deviation of the common movement, in points, as
+``tests/benchmarks/bench_test_sets.py`` measures it; for data that it does not name nothing is
+allowed for.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from itertools import combinations
 from pathlib import Path
 
@@ -21,28 +23,39 @@ ACCURACIES = ("overall", "mean")
 
 
 def movement(runs: Mapping[str, Sequence[Run]], resamples: int = 2000) -> pd.DataFrame:
-    """Of each two methods, whose ``runs`` were tested on the same faces: method, against, and the
-    standard deviation (points) of their difference in ``overall`` and ``mean`` accuracy, averaged
-    over seeds, where the test faces are drawn anew: by resampling them (bootstrap)."""
+    """Of each two methods, whose ``runs``, a seed each, were tested on the same faces: method,
+    against, and the variance (points squared) that is common to all seeds, of their difference in
+    ``overall`` and ``mean`` accuracy, where the test faces are drawn anew.
+
+    That is the covariance of two seeds' differences over resamples of the faces (bootstrap), the
+    mean over all pairs of seeds. It may come out below 0, as an estimate of little or nothing.
+    """
     first = next(iter(runs.values()))[0]
     truth = answers(first)["true_label"].to_numpy()
     right = {}
     for method, of_seeds in runs.items():
         said = np.array([answers(run)["prediction"] for run in of_seeds])
-        right[method] = (said == truth).mean(axis=0)
+        right[method] = 100.0 * (said == truth)
     faces = len(truth)
     alike = np.full(faces, 1 / faces)
     draw = np.random.default_rng(0)
     times = draw.multinomial(faces, alike, resamples)
     rows = []
     for method, against in combinations(right, 2):
-        gain = 100 * (right[method] - right[against])
-        drawn_anew = resampled(gain, truth, times)
-        spread = drawn_anew.std(axis=0, ddof=1)
-        row = {"method": method, "against": against}
-        row |= zip(ACCURACIES, spread)
+        gains = right[method] - right[against]
+        moved = np.stack([resampled(gain, truth, times) for gain in gains])
+        row: dict[str, str | float] = {"method": method, "against": against}
+        for k, accuracy in enumerate(ACCURACIES):
+            row[accuracy] = common_variance(moved[..., k])
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def common_variance(of_seeds: npt.NDArray[np.float64]) -> float:
+    """The mean covariance of two seeds' values (S, R), each over R resamples."""
+    covariances = np.cov(of_seeds)
+    of_pairs = covariances[~np.eye(len(covariances), dtype=bool)]
+    return float(of_pairs.mean())
 
 
 def answers(run: Run) -> pd.DataFrame:
@@ -69,4 +82,9 @@ def spread_of_test_set(data: str, measure: str) -> float:
     if accuracy not in ACCURACIES:
         return 0.0
     images = data.split(",")[0]  # whatever the labels
-    return float(pd.read_csv(TABLE).set_index("data")[accuracy].get(images, 0.0))
+    return float(table_in(TABLE)[accuracy].get(images, 0.0))
+
+
+@lru_cache
+def table_in(file: Path) -> pd.DataFrame:
+    return pd.read_csv(file).set_index("data")
