@@ -74,10 +74,13 @@ def test_intervals_allow_for_other_test_sets(monkeypatch, tmp_path):
     assert (moving["low"], moving["high"]) == pytest.approx((2 - half, 2 + half), abs=1e-3)
     assert alone["effect"] == moving["effect"] == 2 and alone["p"] < moving["p"]
     table = tmp_path / "t.csv"
-    table.write_text("data,overall,mean,seeds\nfaces,0.5,1.1,3\n", encoding="utf-8")
+    table.write_text("data,overall,mean,seeds,images\nfaces,0.5,1.1,3,1000\n", encoding="utf-8")
     monkeypatch.setattr(test_sets, "TABLE", table)
     assert spread_of_test_set("faces", "mean") == spread_of_test_set("faces", "best_mean") == 1.1
     assert spread_of_test_set("faces", "overall") == 0.5
+    assert spread_of_test_set("faces", "overall", tested=4000) == 0.25
+    assert spread_of_test_set("faces, true labels", "mean", tested=1000) == 1.1
+    assert spread_of_test_set("affectnet", "mean", tested=4000) == 0
     assert spread_of_test_set("faces", "minority_last - minority_first") == 0
 
 

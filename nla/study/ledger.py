@@ -64,8 +64,14 @@ def difference(
     is the mean over those that both methods have. What :func:`effect` says of it, with room for
     other test faces (:mod:`nla.study.test_sets`).
     """
-    moves = spread_of_test_set(str(results["data"].iloc[0]), measure)
+    moves = movement_of(results, measure)
     return effect(gains(by_method(results, measure), method, against), moves, margin)
+
+
+def movement_of(results: pd.DataFrame, measure: str) -> float:
+    """What to allow for other test faces (points), of results on one data set."""
+    tested = results["tested"].mean() if "tested" in results else np.nan
+    return spread_of_test_set(str(results["data"].iloc[0]), measure, tested)
 
 
 def by_method(results: pd.DataFrame, measure: str) -> pd.DataFrame:
@@ -120,7 +126,7 @@ def compared(claim: dict[Any, Any], results: pd.DataFrame) -> Iterator[dict[str,
     for setting, part in results.groupby(SETTING):
         place = dict(zip(SETTING, setting))
         wide = by_method(part, claim["measure"])
-        moves = spread_of_test_set(str(place["data"]), claim["measure"])
+        moves = movement_of(part, claim["measure"])
         for other in others:
             found = effect(gains(wide, method, other), moves, margin)
             if found["n"] < 2:

@@ -25,6 +25,7 @@ def measures(run: Run) -> dict[str, float]:
     row["val"] = val.iloc[last]
     row["best_val"] = val.iloc[best]
     row["best_epoch"] = best
+    row["tested"] = int((run.manifest["split"] == "test").sum())
     row |= scores(run, last)
     for name, value in scores(run, best).items():
         row[f"best_{name}"] = value

@@ -76,13 +76,22 @@ def resampled(
     return np.stack([overall, np.nanmean(by_class, axis=0)], axis=1)
 
 
-def spread_of_test_set(data: str, measure: str) -> float:
-    """The standard deviation (points) to allow for on a ``data`` set; 0 if it is no accuracy."""
+def spread_of_test_set(data: str, measure: str, tested: float = np.nan) -> float:
+    """The standard deviation (points) to allow for on a ``data`` set; 0 if it is no accuracy.
+
+    ``tested``: on how many test images, by default on as many as it was measured on. It falls with
+    their root.
+    """
     accuracy = measure.removeprefix("best_")
     if accuracy not in ACCURACIES:
         return 0.0
     images = data.split(",")[0]  # whatever the labels
-    return float(table_in(TABLE)[accuracy].get(images, 0.0))
+    table = table_in(TABLE)
+    spread = float(table[accuracy].get(images, 0.0))
+    if spread == 0 or np.isnan(tested):
+        return spread
+    measured_on = float(table["images"][images])
+    return float(spread * np.sqrt(measured_on / tested))
 
 
 @lru_cache

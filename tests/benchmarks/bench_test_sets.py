@@ -20,7 +20,7 @@ from tqdm import tqdm
 from nla import Config, data, fit
 from nla.data.manifest import data_root
 from nla.study.grids import changes_of
-from nla.study.test_sets import ACCURACIES, TABLE, movement
+from nla.study.test_sets import ACCURACIES, TABLE, answers, movement
 
 METHODS = ("cross-entropy", "LDAM-DRW", "NLA", "ReMa-C")
 FIRST_SEED = 3000
@@ -46,10 +46,12 @@ def main() -> None:
         if name != "faces" and not there(name):
             print(f"{name} is not under {data_root(None)}: left out")
             continue
-        variances = movement(trained(base, options))
+        runs = trained(base, options)
+        variances = movement(runs)
         print(name, variances.round(2).to_string(index=False), sep="\n")
         spread = np.sqrt(variances[list(ACCURACIES)].mean().clip(lower=0))
-        rows.append({"data": name, **spread.round(2), "seeds": options.seeds})
+        images = len(answers(runs["NLA"][0]))
+        rows.append({"data": name, **spread.round(2), "seeds": options.seeds, "images": images})
         pd.DataFrame(rows).to_csv(options.out, index=False)
 
 
