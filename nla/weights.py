@@ -137,10 +137,8 @@ def _dlib(path: Path, model: nn.Module | None) -> Weights:
 
 def _imagenet(model: nn.Module | None) -> Path:
     """The file of torchvision's weights, once it is downloaded."""
-    name = None
-    if model is not None and isinstance(model.fc, nn.Linear):
-        name = {512: "resnet18", 2048: "resnet50"}.get(model.fc.in_features)
-    if name is None:
+    name = str(getattr(model, "kind", ""))
+    if name not in ("resnet18", "resnet50"):
         raise WeightsError("there are ImageNet weights for the models resnet18 and resnet50 only")
     from torchvision.models import get_model_weights  # here, since it takes two seconds to load
 

@@ -177,8 +177,9 @@ def test_imagenet_comes_from_torchvision(tmp_path, plain, monkeypatch):
         match=r"from https://.*resnet18-f37072fd.pth: without a network bring that file along",
     ):
         load_weights(resnet18(), "imagenet")
-    with pytest.raises(WeightsError, match="resnet18 and resnet50 only"):
-        load_weights(small_resnet(), "imagenet")
+    for other in (small_resnet(), small_resnet(width=128)):  # of as many latents as resnet18
+        with pytest.raises(WeightsError, match="resnet18 and resnet50 only"):
+            load_weights(other, "imagenet")
     (tmp_path / "hub/checkpoints").mkdir(parents=True, exist_ok=True)
     torch.save(
         plain, tmp_path / "hub/checkpoints/resnet18-f37072fd.pth"
