@@ -28,6 +28,7 @@ from nla.study import (
     effect,
     ledger,
     run_study,
+    test_sets,
     write_ledger,
 )
 from nla.study import runs as study
@@ -567,10 +568,34 @@ FACTS = dict(
 )
 
 
+@pytest.fixture
+def room(monkeypatch, tmp_path):
+    """Lets other test faces move drawn faces' differences by so many points."""
+
+    def make(overall, mean):
+        table = tmp_path / f"{overall}_{mean}.csv"
+        row = f"faces,{overall},{mean},3,1000"
+        table.write_text(f"data,overall,mean,seeds,images\n{row}\n", encoding="utf-8")
+        monkeypatch.setattr(test_sets, "TABLE", table)
+
+    return make
+
+
+def test_what_other_test_faces_could_give_is_undecided(room):
+    room(overall=0.1, mean=2.0)
+    table = claims(results(2.0, **FACTS))
+    beats = table[table["claim"] == 3].groupby("measure")["verdict"].agg(set)
+    assert beats["overall"] == beats["best_overall"] == {"reproduced"}
+    assert beats["mean"] == beats["best_mean"] == {"undecided"}
+    table = claims(results(2.0, **FACTS).assign(tested=100_000))  # a hundred times as many
+    assert set(table.loc[table["claim"] == 3, "verdict"]) == {"reproduced"}
+
+
 @pytest.mark.parametrize(
     "gain, verdict", [(2.0, "reproduced"), (0.0, "undecided"), (-2.0, "not reproduced")]
 )
-def test_verdicts_follow_the_rule(gain, verdict):
+def test_verdicts_follow_the_rule(gain, verdict, room):
+    room(overall=0, mean=0)
     table = claims(results(gain, **FACTS))
     beats = table[table["claim"] == 3]
     assert len(beats) == 4 * len(BASELINES) and set(beats["verdict"]) == {verdict}
@@ -601,7 +626,8 @@ def test_verdicts_follow_the_rule(gain, verdict):
 @pytest.mark.parametrize(
     "gain, verdict", [(0.0, "reproduced"), (1.0, "undecided"), (3.0, "not reproduced")]
 )
-def test_being_alike_needs_an_interval_within_the_margin(gain, verdict):
+def test_being_alike_needs_an_interval_within_the_margin(gain, verdict, room):
+    room(overall=0, mean=0)
     table = claims(results(gain, "ablation"))
     alike = table[table["claim"] == 7]
     assert len(alike) == 4 and set(alike["verdict"]) == {verdict}
