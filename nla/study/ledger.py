@@ -62,7 +62,7 @@ def difference(
 
     ``results``: rows of a study on one data set. Where they are of several settings, a seed's value
     is the mean over those that both methods have. What :func:`effect` says of it, with room for
-    other test faces (:mod:`nla.study.test_sets`).
+    other test faces (:mod:`nla.study.test_sets`). StudyError for a measure that is none of theirs.
     """
     moves = movement_of(results, measure)
     return effect(gains(by_method(results, measure), method, against), moves, margin)

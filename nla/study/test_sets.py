@@ -96,4 +96,5 @@ def spread_of_test_set(data: str, measure: str, tested: float = np.nan) -> float
 
 @lru_cache
 def table_in(file: Path) -> pd.DataFrame:
+    """The table in a file, a row for each data set; read once."""
     return pd.read_csv(file).set_index("data")

@@ -100,8 +100,9 @@ class State:
         if self.averaged is not None:
             self.averaged.load_state_dict(content["averaged"])
         self.generator.set_state(content["generator"])
+        content.setdefault("parts", [])  # once there were none
         for name in PLACE:
-            setattr(self, name, content.get(name, getattr(self, name)))  # once there were no parts
+            setattr(self, name, content[name])
         device = next(self.model.parameters()).device
         record = {name: values.to(device) for name, values in content["record"].items()}
         self.record = [record] if record else []
