@@ -27,7 +27,7 @@ $(READY): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install --disable-pip-version-check $(CONSTRAINTS) -e '.[test]'
 	@touch $(READY)
 
-reproduce: $(READY)  ## train the demo, run every notebook, draw figures/ (about 4 minutes on two cores)
+reproduce: $(READY)  ## train the demo, run every notebook, draw figures/ (5 to 10 minutes on two cores)
 	@$(BIN)/python -m nla reproduce
 
 # Two at a time, as there are two cores: what the notebooks say is printed when both are through.

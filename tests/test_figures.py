@@ -442,7 +442,17 @@ def test_accuracy_against_shows_means_and_intervals_at_one_setting(results, x):
         "imbalance": "0 % noise",
         "method": "0 % noise, imbalance as drawn",
     }[x]
-    assert held in ax.get_title("left")
+    assert held in ax.get_title("left").replace("\n", " ")
+    assert "n ≥ 1" in ax.get_title("left")  # one method was run once, the others three times
+    assert flaws(figure) == []
+
+
+def test_accuracy_of_the_kits_own_methods_fits_on_its_page(results):
+    names = study.STUDIES["ablation"].methods
+    nla = results.query("method == 'NLA' and noise == 0 and imbalance == 1")
+    table = pd.concat([nla.assign(method=name) for name in names])
+    figure = figures.accuracy_against(table, "method")
+    assert "n = 3" in figure.axes[0].get_title("left")
     assert flaws(figure) == []
 
 

@@ -68,9 +68,10 @@ def accuracy_against(results: pd.DataFrame, x: str = "noise", metric: str = "ove
     return figure
 
 
-def held_at(setting: Sequence[str], sizes: pd.Series) -> str:
-    """The setting at which all else is held, and how many runs a mean is of at least."""
-    return f"{', '.join(setting)}, n ≥ {sizes.min()}"
+def held_at(setting: Sequence[str], sizes: pd.Series, between: str = ", ") -> str:
+    """The setting at which all else is held, and how many runs a mean is of (at least)."""
+    sign = "=" if sizes.nunique() == 1 else "≥"
+    return f"{between.join(setting)}, n {sign} {sizes.min()}"
 
 
 def ablation_of(
@@ -85,7 +86,8 @@ def ablation_of(
     options = {"order": best_first, "linestyle": "none", "legend": False}
     draw_means(ax, table, looks, x=metric, y="method", **options)
     sizes = table.groupby("method")[metric].size()
-    ax.set(xlabel=f"{metric} accuracy (%)", ylabel="", title=held_at(setting, sizes))
+    title = held_at(setting, sizes, between=",\n")  # beside long names there is little room
+    ax.set(xlabel=f"{metric} accuracy (%)", ylabel="", title=title)
     ax.tick_params(axis="y", length=0)
     ax.grid(axis="x", color="#E5E5E5", linewidth=0.5)
     return figure
