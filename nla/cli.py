@@ -294,9 +294,8 @@ def evaluate(
     images, manifest = load_data(config)
     print_notes([*opened.notes, *manifest.attrs.get("notes", ())])
     manifest = known_to(manifest, opened.classes, split)
-    scores = inference.evaluate(
-        opened.model, images, manifest, config, split, opened.classes, opened.label_counts
-    )
+    known = opened.classes, opened.label_counts, opened.evens_out
+    scores = inference.evaluate(opened.model, images, manifest, config, split, *known)
     print(pd.Series(scores).to_string(float_format="{:.2f}".format, na_rep=""))
 
 

@@ -100,19 +100,55 @@ def adjusted(
 ) -> npt.NDArray[np.float64]:
     """Probabilities (N, K) as if all classes were equally common: p_k / pi_k, scaled to sum to 1.
 
-    ``counts`` (K,): how many training labels each class had, pi_k their share; a class without any
-    counts as the rarest that has some. Logit adjustment after training, Menon et al., "Long-tail
-    learning via logit adjustment", ICLR 2021, section 4.1, with tau = 1. ValueError if no class has
-    a label.
+    ``counts`` as in :func:`prior_of`. Logit adjustment after training, Menon et al., "Long-tail
+    learning via logit adjustment", ICLR 2021, section 4.1, with tau = 1.
+    """
+    even = probabilities / prior_of(counts)
+    scaled: npt.NDArray[np.float64] = even / even.sum(axis=1, keepdims=True)
+    return scaled
+
+
+def with_prior(
+    probabilities: npt.NDArray[np.floating], counts: npt.ArrayLike
+) -> npt.NDArray[np.float64]:
+    """Even probabilities (N, K) for classes as common as in training: p_k pi_k, scaled to sum to 1.
+
+    The way back from :func:`adjusted`, for a loss that adjusts while it trains; ``counts`` as in
+    :func:`prior_of`.
+    """
+    uneven = probabilities * prior_of(counts)
+    scaled: npt.NDArray[np.float64] = uneven / uneven.sum(axis=1, keepdims=True)
+    return scaled
+
+
+def prior_of(counts: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """pi (K,): the share of each class in ``counts`` (K,), how many training labels it had.
+
+    A class without any counts as the rarest that has some. ValueError if none has one.
     """
     counts = np.asarray(counts, dtype=float)
     if not (counts > 0).any():
         raise ValueError("no class has a training label")
     rarest = counts[counts > 0].min()
-    prior = np.where(counts > 0, counts, rarest) / counts.sum()
-    even = probabilities / prior
-    scaled: npt.NDArray[np.float64] = even / even.sum(axis=1, keepdims=True)
-    return scaled
+    prior: npt.NDArray[np.float64] = np.where(counts > 0, counts, rarest) / counts.sum()
+    return prior
+
+
+def other_prior(
+    labels: npt.ArrayLike,
+    probabilities: npt.NDArray[np.floating],
+    counts: npt.ArrayLike,
+    classes: Sequence[str],
+    evens_out: bool,
+) -> dict[str, float]:
+    """Overall and mean accuracy (%) if classes were as common as the training did not assume.
+
+    Of a loss that ``evens_out`` how common classes are, :func:`with_prior`; of any other one,
+    :func:`adjusted`. Arguments as for those and for :func:`accuracies`.
+    """
+    name, change = ("with prior", with_prior) if evens_out else ("adjusted", adjusted)
+    after = accuracies(labels, change(probabilities, counts).argmax(axis=1), classes)
+    return {f"{name}: {average}": after[average] for average in ("overall", "mean")}
 
 
 def calibration_error(correct: npt.ArrayLike, confidence: npt.ArrayLike, bins: int = 15) -> float:

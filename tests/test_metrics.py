@@ -3,7 +3,15 @@ import math
 import numpy as np
 import pytest
 
-from nla.metrics import accuracies, adjusted, calibration_error, confusion, quality
+from nla.metrics import (
+    accuracies,
+    adjusted,
+    calibration_error,
+    confusion,
+    other_prior,
+    quality,
+    with_prior,
+)
 
 CLASSES = ("surprise", "fear", "disgust")
 
@@ -87,3 +95,15 @@ def test_logit_adjustment_after_training_by_hand():
     np.testing.assert_allclose(adjusted(p, [6, 3, 0]), adjusted(p, [6, 3, 3]))
     with pytest.raises(ValueError, match="no class has a training label"):
         adjusted(p, [0, 0, 0])
+
+
+def test_the_prior_put_back_by_hand():
+    p = np.array([[0.2, 0.3, 0.5], [0.1, 0.1, 0.8]])
+    # shares .6, .3, .1: each row times them is (12, 9, 5) and (6, 3, 8) hundredths
+    uneven = with_prior(p, [6, 3, 1])
+    np.testing.assert_allclose(uneven, [[12 / 26, 9 / 26, 5 / 26], [6 / 17, 3 / 17, 8 / 17]])
+    np.testing.assert_allclose(adjusted(uneven, [6, 3, 1]), p)
+    told = other_prior([0, 0], p, [6, 3, 1], CLASSES, evens_out=True)
+    assert told == {"with prior: overall": 50, "with prior: mean": 50}
+    told = other_prior([0, 2], uneven, [6, 3, 1], CLASSES, evens_out=False)
+    assert told == {"adjusted: overall": 50, "adjusted: mean": 50}

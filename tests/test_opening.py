@@ -44,7 +44,7 @@ def test_a_file_of_a_run_is_opened_as_that_run(run, data, file):
 
 
 def test_logits_are_adjusted_once(tmp_path):
-    """Of uneven labels; a loss that adjusts already is left alone."""
+    """Of uneven labels; of a loss that adjusts already the prior is put back."""
     images, manifest = pictures(train=40, test=40)
     train = manifest["split"] == "train"
     manifest.loc[train, "label"] = [0] * 24 + [1] * 16
@@ -59,8 +59,16 @@ def test_logits_are_adjusted_once(tmp_path):
     right = weighted.argmax(axis=1) == plain.predictions()["true_label"].to_numpy()
     assert plain.summary()["adjusted: overall"] == pytest.approx(100 * right.mean())
     assert open_model(plain.folder).label_counts == (24, 16, 0, 0, 0, 0, 0)
-    assert not [name for name in even.summary() if name.startswith("adjusted")]
-    assert open_model(even.folder).label_counts is None
+    p = even.predictions()[[f"p_{name}" for name in even.classes]].to_numpy()
+    right = (p * [6, 4, 4, 4, 4, 4, 4]).argmax(1) == even.predictions()["true_label"].to_numpy()
+    told = even.summary()
+    assert told["with prior: overall"] == pytest.approx(100 * right.mean())
+    assert not [name for name in told if name.startswith("adjusted")]
+    opened = open_model(even.folder)
+    known = opened.classes, opened.label_counts, opened.evens_out
+    again = evaluate(opened.model, images, manifest, opened.config, "test", *known)
+    assert again["with prior: mean"] == pytest.approx(told["with prior: mean"])
+    assert "adjusted: mean" not in again
 
 
 @pytest.mark.parametrize(

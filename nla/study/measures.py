@@ -42,18 +42,17 @@ def measures(run: Run) -> dict[str, float]:
 def scores(run: Run, epoch: int) -> dict[str, float]:
     """Of the test images after an epoch: quality, and accuracy on the clean and the ambiguous.
 
-    ``adjusted_``: after logit adjustment, of a loss that does not adjust itself. And of the
-    training images with a wrong label, in %: the share that is predicted as that label, and the
-    share that would be if they had never been seen.
+    ``adjusted_``: after logit adjustment; ``with_prior_``: of a loss that adjusts itself, with the
+    prior put back. And of the training images with a wrong label, in %: the share that is predicted
+    as that label, and the share that would be if they had never been seen.
     """
     table = run.predictions(epoch).query("split == 'test'")
     truth = table["true_label"]
     probabilities = [f"p_{name}" for name in run.classes]
     p = table[probabilities].to_numpy()
     found: dict[str, float] = quality(truth, p, run.classes)
-    if not run.evens_out:
-        after = run.adjusted_accuracies(epoch)
-        found["adjusted_overall"], found["adjusted_mean"] = after["overall"], after["mean"]
+    for name, value in run.other_prior(epoch).items():
+        found[name.replace(": ", "_").replace(" ", "_")] = value
     right = 100 * (table["prediction"] == truth)
     for kind in ("clean", "ambiguous"):
         of_kind = table["kind"] == kind

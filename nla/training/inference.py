@@ -15,7 +15,7 @@ from nla import models
 from nla.data.images import mirror, normalize
 from nla.data.manifest import EXPRESSIONS, DataError, class_names
 from nla.data.store import open_image
-from nla.metrics import accuracies, adjusted, quality
+from nla.metrics import accuracies, other_prior, quality
 from nla.training.config import Config
 from nla.training.loading import Images
 from nla.training.opening import Opened, open_model
@@ -168,14 +168,15 @@ def evaluate(
     split: str = "test",
     classes: Sequence[str] = (),
     label_counts: Sequence[int] | None = None,
+    evens_out: bool = False,
 ) -> dict[str, float]:
     """Percentages on a split's true labels: n, :func:`nla.metrics.quality`, each class's accuracy.
 
     ``classes`` names the model's outputs, by default the kit's expressions; labels are matched by
-    name. With ``label_counts``, how many training labels each of them had, also overall and mean
-    after logit adjustment (:func:`nla.metrics.adjusted`). The index of ``manifest`` says which of
-    ``images`` a row is. Grey images are given to a model for colour in all three channels.
-    DataError if the split is empty or has classes that the model does not know.
+    name. With ``label_counts``, how many training labels each of them had, also
+    :func:`nla.metrics.other_prior`, for which the loss ``evens_out`` or not. The index of
+    ``manifest`` says which of ``images`` a row is. Grey images are given to a model for colour in
+    all three channels. DataError if the split is empty or has classes that the model does not know.
     """
     part = manifest[manifest["split"] == split]
     if part.empty:
@@ -188,9 +189,7 @@ def evaluate(
     p = forward(model, images, part.index.to_numpy(), config)[0].softmax(1).numpy()
     scores = {"n": len(part), **quality(labels, p, names)}
     if label_counts is not None:
-        after = accuracies(labels, adjusted(p, label_counts).argmax(1), names)
-        scores["adjusted: overall"] = after["overall"]
-        scores["adjusted: mean"] = after["mean"]
+        scores |= other_prior(labels, p, label_counts, names, evens_out)
     return scores | accuracies(labels, p.argmax(1), names)
 
 

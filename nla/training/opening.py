@@ -45,9 +45,8 @@ class Opened(NamedTuple):
     config: Config  # its size and normalisation
     classes: tuple[str, ...]  # the names of its outputs
     notes: list[str]
-    # how many training labels each class had, where that is known and the loss did not adjust for
-    # it already
-    label_counts: tuple[int, ...] | None = None
+    label_counts: tuple[int, ...] | None = None  # of training, of each class, where known
+    evens_out: bool = False  # whether the loss adjusted for them
 
 
 def restore(run: Run, best: bool = False) -> tuple[models.Classifier, Config]:
@@ -119,8 +118,8 @@ def open_run(path: Path, given: dict[str, Any]) -> Opened:
     notes = [f"{path} is opened as the run beside it: {run.name}, {config.size} pixels"]
     if config.precision == "bf16" and not fast_in_bf16(torch.device(config.device)):
         notes.append("it was trained in bf16, which this processor is slow at: float32 is used")
-    counts = None if run.evens_out else tuple(run.label_counts.tolist())
-    return Opened(model, config, run.classes, notes, counts)
+    counts = tuple(run.label_counts.tolist())
+    return Opened(model, config, run.classes, notes, counts, run.evens_out)
 
 
 def open_foreign(path: Path, given: dict[str, Any]) -> Opened:

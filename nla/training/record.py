@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from nla.data.manifest import EXPRESSIONS, KINDS, knows_truth
-from nla.metrics import accuracies, adjusted, confusion
+from nla.metrics import accuracies, confusion, other_prior
 
 FORMAT = 2  # of the run folder, in card.json; raised whenever a file's meaning changes
 WEIGHING = ("nla", "naw", "attached", "epsilon_0", "epsilon_1")  # losses that contain w*
@@ -97,16 +97,16 @@ class Run:
 
     @property
     def evens_out(self) -> bool:
-        """Whether the loss adjusts for how common classes are, so that nothing else should."""
+        """Whether the loss adjusts for how common classes are."""
         loss = str(self.config["loss"])
         return loss.startswith(ADJUSTING) and loss != "malt_no_adjustment"
 
-    def adjusted_accuracies(self, epoch: int = -1, split: str = "test") -> dict[str, float]:
-        """:func:`nla.metrics.accuracies` (%) of the predictions after logit adjustment."""
+    def other_prior(self, epoch: int = -1, split: str = "test") -> dict[str, float]:
+        """:func:`nla.metrics.other_prior` (%) of the predictions after that epoch."""
         rows = self.predictions(epoch).query("split == @split")
         probabilities = rows[[f"p_{name}" for name in self.classes]].to_numpy()
-        predictions = adjusted(probabilities, self.label_counts).argmax(axis=1)
-        return accuracies(rows["true_label"], predictions, self.classes)
+        counts, truth = self.label_counts, rows["true_label"]
+        return other_prior(truth, probabilities, counts, self.classes, self.evens_out)
 
     def samples(self, epoch: int = -1) -> pd.DataFrame:
         """One row per training sample as seen in that epoch's training pass (-1: the last epoch).
@@ -167,8 +167,8 @@ class Run:
         """Test accuracies (%) after the last epoch and the best on validation; mean w* by kind.
 
         A class without test images has the accuracy NaN. "Adjusted" are those after logit
-        adjustment, of a loss that does not adjust itself. Of a loss without w* its factor is shown,
-        if it has one.
+        adjustment; of a loss that adjusts itself, "with prior" are those with the classes' prior
+        put back. Of a loss without w* its factor is shown, if it has one.
         """
         rows = self.predictions().query("split == 'test'")
         scores = accuracies(rows["true_label"], rows["prediction"], self.classes)
@@ -177,9 +177,7 @@ class Run:
         if self.best_epoch is not None:
             then = self.epochs.iloc[self.best_epoch]
             table |= {f"best val: {name}": float(then[f"test_{name}"]) for name in both}
-        if not self.evens_out:
-            after = self.adjusted_accuracies()
-            table |= {f"adjusted: {name}": after[name] for name in both}
+        table |= self.other_prior()
         if "kind" in rows and rows["kind"].notna().all():
             right = rows["true_label"] == rows["prediction"]
             for kind, share in right.groupby(rows["kind"], observed=True).mean().items():
