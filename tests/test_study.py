@@ -40,7 +40,7 @@ from nla.training.config import LATER
 FIGURES = Path(__file__).parent.parent / "figures"
 WAITING = ("photographs", "both")  # studies, for their runs
 LONG_TAIL = {"logit adjustment", "CE-DRW", "mixup-DRW"}
-LATE = {"noise": LONG_TAIL, "imbalance": LONG_TAIL | {"MALT"}}  # methods, for theirs
+LATE = {"noise": LONG_TAIL, "imbalance": LONG_TAIL}  # methods, for theirs
 CARRIED_OUT = [name for name in STUDIES if name not in WAITING]
 MAIN = BASELINES | study.METHODS["ours"]
 METHODS = ("cross-entropy", "ELR", "NLA")
