@@ -65,6 +65,8 @@ def test_logits_are_adjusted_once(tmp_path):
     assert told["with prior: overall"] == pytest.approx(100 * right.mean())
     assert not [name for name in told if name.startswith("adjusted")]
     opened = open_model(even.folder)
+    assert any("as if all classes were equally common" in note for note in opened.notes)
+    assert not any("equally common" in note for note in open_model(plain.folder).notes)
     known = opened.classes, opened.label_counts, opened.evens_out
     again = evaluate(opened.model, images, manifest, opened.config, "test", *known)
     assert again["with prior: mean"] == pytest.approx(told["with prior: mean"])

@@ -118,6 +118,8 @@ def open_run(path: Path, given: dict[str, Any]) -> Opened:
     notes = [f"{path} is opened as the run beside it: {run.name}, {config.size} pixels"]
     if config.precision == "bf16" and not fast_in_bf16(torch.device(config.device)):
         notes.append("it was trained in bf16, which this processor is slow at: float32 is used")
+    if run.evens_out:
+        notes.append("its loss adjusts logits: it answers as if all classes were equally common")
     counts = tuple(run.label_counts.tolist())
     return Opened(model, config, run.classes, notes, counts, run.evens_out)
 
