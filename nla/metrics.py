@@ -141,10 +141,13 @@ def other_prior(
     classes: Sequence[str],
     evens_out: bool,
 ) -> dict[str, float]:
-    """Overall and mean accuracy (%) if classes were as common as the training did not assume.
+    """Overall and mean accuracy (%) under the assumption on classes that the loss did not make.
 
-    Of a loss that ``evens_out`` how common classes are, :func:`with_prior`; of any other one,
-    :func:`adjusted`. Arguments as for those and for :func:`accuracies`.
+    A loss that ``evens_out`` answers as if all classes were equally common, and is scored
+    :func:`with_prior`; any other answers as if they were as common as in training, and is scored
+    :func:`adjusted`. ``labels`` (N,) in 0..K-1, ``probabilities`` (N, K), ``counts`` (K,) as in
+    :func:`prior_of`; keys are "with prior: overall" and the like. ValueError as in
+    :func:`accuracies` and :func:`prior_of`.
     """
     name, change = ("with prior", with_prior) if evens_out else ("adjusted", adjusted)
     after = accuracies(labels, change(probabilities, counts).argmax(axis=1), classes)
