@@ -22,6 +22,7 @@ from nla.data import corruption
 from nla.data.manifest import class_names
 from nla.files import write
 from nla.study.rows import Row, StudyError
+from nla.study.runs import origin
 from nla.training import fit, load_data
 from nla.training.config import Config
 from nla.training.folds import out_of_fold
@@ -37,7 +38,7 @@ FACES = Config(
     name="judged",
     loss="cross_entropy",
     train_faces=2000,
-    test_faces=1000,
+    test_faces=100,  # no judge looks at them
     epochs=10,
     snapshots=1,
     probe=64,
@@ -136,7 +137,7 @@ def judged(cell: Cell) -> list[Row]:
         rows += ranked(errors, wrong, half, "wrong")
     if unsure.any():
         rows += ranked(doubts, unsure, half, "ambiguous", certainty)
-    return [cell.facts | row for row in rows]
+    return [cell.facts | row | origin(run) for row in rows]
 
 
 def halves(count: int, seed: int) -> Flags:

@@ -18,13 +18,16 @@ from nla.analysis.paying import pays
 from nla.analysis.style import save
 from nla.data import corruption
 from nla.metrics import accuracies
-from nla.study.judging import FACES, PHOTOGRAPHS, SCRATCH, Cell, Flags, measure
+from nla.study.judging import FACES as JUDGED
+from nla.study.judging import PHOTOGRAPHS, SCRATCH, Cell, Flags, measure
 from nla.study.rows import Row
+from nla.study.runs import origin
 from nla.training import fit
 from nla.training.loading import Images
 from nla.training.record import Run
 
 Integers = npt.NDArray[np.int64]
+FACES = replace(JUDGED, test_faces=2000)
 SHARES = (0.02, 0.05, 0.1, 0.2, 0.3)  # of the training labels that somebody looks at
 
 
@@ -38,7 +41,8 @@ def paid(cell: Cell) -> list[Row]:
         folder = SCRATCH / cell.key / f"{way}-{share:g}"
         run = fit(cell.config, folder, progress=False, loaded=loaded)
         looked = round(share * len(order))
-        rows.append(cell.facts | {"way": way, "share": share, "faces": looked} | accuracy(run))
+        row = {"way": way, "share": share, "faces": looked} | accuracy(run)
+        rows.append(cell.facts | row | origin(run))
     return rows
 
 
