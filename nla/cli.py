@@ -207,7 +207,7 @@ def study(
     There are demo, noise, imbalance, ablation, real, both, mechanism, photographs.
 
     Two more stand beside the ledger: judges (how well labels are ranked, beside cleanlab where it
-    is installed) and mending (does it pay?). They have one run at a time, and no methods.
+    is installed) and mending (does it pay?). They have no methods to choose among.
 
     Args:
         seeds: runs of each cell; by default the study's own number.
@@ -222,7 +222,7 @@ def study(
 
     beside = {"judges": study_judges, "mending": study_mending}
     if name in beside:
-        print(beside[name](seeds or 5, out, resume).to_string(index=False))
+        print(beside[name](seeds or 5, out, resume, jobs).to_string(index=False))
         return
     table = run_study(name, seeds, out, jobs, resume, methods)
     cells = table.groupby(["method", "data", "noise", "imbalance"])

@@ -1,21 +1,22 @@
 """Judges of labels by values worked out by hand, beside cleanlab's, and the studies around them."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from conftest import TINY, plant
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_data import QUICK, pictures
 
+import nla
 from nla.analysis import judges
 from nla.analysis.audit import BY, audit
 from nla.analysis.judges import DOUBTS, JUDGES, Evidence, evidence
 from nla.analysis.paying import pays
-from nla.study import judging, paying
+from nla.study import judging, paying, workers
 from nla.study.judging import Cell, compared, measure, quality, ranked
 from nla.study.rows import StudyError
 from nla.training.config import Config
@@ -230,16 +231,26 @@ def test_a_combination_is_reported_on_the_half_it_was_not_chosen_on():
 SMALL = replace(judging.FACES, train_faces=90, test_faces=20, epochs=1, size=24, probe=8)
 
 
-def test_the_tables_of_the_studies_are_resumed_and_drawn(tmp_path, monkeypatch):
+@pytest.fixture
+def threads(monkeypatch, tmp_path):
+    """Studies run in threads of this process, so that what is patched here holds there."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(judging, "FOLDS", 2)
     monkeypatch.setattr(paying, "SHARES", (0.1,))
-    torch.manual_seed(0)
-    cells = [Cell(SMALL, "pair", 0.3), Cell(replace(SMALL, ambiguous=0.5), "ambiguous", 0.5)]
+    monkeypatch.setattr(workers, "worker", lambda: ThreadPoolExecutor(1))
+
+
+PAIR = Cell(SMALL, "pair", 0.3)
+
+
+def test_the_tables_of_the_studies_are_resumed_and_drawn(tmp_path, threads):
+    cells = [PAIR, Cell(replace(SMALL, ambiguous=0.5), "ambiguous", 0.5)]
     file = tmp_path / "judges.csv"
     table = measure(cells, file, judging.judged, resume=False)
     assert set(table["target"]) == {"wrong", "ambiguous"}
     assert {"margin", "neighbours", "outside_margin", "combined"} <= set(table["judge"])
+    assert (table["version"] == nla.__version__).all() and table["machine"].notna().all()
+    assert not list(judging.SCRATCH.iterdir())  # run folders go when their rows are there
     with pytest.raises(StudyError, match="--resume adds what is missing"):
         measure(cells, file, judging.judged, resume=False)
 
@@ -253,6 +264,33 @@ def test_the_tables_of_the_studies_are_resumed_and_drawn(tmp_path, monkeypatch):
     expected = ["nothing", "mended", "dropped", "mended at random", "all mended"]
     assert looked["way"].tolist() == expected and looked["faces"].tolist() == [0, 9, 9, 9, 90]
     assert pays(looked).axes[0].get_xlabel() == "labels looked at (%)"
+
+
+def test_a_cell_that_fails_is_named_and_the_others_go_on(tmp_path, threads):
+    cells = [PAIR, Cell(SMALL, "instance", 0.3)]
+    file = tmp_path / "judges.csv"
+
+    def half_of_them(cell):
+        if cell.kind == "pair":
+            raise ValueError("no such face")
+        return [cell.facts | {"judge": "margin"}]
+
+    with pytest.raises(StudyError, match="1 of 2 cells failed.*--resume.*no such face.*pair"):
+        measure(cells, file, half_of_them, resume=False)
+    assert pd.read_csv(file)["kind"].tolist() == ["instance"]
+    measure(cells, file, lambda cell: [cell.facts | {"judge": "margin"}], resume=True)
+    assert pd.read_csv(file)["kind"].tolist() == ["instance", "pair"]
+
+
+def test_cells_in_two_processes_say_what_one_process_says(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    cells = [PAIR, Cell(SMALL, "symmetric", 0.3)]
+    at_once = measure(cells, tmp_path / "two.csv", judging.judged, resume=False, jobs=2)
+    in_turn = measure(cells, tmp_path / "one.csv", judging.judged, resume=False, jobs=1)
+    order = ["key", "target", "judge"]
+    one, two = (table.sort_values(order, ignore_index=True) for table in (in_turn, at_once))
+    pd.testing.assert_frame_equal(one, two, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("kind", judging.NOISE)
@@ -273,8 +311,17 @@ def test_all_kinds_of_noise_are_planted_as_asked_for():
         train = manifest.query("split == 'train'")
         assert 0.2 < (train["kind"] == "noisy").mean() < 0.6
         assert (manifest.query("split == 'test'")["kind"] != "noisy").all()
-    keys = [cell.key for cell in judging.cells(5)]
-    assert len(keys) == len(set(keys)) == 5 * (15 + 1 + 1)
+
+
+@pytest.mark.parametrize("package", [None, "a file"])
+def test_settings_differ_and_the_network_that_knows_faces_is_among_them_where_it_is(
+    package, monkeypatch
+):
+    monkeypatch.setattr(judging.dlib_format, "installed", lambda: package)
+    cells = judging.cells(5)
+    keys = [cell.key for cell in cells]
+    assert len(keys) == len(set(keys)) == 5 * (15 + 1 + 1 + (package is not None))
+    assert ("face_resnet" in {cell.config.model for cell in cells}) == (package is not None)
 
 
 def test_the_price_of_a_point_is_read_off_between_the_shares():

@@ -29,6 +29,7 @@ from nla.study import (
     ledger,
     run_study,
     test_sets,
+    workers,
     write_ledger,
 )
 from nla.study import runs as study
@@ -63,16 +64,16 @@ def die_on_seed_1(config):
 
 def instructions(_):
     """Stands in for one_run: what a worker is held to."""
-    return {name: os.environ.get(name) for name in study.COMMON}
+    return {name: os.environ.get(name) for name in workers.COMMON}
 
 
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="names of x86")
 def test_workers_are_held_to_common_instructions_and_nothing_else_is(monkeypatch):
     monkeypatch.setenv("MKL_CBWR", "COMPATIBLE")  # the user's own choice stands
     before = dict(os.environ)
-    with study.worker() as process, study.common_instructions():
+    with workers.worker() as process, workers.common_instructions():
         found = process.submit(instructions, None).result()
-    assert found == study.COMMON | {"MKL_CBWR": "COMPATIBLE"}
+    assert found == workers.COMMON | {"MKL_CBWR": "COMPATIBLE"}
     assert dict(os.environ) == before
 
 
@@ -134,7 +135,7 @@ def committed(tmp_path):
 @pytest.mark.parametrize("name", CARRIED_OUT)
 def test_nothing_is_left_to_do_for_the_tables_that_come_with_the_kit(name, committed, monkeypatch):
     """Every key of a declared run, as this version gives it, stands in them: no key has moved."""
-    monkeypatch.setattr(study, "worker", lambda: pytest.fail("a run would start"))
+    monkeypatch.setattr(workers, "worker", lambda: pytest.fail("a run would start"))
     before = {file.name: file.read_bytes() for file in committed.iterdir()}
     methods = [method for method in STUDIES[name].methods if method not in LATE.get(name, ())]
     table = run_study(name, folder=committed, resume=True, methods=methods)
@@ -214,7 +215,7 @@ def test_two_studies_at_once_keep_all_rows_and_share_the_runs_that_both_need(sma
         return row_of(config)
 
     monkeypatch.setattr(study, "one_run", pretend)
-    monkeypatch.setattr(study, "worker", lambda: ThreadPoolExecutor(1))
+    monkeypatch.setattr(workers, "worker", lambda: ThreadPoolExecutor(1))
     common = [Config(name="NLA", seed=seed) for seed in range(100, 110)]
     grids = [
         [Config(name="NLA", noise=noise, seed=seed) for seed in range(15)] + shared
@@ -250,7 +251,7 @@ def pretended(config):
 
 def test_a_thorough_search_ends_at_no_edge_and_tries_strengths(small, monkeypatch):
     monkeypatch.setattr(study, "one_run", pretended)
-    monkeypatch.setattr(study, "worker", lambda: ThreadPoolExecutor(1))
+    monkeypatch.setattr(workers, "worker", lambda: ThreadPoolExecutor(1))
     methods = {name: study.METHODS["baselines"][name] for name in BEST}
     declared = replace(SMALL, methods=methods, tuned_in={"noise": 0.3}, epochs=[1, 2])
     monkeypatch.setitem(STUDIES, "demo", replace(declared, thorough=True))
@@ -264,7 +265,7 @@ def test_a_thorough_search_ends_at_no_edge_and_tries_strengths(small, monkeypatc
     assert set(tried.query("method == 'cross-entropy'")["lr"]) == set(study.RATES)
     assert tried.query("method == 'cross-entropy'")["strength"].eq(0).all()
     assert set(tried.query("method == 'EAC'")["strength"]) == {0, *study.STRENGTHS["EAC"]}
-    monkeypatch.setattr(study, "worker", lambda: pytest.fail("a run would start"))
+    monkeypatch.setattr(workers, "worker", lambda: pytest.fail("a run would start"))
     again = run_study("demo", jobs=2, resume=True)
     assert again.equals(table)
 
@@ -296,10 +297,10 @@ def test_an_interrupted_study_ends_its_processes_and_says_how_to_go_on(small, mo
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(study, "worker", lambda: ThreadPoolExecutor(1))
+        patch.setattr(workers, "worker", lambda: ThreadPoolExecutor(1))
         patch.setattr(study, "one_run", row_of)
-        patch.setattr(study, "wait", interrupted)
-        patch.setattr(study, "kill", ended.append)
+        patch.setattr(workers, "wait", interrupted)
+        patch.setattr(workers, "kill", ended.append)
         with pytest.raises(KeyboardInterrupt, match="demo.csv holds the runs.*--resume goes on"):
             run_study("demo", jobs=2)
     assert len(ended) == 2

@@ -6,7 +6,9 @@ mean over two halves of the training labels; a combination is chosen on one half
 the other. cleanlab, where it is installed, is given the same out-of-fold predictions as ours.
 """
 
+import os
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,12 +19,13 @@ from scipy.stats import entropy, spearmanr
 from sklearn.metrics import average_precision_score, roc_auc_score
 from tqdm import tqdm
 
+from nla import dlib_format, face_resnet
 from nla.analysis import judges
 from nla.data import corruption
 from nla.data.manifest import class_names
-from nla.files import write
-from nla.study.rows import Row, StudyError
-from nla.study.runs import origin
+from nla.study.rows import Row, StudyError, add_rows, read_table
+from nla.study.runs import origin, tidy
+from nla.study.workers import how_to_go_on, in_processes
 from nla.training import fit, load_data
 from nla.training.config import Config
 from nla.training.folds import out_of_fold
@@ -44,6 +47,15 @@ FACES = Config(
     probe=64,
 )
 PHOTOGRAPHS = replace(FACES, data="fer2013", epochs=5)
+PRETRAINED = replace(  # as in the study of photographs, fewer of them
+    PHOTOGRAPHS,
+    model="face_resnet",
+    weights="dlib",
+    size=face_resnet.SIZE,
+    lr=1e-4,
+    epochs=3,
+    train_images=3000,
+)
 
 
 @dataclass(frozen=True)
@@ -61,8 +73,8 @@ class Cell:
     @property
     def facts(self) -> Row:
         """The columns that a row of a table begins with."""
-        where = {"key": self.key, "data": self.config.data, "kind": self.kind, "ratio": self.ratio}
-        return where | {"seed": self.config.seed}
+        where = {"key": self.key, "data": self.config.data, "network": self.config.model}
+        return where | {"kind": self.kind, "ratio": self.ratio, "seed": self.config.seed}
 
     def loaded(self) -> tuple[Images, pd.DataFrame]:
         """The images, and the manifest with what is planted."""
@@ -87,31 +99,57 @@ def planted_shares(manifest: pd.DataFrame) -> npt.NDArray[np.float64]:
 
 
 def cells(seeds: int, faces: Config = FACES, photographs: Config = PHOTOGRAPHS) -> list[Cell]:
-    """Every setting with every seed; those on photographs come last."""
+    """Every setting with every seed; those on photographs come last.
+
+    The network that knows faces takes part where its package is installed.
+    """
     found = []
     for seed in range(seeds):
         config = replace(faces, seed=seed)
         found += [Cell(config, kind, ratio) for kind in NOISE for ratio in RATIOS]
         found.append(Cell(replace(config, ambiguous=0.4), "ambiguous", 0.4))
-    found += [Cell(replace(photographs, seed=seed), "real", np.nan) for seed in range(seeds)]
+    for config in (photographs, *([PRETRAINED] if dlib_format.installed() else [])):
+        found += [Cell(replace(config, seed=seed), "real", np.nan) for seed in range(seeds)]
     return found
 
 
 def measure(
-    todo: list[Cell], file: Path, rows_of: Callable[[Cell], list[Row]], resume: bool
+    todo: list[Cell],
+    file: Path,
+    rows_of: Callable[[Cell], list[Row]],
+    resume: bool,
+    jobs: int | None = None,
 ) -> pd.DataFrame:
     """The rows of all cells: those in ``file``, and those measured now and added as they end.
 
-    StudyError if the table is there and not to be resumed.
+    ``jobs``: cells at a time, one thread each (default: the number of processors). StudyError if
+    the table is there and not to be resumed, and, at the end, if cells failed.
     """
     if file.exists() and not resume:
         raise StudyError(f"{file} is there: --resume adds what is missing, or move it away")
-    table = pd.read_csv(file, dtype={"key": str}) if file.exists() else pd.DataFrame({"key": []})
-    for cell in tqdm(todo, desc=file.stem, unit="cell"):
-        if cell.key in set(table["key"]):
-            continue
-        table = pd.concat([table, pd.DataFrame(rows_of(cell))], ignore_index=True)
-        write(file, table)
+    known = set(read_table(file)["key"]) if file.exists() else set()
+    waiting = {cell.key: cell for cell in todo if cell.key not in known}
+    begun = len(todo) - len(waiting)
+    failures = []
+    with (
+        tqdm(total=len(todo), initial=begun, desc=file.stem, unit="cell") as bar,
+        how_to_go_on(file, "cells"),
+        closing(in_processes(waiting, rows_of, jobs or os.cpu_count() or 1)) as ended,
+    ):
+        for cell, result in ended:
+            try:
+                add_rows(file, result.result())
+                tidy(SCRATCH / cell.key)
+            except Exception as error:  # of a cell, or its process died: the others go on
+                failures.append(f"{type(error).__name__}: {error} in {cell}")
+                bar.write(f"failed: {failures[-1]}")
+            bar.update()
+    if failures:
+        raise StudyError(
+            f"{len(failures)} of {len(todo)} cells failed; --resume repeats them. "
+            f"Last: {failures[-1]}"
+        )
+    table = read_table(file)
     return table[table["key"].isin([cell.key for cell in todo])]
 
 
@@ -232,7 +270,7 @@ def compared(table: pd.DataFrame) -> pd.DataFrame:
     is not, so it is the one that is compared.
     """
     rows = []
-    setting = ["data", "kind", "ratio", "target"]
+    setting = ["data", "network", "kind", "ratio", "target"]
     for place, part in table.groupby(setting, dropna=False):
         means = part.groupby("judge")["average_precision"].mean()
         theirs = means[means.index.str.startswith("cleanlab")]
@@ -250,6 +288,10 @@ def compared(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def study_judges(seeds: int, folder: str | Path, resume: bool) -> pd.DataFrame:
+def study_judges(
+    seeds: int, folder: str | Path, resume: bool, jobs: int | None = None
+) -> pd.DataFrame:
     """Carry the study out, into ``folder``/judges.csv; returns its comparison."""
-    return compared(measure(cells(seeds), Path(folder) / "judges.csv", judged, resume))
+    if not dlib_format.installed():
+        print(f"without the network that knows faces: {dlib_format.INSTALL}")
+    return compared(measure(cells(seeds), Path(folder) / "judges.csv", judged, resume, jobs))

@@ -105,13 +105,15 @@ def price(table: pd.DataFrame, points: float = 1.0) -> pd.Series:
     return pd.Series(found, name="faces").rename_axis(["data", "way"])
 
 
-def study_mending(seeds: int, folder: str | Path, resume: bool) -> pd.DataFrame:
+def study_mending(
+    seeds: int, folder: str | Path, resume: bool, jobs: int | None = None
+) -> pd.DataFrame:
     """Carry the study out, into ``folder``/mending.csv and its figure; returns the prices."""
     todo = []
     for config in (FACES, PHOTOGRAPHS):
         kind = "symmetric" if config.data == "faces" else "real"
         todo += [Cell(replace(config, seed=seed), kind, 0.3) for seed in range(seeds)]
     file = Path(folder) / "mending.csv"
-    table = measure(todo, file, paid, resume)
+    table = measure(todo, file, paid, resume, jobs)
     save(pays(table), file.with_suffix(""))
     return price(table).reset_index()

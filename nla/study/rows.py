@@ -56,6 +56,17 @@ def by_key(table: pd.DataFrame) -> dict[str, Row]:
     return {row["key"]: row for row in table.to_dict("records")}
 
 
+def add_rows(file: Path, rows: list[Row]) -> None:
+    """Add rows that have one key in common, in place of older ones of it, to ``file``."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(file.with_name(f".{file.name}.lock")):
+        parts = [pd.DataFrame(rows)]
+        if file.exists():
+            table = read_table(file)
+            parts.insert(0, table[table["key"] != rows[0]["key"]])
+        write(file, pd.concat(parts, ignore_index=True))
+
+
 def add_row(file: Path, row: Row, keep_others: bool = True) -> None:
     """Add a row, in place of an older one of its key, to what ``file`` holds by now.
 

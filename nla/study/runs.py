@@ -7,20 +7,16 @@ seeds of its own (``search.csv``), and is then run in every setting with every s
 
 import contextlib
 import os
-import platform
 import shutil
-import signal
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
+from collections.abc import Sequence
+from concurrent.futures import Future
+from contextlib import closing
 from dataclasses import fields, replace
 from functools import lru_cache
-from multiprocessing import get_context, parent_process
 from pathlib import Path
 
 import pandas as pd
-import torch
 from filelock import FileLock
 from tqdm import tqdm
 
@@ -39,6 +35,7 @@ from nla.study.grids import (
 )
 from nla.study.measures import measures
 from nla.study.rows import Row, StudyError, add_row, by_key, read_rows, with_tuned
+from nla.study.workers import how_to_go_on, in_processes
 from nla.training import fit, load_data
 from nla.training.config import Config
 from nla.training.provenance import code
@@ -60,16 +57,6 @@ __all__ = [
 SCRATCH = Path("data/runs/study")  # run folders, until their row is written
 # fields in which methods differ, so that they are not of the images
 OF_METHODS = {"name", "loss", "variant", "lam", "strength", "naw", "lr", "epochs", "ema"}
-COMMON = {  # names in the environment, of PyTorch, oneDNN and MKL
-    "ATEN_CPU_CAPABILITY": "avx2",
-    "ONEDNN_MAX_CPU_ISA": "AVX2",
-    "MKL_CBWR": "AVX2",
-}
-"""Instructions that x86 processors of the last ten years share.
-
-All of a study's runs are held to them, so that a table can go on on a newer machine: with others,
-rows differ in their last digits, and after some epochs by points.
-"""
 FACTS = ("data", "noise", "imbalance", "seed", *TUNED)  # fields that a row begins with
 images_of = lru_cache(maxsize=1)(load_data)
 
@@ -160,36 +147,25 @@ def carry_out(configs: list[Config], file: Path, jobs: int, search: bool = False
     drops its older rows there.
     """
     waiting = {config.key: config for config in configs}
-    rows: dict[str, Row] = {}
-    running: dict[Future[Row], tuple[Config, Executor]] = {}
-    idle: list[Executor] = []
+    rows = drop_known(waiting, file)
     failures: list[str] = []
-    with tqdm(total=len(configs), desc=file.stem, unit="run") as bar, ending(running, idle, file):
-        while True:
-            rows |= by_key(read_rows(file))  # another study may have added some of them
-            for key in rows.keys() & waiting.keys():
-                del waiting[key]
-            while waiting and len(running) < jobs:
-                config = waiting.pop(next(iter(waiting)))
-                process = idle.pop() if idle else worker()
-                with common_instructions():
-                    running[process.submit(one_run, config)] = config, process
-            bar.n = len(configs) - len(waiting) - len(running)
+    begun = len(configs) - len(waiting)
+    with (
+        tqdm(total=len(configs), initial=begun, desc=file.stem, unit="run") as bar,
+        how_to_go_on(file, "runs"),
+        closing(in_processes(waiting, one_run, jobs)) as ended,
+    ):
+        for config, result in ended:
+            try:
+                rows[config.key] = row_of(config, file, result)
+                add_row(file, rows[config.key], keep_others=search)
+                tidy(SCRATCH / config.key)
+            except Exception as error:  # of a run, or its process died: the others go on
+                failures.append(f"{type(error).__name__}: {error} in {config}")
+                bar.write(f"failed: {failures[-1]}")
+            rows |= drop_known(waiting, file)
+            bar.n = sum(config.key in rows for config in configs) + len(failures)
             bar.refresh()
-            if not running:
-                break
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
-                config, process = running[future]
-                try:
-                    rows[config.key] = row_of(config, file, future)
-                    add_row(file, rows[config.key], keep_others=search)
-                    tidy(SCRATCH / config.key)
-                    idle.append(process)
-                except Exception as error:  # of a run, or its process died: the others go on
-                    failures.append(f"{type(error).__name__}: {error} in {config}")
-                    bar.write(f"failed: {failures[-1]}")
-                    process.shutdown(wait=False)
-                del running[future]
     if failures:
         raise StudyError(
             f"{len(failures)} of {len(configs)} runs failed; --resume repeats them. "
@@ -198,74 +174,22 @@ def carry_out(configs: list[Config], file: Path, jobs: int, search: bool = False
     return pd.DataFrame([rows[config.key] for config in configs])
 
 
-def row_of(config: Config, file: Path, future: Future[Row]) -> Row:
-    return {"key": config.key, "study": file.stem, **future.result()}
+def drop_known(waiting: dict[str, Config], file: Path) -> dict[str, Row]:
+    """The rows in ``file``, which another study may have added to: those no longer wait."""
+    rows = by_key(read_rows(file))
+    for key in rows.keys() & waiting.keys():
+        del waiting[key]
+    return rows
+
+
+def row_of(config: Config, file: Path, result: Future[Row]) -> Row:
+    return {"key": config.key, "study": file.stem, **result.result()}
 
 
 def tidy(folder: Path) -> None:
     """Remove a run folder, all of it or nothing by its name; one that is in use elsewhere stays."""
     with contextlib.suppress(OSError):
         shutil.rmtree(folder.rename(folder.with_name(f"{folder.name}-{time.time_ns()}")))
-
-
-@contextlib.contextmanager
-def ending(
-    running: dict[Future[Row], tuple[Config, Executor]], idle: list[Executor], file: Path
-) -> Iterator[None]:
-    """End all processes with the block: at once, where something interrupts it."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(
-            f"stopped; {file} holds the runs that have ended, --resume goes on"
-        ) from None
-    finally:
-        for _, process in running.values():
-            kill(process)
-        for process in idle:
-            process.shutdown()
-
-
-def worker() -> Executor:
-    """One process, so that its death takes no other run along; it ends when this one does."""
-    return ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=settle)
-
-
-@contextlib.contextmanager
-def common_instructions() -> Iterator[None]:
-    """Processes that start within it compute by ``COMMON``, unless the user chose otherwise."""
-    if platform.machine() not in ("x86_64", "AMD64"):
-        yield
-        return
-    new = {name: value for name, value in COMMON.items() if name not in os.environ}
-    os.environ.update(new)
-    try:
-        yield
-    finally:
-        for name in new:
-            del os.environ[name]
-
-
-def kill(process: Executor) -> None:
-    """End a worker at once; its run goes on from its last checkpoint when it is asked for again."""
-    children = getattr(process, "_processes", None) or {}  # kill_workers from Python 3.14 on
-    for child in list(children.values()):
-        child.kill()
-    process.shutdown(wait=False, cancel_futures=True)
-
-
-def settle() -> None:
-    """In a worker: one thread; Ctrl-C is for the study to deal with, which ends its workers."""
-    torch.set_num_threads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=end_with_parent, daemon=True).start()
-
-
-def end_with_parent() -> None:
-    parent = parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
 
 
 def one_run(config: Config) -> Row:
