@@ -16,6 +16,7 @@ from nla.analysis import judges
 from nla.analysis.audit import BY, audit
 from nla.analysis.judges import DOUBTS, JUDGES, Evidence, evidence
 from nla.analysis.paying import pays
+from nla.analysis.ranking import ranking
 from nla.study import judging, paying, workers
 from nla.study.judging import Cell, compared, measure, quality, ranked
 from nla.study.rows import StudyError
@@ -229,6 +230,49 @@ def test_a_combination_is_reported_on_the_half_it_was_not_chosen_on():
 
 
 SMALL = replace(judging.FACES, train_faces=90, test_faces=20, epochs=1, size=24, probe=8)
+
+
+def a_table(**precision):
+    """Two judges of ours, a combination and two scores of cleanlab's, over three seeds."""
+    rows = []
+    for judge, values in precision.items():
+        name = judge.replace("_", " ").replace("combined chosen", "combined (chosen)")
+        for seed, value in enumerate(values):
+            rows.append({"judge": name, "seed": seed, "average_precision": value})
+    where = {"data": "faces", "network": "small_resnet", "kind": "pair", "ratio": 0.1}
+    return pd.DataFrame(rows).assign(**where, target="wrong", share=0.09)
+
+
+TABLE = a_table(
+    margin=[0.7, 0.7, 0.7],
+    weight=[0.6, 0.6, 0.6],
+    combined_chosen=[0.8, 0.7, 0.9],
+    cleanlab_a=[0.5, 0.5, 0.5],
+    cleanlab_b=[0.6, 0.5, 0.7],
+)
+
+
+def test_a_setting_is_compared_with_the_best_of_cleanlab_by_seed():
+    row = compared(TABLE).iloc[0]
+    assert row["alone"] == "margin" and row["best alone"] == pytest.approx(0.7)
+    assert row["cleanlab"] == "b" and row["its best"] == pytest.approx(0.6)
+    assert row["seeds"] == 3 and row["share"] == 0.09
+    assert row[["gain", "low", "high"]].tolist() == pytest.approx([0.2, 0.2, 0.2])
+    apart = compared(TABLE[~TABLE["judge"].str.startswith("cleanlab")])
+    assert "gain" not in apart and apart["combined (chosen)"].iloc[0] == pytest.approx(0.8)
+
+
+def test_the_figure_of_judges_shows_their_means_and_the_best_of_cleanlab():
+    more = TABLE.assign(ratio=0.3, share=0.28, average_precision=TABLE["average_precision"] / 2)
+    figure = ranking(pd.concat([TABLE, more]))
+    (ax,) = figure.axes
+    lines = {line.get_label(): line for line in ax.lines}
+    assert lines["averaged margin"].get_ydata() == pytest.approx([0.7, 0.35])
+    assert lines["cleanlab, the best of its six"].get_ydata() == pytest.approx([0.6, 0.3])
+    assert lines["in any order"].get_ydata() == pytest.approx([0.09, 0.28])
+    assert lines["w*"].get_xdata() == pytest.approx([10, 30])
+    with pytest.raises(RunError, match="no setting with planted noise"):
+        ranking(TABLE.assign(kind="real"))
 
 
 @pytest.fixture

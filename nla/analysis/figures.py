@@ -15,11 +15,13 @@ from nla.analysis.framework import framework
 from nla.analysis.maps import latent_steps
 from nla.analysis.methods import accuracy_against, mean_interval
 from nla.analysis.paths import paths, trajectories
+from nla.analysis.paying import pays
 from nla.analysis.plane import (
     planes,
     weight_grid,
     weight_surfaces,
 )
+from nla.analysis.ranking import ranking
 from nla.analysis.sheets import face_sheet, faces, thumbnail
 from nla.analysis.style import (
     KIND_MARKERS,
@@ -62,9 +64,11 @@ __all__ = [
     "method_looks",
     "new_figure",
     "paths",
+    "pays",
     "per_class_accuracy",
     "plain",
     "planes",
+    "ranking",
     "save",
     "thumbnail",
     "training_curves",

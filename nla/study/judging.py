@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from nla import dlib_format, face_resnet
 from nla.analysis import judges
+from nla.analysis.methods import mean_interval
 from nla.data import corruption
 from nla.data.manifest import class_names
 from nla.study.rows import Row, StudyError, add_rows, read_table
@@ -263,29 +264,35 @@ def cleanlabs(found: judges.Evidence) -> pd.DataFrame:
 
 
 def compared(table: pd.DataFrame) -> pd.DataFrame:
-    """A row for each setting: average precision (mean over seeds) of our best, the combinations
-    and cleanlab's best, and who is ahead.
+    """A row for each setting: average precision (0..1, mean over seeds) of our best, of the
+    combinations and of cleanlab's best, and how far the chosen combination is ahead of that.
 
     A judge alone and a method of cleanlab are each the best of several in hindsight; a combination
-    is not, so it is the one that is compared.
+    is not, so it is the one that is compared: ``gain`` with its 95 % interval (t, paired by seed).
     """
-    rows = []
     setting = ["data", "network", "kind", "ratio", "target"]
-    for place, part in table.groupby(setting, dropna=False):
-        means = part.groupby("judge")["average_precision"].mean()
-        theirs = means[means.index.str.startswith("cleanlab")]
-        combinations = means[means.index.str.startswith("combined")]
-        alone = means.drop([*theirs.index, *combinations.index])
-        row: Row = dict(zip(setting, place, strict=True))
-        row |= {"seeds": part["seed"].nunique(), "best alone": alone.max(), "alone": alone.idxmax()}
-        row |= {str(name): value for name, value in combinations.items()}
-        if len(theirs):
-            row |= {"cleanlab": theirs.max(), "cleanlab's": theirs.idxmax()}
-            row["ahead"] = (
-                "ours" if combinations["combined (chosen)"] > theirs.max() else "cleanlab"
-            )
-        rows.append(row)
-    return pd.DataFrame(rows)
+    groups = table.groupby(setting, dropna=False, sort=False)
+    rows = [dict(zip(setting, place, strict=True)) | best_of(part) for place, part in groups]
+    return pd.DataFrame(rows).sort_values(["target", "data", "kind", "ratio"], ignore_index=True)
+
+
+def best_of(part: pd.DataFrame) -> Row:
+    """One row of :func:`compared`."""
+    by_seed = part.pivot(index="seed", columns="judge", values="average_precision")
+    means = by_seed.mean()
+    of_cleanlab = means.index.str.startswith("cleanlab")
+    combinations = means.index.str.startswith("combined")
+    theirs, alone = means[of_cleanlab], means[~of_cleanlab & ~combinations]
+    row: Row = {"seeds": len(by_seed), "share": part["share"].mean()}
+    row |= {"alone": alone.idxmax(), "best alone": alone.max()}
+    row |= means[combinations].to_dict()
+    if len(theirs):
+        best = str(theirs.idxmax())
+        gains = by_seed["combined (chosen)"] - by_seed[best]
+        low, high = mean_interval(gains)
+        row |= {"cleanlab": best.removeprefix("cleanlab "), "its best": theirs.max()}
+        row |= {"gain": gains.mean(), "low": low, "high": high}
+    return row
 
 
 def study_judges(
