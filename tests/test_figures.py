@@ -347,7 +347,7 @@ def test_trajectories_follow_a_sample_and_refuse_what_was_not_trained_on(planted
 
 def test_a_colour_bar_names_its_epoch(planted_run):
     assert "weight w*, planted, epoch 1" in words(figures.planes(planted_run, [0]))
-    assert "weight w*, all epochs" in words(figures.planes(planted_run))
+    assert "weight w*, one scale for all" in words(figures.planes(planted_run))
 
 
 METHODS = st.sampled_from([*figures.METHODS, "mine", "another", "cross-entropy"])
@@ -389,6 +389,7 @@ def test_figures_of_runs_and_of_studies_show_nla_alike(planted_run, results, tmp
     run = plant(tmp_path / "nla")
     write(run.folder / "config.json", run.config | {"name": "NLA"})
     curves = figures.training_curves([planted_run, read_run(run.folder)])
+    assert curves.axes[1].get_ylim()[0] == 0  # a share, that begins at what chance gives
     scores = figures.accuracy_against(results)
     wanted = figures.METHODS["NLA"]["color"]
     for figure in (curves, scores):
@@ -418,6 +419,15 @@ def results():
         columns=["method", "noise", "imbalance", "seed", "overall"],
     )
     return table.assign(mean=table["overall"] - 10)
+
+
+def test_no_line_leads_to_faces_that_nothing_was_imposed_on(results):
+    base = results.assign(noise=0.0)
+    table = pd.concat([base.assign(imbalance=factor) for factor in (1.0, 10.0, 100.0)])
+    ax = figures.accuracy_against(table, "imbalance").axes[0]
+    drawn = [np.round(line.get_xdata()) for line in ax.lines if len(set(line.get_xdata())) > 1]
+    assert drawn and all(set(line) == {10, 100} for line in drawn)
+    assert 1 in np.concatenate([np.round(line.get_xdata()) for line in ax.lines])
 
 
 @pytest.mark.parametrize("x", ["noise", "imbalance", "method"])

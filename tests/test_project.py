@@ -1,10 +1,14 @@
 """The promises of the repository as a whole: two ways to install agree, and its rooms are kept."""
 
 import ast
+import os
 import re
+import subprocess
 import tomllib
 from pathlib import Path
 
+import nbformat
+import pytest
 import yaml
 from packaging.requirements import Requirement
 
@@ -163,3 +167,22 @@ def test_training_works_without_the_notebooks_packages():
                 "ipywidgets",
                 "IPython",
             }, path
+
+
+TRACKED = subprocess.run(
+    ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True
+).stdout.split("\n")
+PAGES = [name for name in TRACKED if name.endswith((".md", ".ipynb"))]
+
+
+@pytest.mark.skipif(not PAGES, reason="this is no checkout")
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_to_files_that_everybody_has(page):
+    there = {str(parent) for name in TRACKED for parent in (Path(name), *Path(name).parents)}
+    text = (ROOT / page).read_text(encoding="utf-8")
+    if page.endswith(".ipynb"):
+        cells = nbformat.reads(text, as_version=4).cells
+        text = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+    for target in re.findall(r"\]\(([^)#\s]+)", text):
+        if "://" not in target:
+            assert os.path.relpath(ROOT / Path(page).parent / target, ROOT) in there, target

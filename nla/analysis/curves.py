@@ -127,13 +127,20 @@ def compared(runs: Run | Sequence[Run], view: Callable[[Run], pd.DataFrame], xla
     return figure
 
 
+AS_GIVEN = "noisy labels predicted in training (%)"
+
+
 @figure_of
 def training_curves(runs: Run | Sequence[Run]) -> Figure:
-    """Test accuracy and, where labels are known to be noisy, the share of these learned by heart.
+    """Test accuracy and, where labels are known to be noisy, how many are predicted as given.
 
     RunError if the runs have neither.
     """
-    return compared(runs, learning_of, "epoch")
+    figure = compared(runs, learning_of, "epoch")
+    for ax in figure.axes:
+        if ax.get_title("left") == AS_GIVEN:
+            ax.set_ylim(bottom=0)
+    return figure
 
 
 def learning_of(run: Run) -> pd.DataFrame:
@@ -142,7 +149,7 @@ def learning_of(run: Run) -> pd.DataFrame:
     if "test_overall" in run.epochs:
         table["correct on the test set (%)"] = run.epochs["test_overall"].to_numpy()
     if run.knows_truth:
-        table["noisy labels predicted in training (%)"] = 100 * views.memorisation(run)
+        table[AS_GIVEN] = 100 * views.memorisation(run)
     return table.set_axis(table.index + 1)
 
 

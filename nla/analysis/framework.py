@@ -23,12 +23,12 @@ BOXES = {
 """Place (of 14 x 4) and text of each box."""
 ARROWS = (
     ("face", "view", ""),
-    ("face", "mirror", ""),
+    ("view", "mirror", ""),
     ("view", "network", ""),
     ("mirror", "network", ""),
     ("network", "p", ""),
     ("network", "q", ""),
-    ("p", "plane", ""),
+    ("p", "plane", "$y$"),
     ("plane", "ce", "$w^*$"),
     ("q", "jsd", ""),
     ("p", "jsd", ""),
@@ -49,7 +49,7 @@ def framework(naw: NAW | None = None) -> Figure:
     for start, end, label in ARROWS:
         draw_arrow(ax, boxes[start], boxes[end])
         (x, y), (x2, y2) = boxes[start].get_position(), boxes[end].get_position()
-        height = 0.2 if end == "ce" else -0.45
+        height = 0.2 if end in ("plane", "ce") else -0.45
         ax.text((x + x2) / 2, (y + y2) / 2 + height, label, ha="center")
     plane = figure.add_axes((7.95 / 14, 0.58, 1.4 / 14, 0.35))
     draw_surface(plane, naw or NAW(), 1.0)
@@ -73,12 +73,12 @@ def draw_box(ax: Axes, name: str) -> Text:
 
 
 def draw_arrow(ax: Axes, start: Text, end: Text) -> None:
-    """An arrow between the edges of two boxes."""
+    """An arrow between the edges of two boxes; from the plane, from the middle of its long side."""
     look = {
         "arrowstyle": "-|>",
         "color": "#555555",
         "linewidth": 0.8,
-        "patchA": start.get_bbox_patch(),
+        "patchA": start.get_bbox_patch() if start.get_text().strip() else None,
         "patchB": end.get_bbox_patch(),
     }
     ax.annotate("", end.get_position(), start.get_position(), arrowprops=look)

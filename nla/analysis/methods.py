@@ -47,25 +47,37 @@ def accuracy_against(results: pd.DataFrame, x: str = "noise", metric: str = "ove
     ax = axes[0, 0]
     draw_others(ax, table[~table["method"].isin(shown)], methods, x, metric)
     looks = method_looks(shown)
-    draw_means(
-        ax,
-        table[table["method"].isin(shown)],
-        dict(zip(shown, looks)),
-        x=x,
-        y=metric,
-        linestyles=[look["linestyle"] for look in looks],
-        linewidth=1.2,
-        native_scale=True,
-        log_scale=(x == "imbalance", False),
-    )
+    for part in parts_of(table, x):
+        draw_means(
+            ax,
+            part[part["method"].isin(shown)],
+            dict(zip(shown, looks)),
+            x=x,
+            y=metric,
+            linestyles=[look["linestyle"] for look in looks],
+            linewidth=1.2,
+            native_scale=True,
+            log_scale=(x == "imbalance", False),
+        )
     ax.set(xlabel=AXES[x], ylabel=f"{metric} accuracy (%)", title=held_at(setting, cells.size()))
-    figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    handles, names = ax.get_legend_handles_labels()
+    once = dict(zip(names, handles))  # both parts have the same
+    figure.legend(list(once.values()), list(once), loc="outside lower center", ncols=2)
     ax.get_legend().remove()
     if x == "imbalance":
         factors = sorted(table[x].unique())
         ax.set_xticks(factors, [factor_name(factor) for factor in factors])
         ax.minorticks_off()
     return figure
+
+
+def parts_of(table: pd.DataFrame, x: str) -> list[pd.DataFrame]:
+    """What one line may join: faces that nothing was imposed on stand apart from thinned ones.
+
+    They are more, and as uneven as the data set has them: no point of the same curve.
+    """
+    apart = (x == "imbalance") & (table[x] == 1)
+    return [part for part in (table[~apart], table[apart]) if len(part)]
 
 
 def held_at(setting: Sequence[str], sizes: pd.Series, between: str = ", ") -> str:
@@ -149,8 +161,8 @@ def draw_others(ax: Axes, table: pd.DataFrame, methods: Sequence[str], x: str, m
     """Methods that are not named, as grey lines, the best first."""
     label = "others"
     for name in methods:
-        part = table[table["method"] == name]
-        if len(part):
+        for part in parts_of(table[table["method"] == name], x):
             means = part.groupby(x)[metric].mean()
-            ax.plot(means.index, means, color="#CCCCCC", linewidth=0.8, label=label)
+            mark = "_" if len(means) == 1 else ""
+            ax.plot(means.index, means, color="#CCCCCC", linewidth=0.8, marker=mark, label=label)
             label = "_"  # one entry of the legend for all

@@ -135,5 +135,6 @@ def told(run: Run, face: pd.Series, group: str) -> str:
     """What a sample is: its kind and label, and its true class where that differs."""
     label, true = run.classes[face["label"]], run.classes[face["true_label"]]
     lines = [f"{group}, label {label}" if run.knows_truth else f"label {label}"]
-    lines.append(f"shows {true}" if label != true else "")
+    shows = "mostly" if group == "ambiguous" else "shows"  # a blend shows two expressions
+    lines.append(f"{shows} {true}" if label != true else "")
     return "\n".join(wrapped(line, 24) for line in lines)

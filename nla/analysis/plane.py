@@ -71,11 +71,20 @@ def draw_surface(ax: Axes, naw: NAW, progress: float, labels: bool = False) -> A
             linewidths=0.4,
             zorder=1,
         )
-        if labels and step == 0.02:
-            ax.clabel(lines, fontsize=6, fmt="%.2f", inline_spacing=1)
+        if labels and step == 0.02:  # not in the crowded tip
+            there = [line for line in lines.allsegs if sum(map(len, line))]
+            places = [place for place in map(low_point, there) if place[0] > 0.22]
+            ax.clabel(lines, fontsize=6, fmt="%.2f", inline_spacing=1, manual=places)
     ax.plot([0.5, 0, 1, 0.5, 0], [0.5, 1, 0, 0.5, 0], color="#222222", linewidth=0.8, zorder=2)
     ax.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
     return image
+
+
+def low_point(line: Sequence[npt.NDArray[np.float64]]) -> tuple[float, float]:
+    """Where to name a contour, given all of its pieces (n, 2): where p_NN is about 0.1."""
+    points = np.concatenate(line)
+    x, y = points[np.abs(points[:, 1] - 0.1).argmin()]
+    return float(x), float(y)
 
 
 def draw_points(
@@ -143,7 +152,11 @@ def planes(
             part = part.sample(points, random_state=0)
         draw_points(ax, part["p_gt"], part["p_nn"], part["group"], look, 9)
         ax.set_title(title)
-    label = f"weight w*, {plain(run.name)}, epoch {last + 1}" if alone else "weight w*, all epochs"
+    label = (
+        f"weight w*, {plain(run.name)}, epoch {last + 1}"
+        if alone
+        else "weight w*, one scale for all"
+    )
     figure.colorbar(image, ax=list(axes), label=label, pad=0.02)
     if not alone:
         legend_above(figure, look, sorted_names(tables[last]["group"]))
@@ -203,5 +216,5 @@ def weight_surfaces(
         ax.set_title(f"$e/E$ = {progress:g}, $\\epsilon$ = {naw.epsilon(progress):.2f}")
     side = "above the diagonal\nwrong, below correct"
     axes[0].text(1, 1, side, ha="right", va="top", fontsize=6)
-    figure.colorbar(image, ax=list(axes), label="weight w*, all epochs", pad=0.02)
+    figure.colorbar(image, ax=list(axes), label="weight w*, one scale for all", pad=0.02)
     return figure
