@@ -266,6 +266,9 @@ def test_the_figure_of_judges_shows_their_means_and_the_best_of_cleanlab():
     more = TABLE.assign(ratio=0.3, share=0.28, average_precision=TABLE["average_precision"] / 2)
     figure = ranking(pd.concat([TABLE, more]))
     (ax,) = figure.axes
+    assert ax.get_title("left") == "flipped to the class alike, n = 3"
+    fewer = ranking(pd.concat([TABLE, more[more["seed"] > 0]]))
+    assert fewer.axes[0].get_title("left").endswith("n ≥ 2")
     lines = {line.get_label(): line for line in ax.lines}
     assert lines["averaged margin"].get_ydata() == pytest.approx([0.7, 0.35])
     assert lines["cleanlab, the best of its six"].get_ydata() == pytest.approx([0.6, 0.3])

@@ -42,7 +42,9 @@ def ranking(table: pd.DataFrame) -> Figure:
     for ax, kind in zip(axes[0], kinds):
         part = planted[planted["kind"] == kind]
         draw_judges(ax, part)
-        ax.set_title(f"{TITLES[kind]}, n = {part['seed'].nunique()}")
+        seeds = part.groupby("ratio")["seed"].nunique()
+        sign = "=" if seeds.nunique() == 1 else "≥"
+        ax.set_title(f"{TITLES[kind]}, n {sign} {seeds.min()}")
         ax.set_xlabel("labels flipped (%)")
     axes[0, 0].set_ylabel("average precision")
     axes[0, 0].set_ylim(0, 1)
