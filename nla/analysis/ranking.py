@@ -4,7 +4,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from nla.analysis.methods import mean_interval
+from nla.analysis.methods import held_at, mean_interval
 from nla.analysis.style import TWO, figure_of, method_looks, new_figure
 from nla.training.record import RunError
 
@@ -43,8 +43,7 @@ def ranking(table: pd.DataFrame) -> Figure:
         part = planted[planted["kind"] == kind]
         draw_judges(ax, part)
         seeds = part.groupby("ratio")["seed"].nunique()
-        sign = "=" if seeds.nunique() == 1 else "≥"
-        ax.set_title(f"{TITLES[kind]}, n {sign} {seeds.min()}")
+        ax.set_title(held_at([TITLES[kind]], seeds))
         ax.set_xlabel("labels flipped (%)")
     axes[0, 0].set_ylabel("average precision")
     axes[0, 0].set_ylim(0, 1)

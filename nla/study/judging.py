@@ -272,12 +272,12 @@ def compared(table: pd.DataFrame) -> pd.DataFrame:
     """
     setting = ["data", "network", "kind", "ratio", "target"]
     groups = table.groupby(setting, dropna=False, sort=False)
-    rows = [dict(zip(setting, place, strict=True)) | best_of(part) for place, part in groups]
+    rows = [dict(zip(setting, place, strict=True)) | row_of_setting(part) for place, part in groups]
     return pd.DataFrame(rows).sort_values(["target", "data", "kind", "ratio"], ignore_index=True)
 
 
-def best_of(part: pd.DataFrame) -> Row:
-    """One row of :func:`compared`."""
+def row_of_setting(part: pd.DataFrame) -> Row:
+    """What :func:`compared` says of one setting; without cleanlab's rows there is no gain."""
     by_seed = part.pivot(index="seed", columns="judge", values="average_precision")
     means = by_seed.mean()
     of_cleanlab = means.index.str.startswith("cleanlab")
