@@ -39,9 +39,10 @@ from nla.study.test_sets import spread_of_test_set
 from nla.training.config import LATER
 
 FIGURES = Path(__file__).parent.parent / "figures"
-WAITING = ("photographs", "both")  # studies, for their runs
+WAITING = ("both",)  # studies, for their runs
 LONG_TAIL = {"logit adjustment", "CE-DRW", "mixup-DRW"}
 LATE = {"noise": LONG_TAIL, "imbalance": LONG_TAIL}  # methods, for theirs
+SEEDS = {"photographs": 4}  # of studies that have fewer than declared; a fifth has begun
 CARRIED_OUT = [name for name in STUDIES if name not in WAITING]
 MAIN = BASELINES | study.METHODS["ours"]
 METHODS = ("cross-entropy", "ELR", "NLA")
@@ -138,8 +139,9 @@ def test_nothing_is_left_to_do_for_the_tables_that_come_with_the_kit(name, commi
     monkeypatch.setattr(workers, "worker", lambda: pytest.fail("a run would start"))
     before = {file.name: file.read_bytes() for file in committed.iterdir()}
     methods = [method for method in STUDIES[name].methods if method not in LATE.get(name, ())]
-    table = run_study(name, folder=committed, resume=True, methods=methods)
-    there = pd.read_csv(committed / f"{name}.csv")
+    seeds = SEEDS.get(name, STUDIES[name].seeds)
+    table = run_study(name, seeds=seeds, folder=committed, resume=True, methods=methods)
+    there = pd.read_csv(committed / f"{name}.csv").query("seed < @seeds")
     assert set(table["key"]) == set(there["key"]) and len(table) == len(there)
     assert {file.name: file.read_bytes() for file in committed.iterdir()} == before
 
@@ -622,6 +624,11 @@ def test_verdicts_follow_the_rule(gain, verdict, room):
     )
     beats = both.query("claim == 3 and data == 'fer2013'")
     assert beats["p_holm"].min() == pytest.approx(len(beats) * beats["p"].min())
+    knew = real.assign(study="photographs")  # the network that knew faces is a family of its own
+    three = claims(pd.concat([results(gain, **FACTS), real, knew])).query("claim == 3")
+    corrected = three.groupby("family")["p_holm"].apply(list)
+    assert corrected["photographs, face network"] == list(beats["p_holm"])
+    assert corrected["photographs, from scratch"] == list(beats["p_holm"])
 
 
 @pytest.mark.parametrize(
@@ -645,12 +652,12 @@ def test_the_ledger_is_written_from_the_studies_there(tmp_path):
     ) == len(table)
     lines = (tmp_path / "claims_summary.md").read_text().splitlines()
     assert lines[0].startswith(
-        "| claim | statement | data | measure | smallest | largest | seeds | comparisons |"
+        "| claim | statement | family | data | measure | smallest | largest | seeds | comparisons |"
     )
     row = next(
         line
         for line in lines
-        if "3 | NLA beats" in line and "under noise | faces | overall" in line
+        if "3 | NLA beats" in line and "under noise | drawn faces | faces | overall" in line
     )
     assert "| 7 | 11 | " in row and row.count("11") == 2  # all eleven comparisons are reproduced
     with pytest.raises(StudyError, match="two seeds"):

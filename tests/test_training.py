@@ -16,7 +16,7 @@ from nla import NAW, Scores, fit, read_run
 from nla.data.store import digests
 from nla.files import atomic
 from nla.models import small_resnet
-from nla.training import inference, load_data, loop, opening
+from nla.training import inference, load_data, loop, opening, processes
 from nla.training.inference import forward, predict
 from nla.training.loop import TrainingError
 from nla.training.opening import restore
@@ -199,6 +199,24 @@ def test_bf16_is_refused_where_it_can_only_hurt(tmp_path, monkeypatch):
     with pytest.raises(TrainingError, match="avx512_bf16.*--precision float32"):
         fit(config, tmp_path / "run", progress=False)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_gpu_without_bf16_arithmetic_gets_float32_by_default(monkeypatch, there):
+    """T4 and V100 only emulate it; what PyTorch emulates counts as absent."""
+
+    def supported(including_emulation=True):
+        return including_emulation or there
+
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", supported)
+    asked_anew = processes.fast_in_bf16.__wrapped__  # the answer is kept for the process
+    monkeypatch.setattr(loop, "fast_in_bf16", asked_anew)
+    gpu = torch.device("cuda")
+    assert asked_anew(gpu) == there
+    if not there:
+        with pytest.raises(TrainingError, match="compute capability.*--precision float32"):
+            loop.check_precision(dataclasses.replace(TINY, precision="bf16"), gpu)
+    loop.check_precision(TINY, gpu)  # auto is never refused
 
 
 def test_a_run_in_bf16_is_looked_through_in_float32_where_bf16_is_slow(tmp_path, monkeypatch):

@@ -19,6 +19,7 @@ from nla.study.rows import Row, StudyError, read_table
 from nla.study.test_sets import spread_of_test_set
 
 CLAIMS = Path(__file__).with_name("claims.csv")
+FROM_FACES = "photographs"  # the study whose network knew faces before
 ALIKE = 1.0  # points of accuracy within which two methods count as the same
 
 
@@ -92,10 +93,11 @@ def claims(results: pd.DataFrame) -> pd.DataFrame:
     """The ledger: a row for each claim, setting and comparison that ``results`` can tell of.
 
     ``results``: studies' tables, one below the other. p_holm: p after Holm's correction over the
-    family of a comparison, which are the rows of its claim, built-in and real faces apart;
-    ``verdicts`` says what follows. ``machines``: on how many the runs were computed; runs of one
-    seed on two are paired by their images alone, not by every random number. StudyError if no row
-    has two seeds, or if two rows are of one run.
+    comparison's ``family``, which are the rows of its claim on drawn faces, on photographs, or on
+    photographs with a network that knew faces before; ``verdicts`` says what follows.
+    ``machines``: on how many the runs were computed; runs of one seed on two are paired by their
+    images alone, not by every random number. StudyError if no row has two seeds, or if two rows are
+    of one run.
     """
     one_run = [*SETTING, "method", "seed"]
     twice = results.duplicated(one_run)
@@ -113,9 +115,17 @@ def claims(results: pd.DataFrame) -> pd.DataFrame:
     if not rows:
         raise StudyError("these results hold no comparison of a claim with at least two seeds")
     table = pd.DataFrame(rows)
-    families = table["p"].fillna(1).groupby([table["claim"], table["data"] == "faces"])
-    table["p_holm"] = families.transform(lambda p: multipletests(p, method="holm")[1])
+    table["family"] = families(table)
+    in_family = table["p"].fillna(1).groupby([table["claim"], table["family"]])
+    table["p_holm"] = in_family.transform(lambda p: multipletests(p, method="holm")[1])
     return table.assign(verdict=verdicts(table))
+
+
+def families(table: pd.DataFrame) -> npt.NDArray[np.str_]:
+    """What each comparison of a claim is corrected with: those on faces of its own kind."""
+    drawn, knew = table["data"] == "faces", table["study"] == FROM_FACES
+    names = ["drawn faces", "photographs, face network"]
+    return np.select([drawn, knew], names, "photographs, from scratch")
 
 
 def compared(claim: dict[Any, Any], results: pd.DataFrame) -> Iterator[dict[str, Any]]:
@@ -186,7 +196,7 @@ def write_ledger(folder: str | Path = "figures") -> pd.DataFrame:
 
 def summary(table: pd.DataFrame) -> pd.DataFrame:
     """The ledger's rows counted up: for each claim, data and measure, the effects and verdicts."""
-    groups = ["claim", "statement", "data", "measure"]
+    groups = ["claim", "statement", "family", "data", "measure"]
     effects = table.groupby(groups, sort=False).agg(
         smallest=("effect", "min"),
         largest=("effect", "max"),

@@ -99,7 +99,7 @@ class Config:
     augmentation: Augmentation = field(default_factory=Augmentation)  # of the training images
 
     device: str = "auto"  # cpu, cuda, mps; auto: the best there is
-    # of the forward pass; auto: bf16 on a GPU
+    # of the forward pass; auto: bf16 on a GPU that computes in it
     precision: Literal["auto", "float32", "bf16"] = "auto"
     resident: bool = True  # keep all pixels on the device where they fit; else read ahead
     channels_last: bool = True  # memory layout of images and network

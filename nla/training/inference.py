@@ -210,7 +210,7 @@ def matched(part: pd.DataFrame, theirs: tuple[str, ...], names: tuple[str, ...])
 
 
 def autocast(config: Config, device: torch.device) -> torch.autocast:
-    """Forward passes in bf16 where asked for, or by default on a GPU.
+    """Forward passes in bf16 where asked for, or by default on a GPU that computes in it.
 
     The loss is always float32. On a device that is slow in bf16 all is float32: training is
     refused there before it begins, and a model of another machine is looked through exactly.

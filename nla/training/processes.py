@@ -72,11 +72,14 @@ def best_device() -> torch.device:
 
 @functools.cache
 def fast_in_bf16(device: torch.device) -> bool:
-    """Whether convolutions in bf16 are worth their while: on an x86 CPU avx512_bf16 or amx_bf16.
+    """Whether convolutions in bf16 are worth their while.
 
-    Without these PyTorch emulates them, or leaves oneDNN: several times slower than float32
-    (pytorch issue 183815).
+    On an x86 CPU avx512_bf16 or amx_bf16 is needed: without these PyTorch emulates them, or leaves
+    oneDNN, several times slower than float32 (pytorch issue 183815). Of Nvidia's GPUs those before
+    compute capability 8.0 (T4, V100) have no such arithmetic either.
     """
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type != "cpu":
         return True
     if platform.machine().lower() in ("x86_64", "amd64"):
