@@ -36,7 +36,8 @@ def differences():
     """
     setting = ["study", "data", "noise", "imbalance"]
     runs = pd.concat(TABLES.values())
-    scores = pd.concat([runs, with_the_prior_back(runs)]).melt(
+    read_anew = [with_the_prior_back(runs), adjusted(TABLES["photographs"])]
+    scores = pd.concat([runs, *read_anew]).melt(
         [*setting, "seed", "method"], ["overall", "mean"], "measure"
     )
     places = scores.pivot_table("value", "seed", [*setting, "measure", "method"])
@@ -70,6 +71,12 @@ def with_the_prior_back(runs):
     there = runs.dropna(subset="with_prior_overall")
     scores = {measure: there[f"with_prior_{measure}"] for measure in ("overall", "mean")}
     return there.assign(method=there["method"] + ", with prior", **scores)
+
+
+def adjusted(runs):
+    """The runs once more, their logits adjusted by how common classes are."""
+    scores = {measure: runs[f"adjusted_{measure}"] for measure in ("overall", "mean")}
+    return runs.assign(method=runs["method"] + ", adjusted", **scores)
 
 
 @pytest.mark.parametrize(

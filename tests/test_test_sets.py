@@ -77,6 +77,8 @@ def test_intervals_allow_for_other_test_sets(monkeypatch, tmp_path):
     table.write_text("data,overall,mean,seeds,images\nfaces,0.5,1.1,3,1000\n", encoding="utf-8")
     monkeypatch.setattr(test_sets, "TABLE", table)
     assert spread_of_test_set("faces", "mean") == spread_of_test_set("faces", "best_mean") == 1.1
+    for read in ("adjusted_mean", "best_adjusted_mean", "with_prior_mean"):
+        assert spread_of_test_set("faces", read) == 1.1
     assert spread_of_test_set("faces", "overall") == 0.5
     assert spread_of_test_set("faces", "overall", tested=4000) == 0.25
     assert spread_of_test_set("faces, true labels", "mean", tested=1000) == 1.1

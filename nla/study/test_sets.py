@@ -7,6 +7,7 @@ spread.) ``test_sets.csv`` holds the standard deviation of the common movement, 
 allowed for.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from itertools import combinations
@@ -20,6 +21,8 @@ from nla.training.record import Run
 
 TABLE = Path(__file__).with_name("test_sets.csv")
 ACCURACIES = ("overall", "mean")
+MEASURED = re.compile(r"(best_)?(adjusted_|with_prior_)?(?P<accuracy>overall|mean)")
+"""A column of accuracies: of which epoch, and read with which prior."""
 
 
 def movement(runs: Mapping[str, Sequence[Run]], resamples: int = 2000) -> pd.DataFrame:
@@ -82,9 +85,10 @@ def spread_of_test_set(data: str, measure: str, tested: float = np.nan) -> float
     ``tested``: on how many test images, by default on as many as it was measured on. It falls with
     their root.
     """
-    accuracy = measure.removeprefix("best_")
-    if accuracy not in ACCURACIES:
+    column = MEASURED.fullmatch(measure)
+    if column is None:
         return 0.0
+    accuracy = column["accuracy"]
     images = data.split(",")[0]  # whatever the labels
     table = table_in(TABLE)
     spread = float(table[accuracy].get(images, 0.0))
