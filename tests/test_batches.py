@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_data import QUICK, pictures
 
+import nla
 from nla import fit
 from nla.losses import VARIANTS
 from nla.methods import LOSSES
@@ -147,6 +148,18 @@ def test_a_run_that_goes_on_with_other_threads_records_both(tmp_path, monkeypatc
     card = fit(config, tmp_path, False, data).card
     assert [part["from_epoch"] for part in card["parts"]] == [0, 1]
     assert card["parts"][0]["threads"] != card["parts"][1]["threads"] == card["threads"] == 99
+
+
+def test_a_checkout_that_is_not_installed_knows_its_version(monkeypatch):
+    there = provenance.importlib.metadata.version
+
+    def version(package):
+        if package == "nla-research-kit":
+            raise provenance.importlib.metadata.PackageNotFoundError(package)
+        return there(package)
+
+    monkeypatch.setattr(provenance.importlib.metadata, "version", version)
+    assert provenance.code()["version"] == nla.__version__
 
 
 def repository(folder, *files):

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from nla import __version__
 from nla.training.processes import World
 
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -42,7 +43,7 @@ def code() -> dict[str, str]:
     here = checkout()
     commit = here["commit"][:12] + "+" * bool(here["dirty"])
     return {
-        "version": importlib.metadata.version("nla-research-kit"),
+        "version": __version__,
         "torch": importlib.metadata.version("torch"),
         "commit": commit,
     }
