@@ -310,7 +310,9 @@ def test_the_tables_of_the_studies_are_resumed_and_drawn(tmp_path, threads):
     looked = measure(cells[:1], tmp_path / "mending.csv", paying.paid, resume=False)
     expected = ["nothing", "mended", "dropped", "mended at random", "all mended"]
     assert looked["way"].tolist() == expected and looked["faces"].tolist() == [0, 9, 9, 9, 90]
-    assert pays(looked).axes[0].get_xlabel() == "labels looked at (%)"
+    axes = pays(looked).axes
+    assert [ax.get_ylabel() for ax in axes] == ["overall accuracy (%)", "mean accuracy (%)"]
+    assert axes[-1].get_xlabel() == "labels looked at (%)"
 
 
 def test_a_cell_that_fails_is_named_and_the_others_go_on(tmp_path, threads):
@@ -374,6 +376,7 @@ def test_settings_differ_and_the_network_that_knows_faces_is_among_them_where_it
 def test_the_price_of_a_point_is_read_off_between_the_shares():
     rows = [("nothing", 0, 50.0), ("mended", 10, 50.5), ("mended", 20, 52.5), ("dropped", 10, 50.2)]
     table = pd.DataFrame(rows, columns=["way", "faces", "mean"]).assign(data="faces")
+    assert paying.price(table.rename(columns={"mean": "overall"}), metric="overall").notna().any()
     found = paying.price(table)
     assert found["faces", "mended"] == 12.5 and np.isnan(found["faces", "dropped"])
 

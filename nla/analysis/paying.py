@@ -1,5 +1,7 @@
 """Does it pay to look at labels? Accuracy against how many somebody looked at."""
 
+from collections.abc import Sequence
+
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -13,25 +15,28 @@ TITLES = {"faces": "drawn faces, 30 % wrong", "fer2013": "FER2013, judged by ten
 
 
 @figure_of
-def pays(table: pd.DataFrame, metric: str = "mean") -> Figure:
-    """Accuracy on human truth after looking at a share of the training labels, a panel a data set.
+def pays(table: pd.DataFrame, metrics: Sequence[str] = ("overall", "mean")) -> Figure:
+    """Accuracy on human truth after looking at a share of the training labels.
 
-    ``table`` has a row a run: data, way, share (0..1 of the training labels), seed, overall and
-    mean (%). Means with 95 % intervals (t) over seeds; beside the ways the level of doing nothing
-    and of mending all that is wrong. RunError without rows.
+    A row of panels for each metric, a column for each data set. ``table`` has a row a run: data,
+    way, share (0..1 of the training labels), seed, overall and mean (%). Means with 95 % intervals
+    (t) over seeds; beside the ways the level of doing nothing and of mending all that is wrong.
+    RunError without rows.
     """
     sets = table["data"].unique()
     if not len(sets):
         raise RunError("there is nothing to draw: no run of the study mending has ended")
-    figure, axes = new_figure(TWO, 2.9, 1, len(sets))
-    for ax, data in zip(axes[0], sets):
+    height = 0.9 + 2.0 * len(metrics)
+    figure, axes = new_figure(TWO, height, len(metrics), len(sets), sharex=True)
+    for column, data in enumerate(sets):
         part = table[table["data"] == data]
-        draw_levels(ax, part, metric)
-        draw_ways(ax, part, metric)
+        for ax, metric in zip(axes[:, column], metrics):
+            draw_levels(ax, part, metric)
+            draw_ways(ax, part, metric)
         count = part["seed"].nunique()
-        name = TITLES.get(data, data)
-        ax.set_title(f"{name}, n = {count}")
-        ax.set_xlabel("labels looked at (%)")
+        axes[0, column].set_title(f"{TITLES.get(data, data)}, n = {count}")
+        axes[-1, column].set_xlabel("labels looked at (%)")
+    for ax, metric in zip(axes[:, 0], metrics):
         ax.set_ylabel(f"{metric} accuracy (%)")
     handles, names = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=5)

@@ -86,15 +86,16 @@ def accuracy(run: Run) -> Row:
     return {"overall": scores["overall"], "mean": scores["mean"]}
 
 
-def price(table: pd.DataFrame, points: float = 1.0) -> pd.Series:
-    """How many faces to look at for so many points of mean accuracy, by data and way.
+def price(table: pd.DataFrame, points: float = 1.0, metric: str = "mean") -> pd.Series:
+    """How many faces to look at for so many points of accuracy, by data and way.
 
-    By straight lines between the means over the seeds; NaN where that is not reached.
+    ``metric``: mean or overall accuracy. By straight lines between the means over the seeds; NaN
+    where that is not reached.
     """
     found = {}
     for (data, way), part in table.groupby(["data", "way"]):
         start = table[(table["data"] == data) & (table["way"] == "nothing")]
-        means = part.groupby("faces")["mean"].mean() - start["mean"].mean()
+        means = part.groupby("faces")[metric].mean() - start[metric].mean()
         gains = np.concatenate([[0.0], means.to_numpy()])
         faces = np.concatenate([[0], means.index.to_numpy()])
         over = np.flatnonzero(gains >= points)
@@ -116,4 +117,5 @@ def study_mending(
     file = Path(folder) / "mending.csv"
     table = measure(todo, file, paid, resume, jobs)
     save(pays(table), file.with_suffix(""))
-    return price(table).reset_index()
+    prices = {metric: price(table, metric=metric) for metric in ("overall", "mean")}
+    return pd.DataFrame(prices).add_prefix("faces for a point: ").reset_index()
