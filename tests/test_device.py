@@ -63,7 +63,7 @@ def gpu(monkeypatch):
     """Fake tensors, on a GPU that can do bf16."""
     monkeypatch.setattr(nn.Module, "to", move)
     monkeypatch.setattr(torch.cuda.amp.common, "amp_definitely_not_available", lambda: False)
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: True)
     forget()
     with fake_tensor.FakeTensorMode():
         yield GPU
