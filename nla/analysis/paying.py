@@ -1,6 +1,6 @@
 """Does it pay to look at labels? Accuracy against how many somebody looked at."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -26,21 +26,30 @@ def pays(table: pd.DataFrame, metrics: Sequence[str] = ("overall", "mean")) -> F
     sets = table["data"].unique()
     if not len(sets):
         raise RunError("there is nothing to draw: no run of the study mending has ended")
-    height = 0.9 + 2.0 * len(metrics)
-    figure, axes = new_figure(TWO, height, len(metrics), len(sets), sharex=True)
-    for column, data in enumerate(sets):
+    rows = len(metrics)
+    columns = len(sets)
+    height = 0.9 + 2.0 * rows
+    figure, axes = new_figure(TWO, height, rows, columns, sharex=True)
+    for column, data in zip(axes.T, sets):
         part = table[table["data"] == data]
-        for ax, metric in zip(axes[:, column], metrics):
-            draw_levels(ax, part, metric)
-            draw_ways(ax, part, metric)
+        draw_set(column, part, metrics)
+        name = TITLES.get(data, data)
         count = part["seed"].nunique()
-        axes[0, column].set_title(f"{TITLES.get(data, data)}, n = {count}")
-        axes[-1, column].set_xlabel("labels looked at (%)")
-    for ax, metric in zip(axes[:, 0], metrics):
+        column[0].set_title(f"{name}, n = {count}")
+    left = axes[:, 0]
+    for ax, metric in zip(left, metrics):
         ax.set_ylabel(f"{metric} accuracy (%)")
-    handles, names = axes[0, 0].get_legend_handles_labels()
+    handles, names = left[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=5)
     return figure
+
+
+def draw_set(axes: Iterable[Axes], part: pd.DataFrame, metrics: Sequence[str]) -> None:
+    """A data set's panels, one below the other, a metric each."""
+    for ax, metric in zip(axes, metrics):
+        draw_levels(ax, part, metric)
+        draw_ways(ax, part, metric)
+    ax.set_xlabel("labels looked at (%)")
 
 
 def draw_levels(ax: Axes, part: pd.DataFrame, metric: str) -> None:
@@ -56,7 +65,9 @@ def draw_ways(ax: Axes, part: pd.DataFrame, metric: str) -> None:
         rows = part[part["way"].isin([way, "nothing"])]
         cells = rows.groupby("share")[metric]
         means = cells.mean()
-        places = 100 * means.index.to_numpy(float)
+        shares = means.index.to_numpy(float)
+        places = 100 * shares
         ax.plot(places, means, label=way, **look)
-        for place, (low, high) in zip(places, cells.apply(mean_interval)):
+        intervals = cells.apply(mean_interval)
+        for place, (low, high) in zip(places, intervals):
             ax.vlines(place, low, high, color=look["color"], linewidth=1)
