@@ -1,6 +1,6 @@
 """Does it pay to look at labels? Accuracy against how many somebody looked at."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -44,12 +44,12 @@ def pays(table: pd.DataFrame, metrics: Sequence[str] = ("overall", "mean")) -> F
     return figure
 
 
-def draw_set(axes: Iterable[Axes], part: pd.DataFrame, metrics: Sequence[str]) -> None:
+def draw_set(axes: Sequence[Axes], part: pd.DataFrame, metrics: Sequence[str]) -> None:
     """A data set's panels, one below the other, a metric each."""
     for ax, metric in zip(axes, metrics):
         draw_levels(ax, part, metric)
         draw_ways(ax, part, metric)
-    ax.set_xlabel("labels looked at (%)")
+    axes[-1].set_xlabel("labels looked at (%)")
 
 
 def draw_levels(ax: Axes, part: pd.DataFrame, metric: str) -> None:

@@ -19,7 +19,7 @@ from nla.study.rows import Row, StudyError, read_table
 from nla.study.test_sets import spread_of_test_set
 
 CLAIMS = Path(__file__).with_name("claims.csv")
-FROM_FACES = "photographs"  # the study whose network knew faces before
+FROM_FACES = "photographs"  # the study whose network knew faces before it was trained
 ALIKE = 1.0  # points of accuracy within which two methods count as the same
 
 
@@ -122,8 +122,9 @@ def claims(results: pd.DataFrame) -> pd.DataFrame:
 
 
 def families(table: pd.DataFrame) -> npt.NDArray[np.str_]:
-    """What each comparison of a claim is corrected with: those on faces of its own kind."""
-    drawn, knew = table["data"] == "faces", table["study"] == FROM_FACES
+    """What each comparison (n,) of a claim is corrected with: those on faces of its own kind."""
+    drawn = table["data"] == "faces"
+    knew = table["study"] == FROM_FACES
     names = ["drawn faces", "photographs, face network"]
     return np.select([drawn, knew], names, "photographs, from scratch")
 
@@ -195,7 +196,7 @@ def write_ledger(folder: str | Path = "figures") -> pd.DataFrame:
 
 
 def summary(table: pd.DataFrame) -> pd.DataFrame:
-    """The ledger's rows counted up: for each claim, data and measure, the effects and verdicts."""
+    """The ledger's rows counted up: effects and verdicts by claim, family, data and measure."""
     groups = ["claim", "statement", "family", "data", "measure"]
     effects = table.groupby(groups, sort=False).agg(
         smallest=("effect", "min"),

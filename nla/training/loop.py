@@ -120,9 +120,9 @@ def check_precision(config: Config, device: torch.device) -> None:
     """TrainingError where bf16 is asked for and would be slower than float32, never faster."""
     if config.precision == "bf16" and not fast_in_bf16(device):
         raise TrainingError(
-            "precision bf16: convolutions in bf16 take this device several times as long as in "
-            "float32 (a processor with neither avx512_bf16 nor amx_bf16, or a GPU of compute "
-            "capability under 8.0): use --precision float32"
+            "precision bf16: this device has no arithmetic in bf16, emulates it and gains nothing "
+            "(a processor with neither avx512_bf16 nor amx_bf16, or a GPU of compute capability "
+            "under 8.0): use --precision float32"
         )
 
 
