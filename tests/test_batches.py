@@ -150,6 +150,17 @@ def test_a_run_that_goes_on_with_other_threads_records_both(tmp_path, monkeypatc
     assert card["parts"][0]["threads"] != card["parts"][1]["threads"] == card["threads"] == 99
 
 
+def test_a_row_names_the_processor_that_computed_it(monkeypatch):
+    """Two makers' processors differ in the last digits, held to the same instructions or not."""
+    named = {"cpu_name": "AMD EPYC 7B13"}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: named, raising=False)
+    one = provenance.machine(torch.device("cpu"))
+    named["cpu_name"] = "Intel Xeon 2.50GHz"
+    assert "AMD EPYC 7B13" in one and provenance.machine(torch.device("cpu")) != one
+    monkeypatch.delattr(torch.cpu, "get_capabilities")  # an older PyTorch
+    assert provenance.machine(torch.device("cpu")) == one.replace(" AMD EPYC 7B13", "")
+
+
 def test_a_checkout_that_is_not_installed_knows_its_version(monkeypatch):
     there = provenance.importlib.metadata.version
 

@@ -23,8 +23,10 @@ COMMON = {  # names in the environment, of PyTorch, oneDNN and MKL
 }
 """Instructions that x86 processors of the last ten years share.
 
-All of a study's runs are held to them, so that a table can go on on a newer machine: with others,
-rows differ in their last digits, and after some epochs by points.
+All of a study's runs are held to them, so that a processor's wider instructions change nothing:
+with others, rows differ in their last digits, and after some epochs by points. Processors of two
+makers (AMD and Intel were compared) do so all the same, so the methods of a setting are compared
+on one machine.
 """
 
 

@@ -35,7 +35,18 @@ def machine(device: torch.device) -> str:
     module = torch.get_device_module(device)
     if hasattr(module, "get_device_name"):
         return str(module.get_device_name(device))
-    return f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
+    processor = processor_name()
+    instructions = torch.backends.cpu.get_cpu_capability()
+    return " ".join(filter(None, [platform.machine(), processor, instructions]))
+
+
+def processor_name() -> str:
+    """What the processor calls itself; nothing where this PyTorch cannot say.
+
+    Held to the same instructions, those of two makers still differ in the last digits.
+    """
+    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    return str(capabilities.get("cpu_name", ""))
 
 
 def code() -> dict[str, str]:
