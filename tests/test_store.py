@@ -20,6 +20,7 @@ from test_datasets import MUTATION, mutate, refused
 
 from nla.data import (
     decoding,
+    decodings,
     load,
     make_faces,
     pack,
@@ -249,9 +250,11 @@ def test_mutated_images_are_read_or_refused(samples, changes):
 # --------------------------------------------------------------------------------------- the store
 
 
-@pytest.fixture
-def small_blocks(monkeypatch):
-    monkeypatch.setattr(pixels, "BLOCK", 2)
+@pytest.fixture(params=["one process", "processes"])
+def small_parts(request, monkeypatch):
+    """Images are decoded two at a time, here or, as large sets are on Linux, by other processes."""
+    monkeypatch.setattr(decodings, "PART", 2)
+    monkeypatch.setattr(decodings, "MANY", 1 if request.param == "processes" else 1000)
 
 
 @pytest.fixture
@@ -271,7 +274,7 @@ def stored(folder):
     return sorted(folder.glob("*.npy"))
 
 
-def test_pack_is_read_pixels_and_happens_once(tmp_path, small_blocks, decoded):
+def test_pack_is_read_pixels_and_happens_once(tmp_path, small_parts, decoded):
     manifest, seen = folder_of(tmp_path / "faces"), []
     packed = pack(
         tmp_path / "faces", manifest, tmp_path / "packed", progress=lambda *done: seen.append(done)
@@ -286,7 +289,7 @@ def test_pack_is_read_pixels_and_happens_once(tmp_path, small_blocks, decoded):
     assert np.array_equal(whole, packed[:].numpy())
 
 
-def test_an_interrupted_pack_leaves_nothing(tmp_path, small_blocks):
+def test_an_interrupted_pack_leaves_nothing(tmp_path, small_parts):
     manifest = folder_of(tmp_path / "faces")
 
     def stop(done, total):
@@ -302,7 +305,8 @@ def test_an_interrupted_pack_leaves_nothing(tmp_path, small_blocks):
 
 FILL = """
 import resource, sys
-from nla.data import DataError, pack, read_folder
+from nla.data import DataError, decodings, pack, read_folder
+decodings.MANY = int(sys.argv[3])
 resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))  # as a full disk, an error when written
 try:
     pack(sys.argv[1], read_folder(sys.argv[1]), sys.argv[2])
@@ -311,9 +315,10 @@ except DataError as error:
 """
 
 
-def test_a_full_disk_is_explained_and_nothing_half_written_stays(tmp_path):
+@pytest.mark.parametrize("many", ["1", "1000"])  # it is another process that cannot write, or not
+def test_a_full_disk_is_explained_and_nothing_half_written_stays(tmp_path, many):
     folder_of(tmp_path / "faces")  # 3024 bytes of pixels
-    command = [sys.executable, "-c", FILL, tmp_path / "faces", tmp_path / "packed"]
+    command = [sys.executable, "-c", FILL, tmp_path / "faces", tmp_path / "packed", many]
     said = subprocess.run(command, capture_output=True, text=True, timeout=100)
     assert "cannot keep the packed pixels there (File too large); free space" in said.stdout
     assert [path for path in (tmp_path / "packed").iterdir() if path.suffix != ".lock"] == []
@@ -368,7 +373,7 @@ def test_of_two_packers_the_second_waits_and_finds_it_done(tmp_path):
     manifest = folder_of(tmp_path / "faces", 520)
     command = [sys.executable, "-c", PACK, tmp_path / "faces", tmp_path / "packed"]
     both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    assert sorted(process.communicate(timeout=100)[0].strip() for process in both) == ["0", "3"]
+    assert sorted(process.communicate(timeout=100)[0].strip() for process in both) == ["0", "33"]
     assert len(stored(tmp_path / "packed")) == 1
     packed = pack(tmp_path / "faces", manifest, tmp_path / "packed")
     assert torch.equal(packed[:], read_pixels(tmp_path / "faces", manifest))
@@ -469,7 +474,7 @@ def test_reading_batches_leaves_nothing_in_memory(tmp_path):
     assert mapped() - before < 4000  # kB
 
 
-def test_a_stale_store_is_replaced(tmp_path, small_blocks):
+def test_a_stale_store_is_replaced(tmp_path, small_parts):
     manifest = folder_of(tmp_path / "faces")
     first = pack(tmp_path / "faces", manifest, tmp_path / "packed")[:]
     before = set(stored(tmp_path / "packed"))
@@ -508,7 +513,7 @@ def test_two_sets_with_the_same_names_share_a_cache(tmp_path, decoded):
     assert len(stored(tmp_path / "packed")) == 2  # neither removes the other's
 
 
-def test_the_csv_is_packed_too(tmp_path, small_blocks):
+def test_the_csv_is_packed_too(tmp_path, small_parts):
     fake.fer2013(tmp_path, (0, 1, 2), ("Training", "Training", "PublicTest"))
     manifest = read_fer2013(tmp_path)
     packed = pack(tmp_path, manifest, tmp_path / "packed")
@@ -516,7 +521,7 @@ def test_the_csv_is_packed_too(tmp_path, small_blocks):
     refused("fer2013.csv, line 9: not a whole image", read_pixels, tmp_path, manifest.assign(row=7))
 
 
-def test_what_cannot_be_packed_is_explained(tmp_path, small_blocks):
+def test_what_cannot_be_packed_is_explained(tmp_path, small_parts):
     manifest = folder_of(tmp_path / "faces")
     fake.picture(tmp_path / "faces" / manifest["path"][4], 1, 13)
     where = (tmp_path / "faces", manifest, tmp_path / "packed")
@@ -552,7 +557,7 @@ def test_grey_among_colour_is_rgb_whatever_the_order(tmp_path_factory, modes, si
     root = tmp_path_factory.mktemp("mixed")
     manifest = mixed(root / "set", modes)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pixels, "BLOCK", 2)
+        patch.setattr(decodings, "PART", 2)
         images, listed = load("folder", root / "set", size)
         packed, again = load("folder", root / "set", size, cache=root / "packed")
         reopened, third = load("folder", root / "set", size, cache=root / "packed")
@@ -564,6 +569,19 @@ def test_grey_among_colour_is_rgb_whatever_the_order(tmp_path_factory, modes, si
     note = f"{grey} of {len(modes)} images are grey among colour ones: taken as RGB"
     assert (note in listed.attrs["notes"]) == (0 < grey < len(modes))
     assert torch.equal(images.expand(-1, 3, -1, -1), read_pixels(root / "set", manifest, size, 3))
+
+
+def test_a_colour_image_met_late_begins_anew_and_leaves_the_random_numbers_alone(
+    tmp_path, small_parts
+):
+    manifest = mixed(tmp_path / "set", [*"L" * 9, "RGB", *"L" * 5])
+    state = torch.get_rng_state()
+    images, _ = load("folder", tmp_path / "set")
+    packed, _ = load("folder", tmp_path / "set", cache=tmp_path / "packed")
+    assert torch.equal(torch.get_rng_state(), state)
+    each = [read_pixels(tmp_path / "set", manifest[i : i + 1], channels=3)[0] for i in range(15)]
+    assert torch.equal(images, torch.stack(each)) and torch.equal(packed[:], images)
+    assert np.array_equal(store.digests(packed), store.digests(images))
 
 
 def ruined(root):
@@ -583,7 +601,7 @@ def ruined(root):
 
 
 @pytest.mark.parametrize("cached", [False, True])
-def test_what_cannot_be_had_is_counted_or_left_out(tmp_path, cached, small_blocks):
+def test_what_cannot_be_had_is_counted_or_left_out(tmp_path, cached, small_parts):
     manifest, gone = ruined(tmp_path / "set")
     cache = tmp_path / "packed" if cached else None
     message = (
@@ -645,7 +663,7 @@ def test_a_split_or_a_class_that_would_be_gone_is_refused(tmp_path):
 def test_what_the_machine_forbids_is_not_taken_for_damage(tmp_path, monkeypatch):
     folder_of(tmp_path)
 
-    def forbidden(path):
+    def forbidden(path, **options):
         raise PermissionError(13, "no", path)
 
     monkeypatch.setattr(Image, "open", forbidden)

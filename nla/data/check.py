@@ -14,11 +14,12 @@ import pandas as pd
 
 from .datasets import reader
 from .decoding import ABSENT, decoder
+from .decodings import Decoding, Facts, Progress, gather, silent
 from .ferplus import fer2013_csv
 from .folders import inside, is_picture
 from .manifest import DataError, class_names, data_root
 from .parsing import TWO_SPLITS
-from .pixels import Facts, Progress, assumptions, gather, silent
+from .pixels import assumptions
 
 PUBLISHED = pd.read_csv(Path(__file__).with_name("published.csv"), comment="#").set_index(
     ["set", "split", "class"]
@@ -64,7 +65,7 @@ def check(
     asked = WHOLE.get(name, {}) | options
     manifest = reader(name)(root, **asked)
     table = counts(name, manifest, options)
-    facts, faults = gather(decoder(root, manifest), len(manifest), progress=progress)
+    facts, faults = gather(Decoding(decoder(root, manifest), len(manifest)), progress)
     listed = named(root, manifest, facts)
     there = facts["channels"] > 0
     damage = listed[~there].assign(wrong=[fault.wrong for fault in faults]).astype(object)

@@ -24,6 +24,7 @@ Box = Sequence[int] | npt.NDArray[np.int64]
 
 LARGEST = 64_000_000  # pixels
 GREY = ("1", "L", "LA")  # Pillow's modes
+USUAL = ("JPEG", "PNG")  # its formats
 NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 ABSENT = "there is no such file"
 MACHINE = (errno.EACCES, errno.EPERM, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ETIMEDOUT)
@@ -38,6 +39,9 @@ class NotAnImage(DataError):
         self.file, self.wrong, self.where = str(file), wrong, where
         place = f"{file}, {where}" if where else str(file)
         super().__init__(f"{place}: {wrong}; copy it again or leave it out")
+
+    def __reduce__(self) -> tuple[type["NotAnImage"], tuple[str, str, str]]:
+        return NotAnImage, (self.file, self.wrong, self.where)  # from one process to another
 
 
 class Picture(NamedTuple):
@@ -68,7 +72,7 @@ def read_image(
     ``box`` (x, y, width, height), if given, is cut out.
     """
     try:
-        with Image.open(path) as image:
+        with opened(path) as image:
             upright, bits = plain(image)
         return (upright if box is None else cut(upright, box)), bits
     except OSError as error:
@@ -80,6 +84,14 @@ def read_image(
         raise NotAnImage(path, reason(path, error), where) from None
     except Exception as error:  # a damaged file can make a decoder raise anything
         raise NotAnImage(path, reason(path, error), where) from None
+
+
+def opened(path: str | Path) -> Image.Image:
+    """Pillow's image of a file: the two usual formats are tried before its forty others."""
+    try:
+        return Image.open(path, formats=USUAL)
+    except UnidentifiedImageError:
+        return Image.open(path)
 
 
 class Refused(ValueError):

@@ -1,5 +1,4 @@
-"""All images of a manifest: decoded in threads and in order, in bounded memory, alike in size and
-channels.
+"""All images of a manifest: decoded in order, in bounded memory, alike in size and channels.
 
 A set is RGB if any of its images has colour, else grey; the grey ones of an RGB set have their one
 channel repeated. The first image that can be decoded says which it is taken for; a colour one among
@@ -7,12 +6,13 @@ grey ones makes it start anew as RGB.
 """
 
 import contextlib
-import hashlib
-from collections.abc import Callable
+import math
+import mmap
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -22,49 +22,26 @@ from joblib import cpu_count
 from torch import Tensor
 
 from .decoding import NotAnImage, Picture, Pixels, decoder
+from .decodings import (
+    PART,
+    Colour,
+    Decoding,
+    Facts,
+    Known,
+    Progress,
+    Put,
+    Read,
+    Shape,
+    digest,
+    gather,
+    silent,
+)
 from .manifest import DataError, class_names, data_root
 
 if TYPE_CHECKING:
     from .store import Packed
 
-BLOCK, PART = 256, 16  # images in memory at once, and of these in a thread's hands
-FACTS = np.dtype([("digest", "<u8"), ("channels", "u1"), ("bits", "u1")])
-"""What is kept of an image beside its pixels: their digest, the file's own channels (0: there is no
-image) and bits.
-"""
-
-Facts = npt.NDArray[np.void]
-Read = Callable[[int], Picture]
-Progress = Callable[[int, int], None]
-Shape = tuple[int, ...]
-Put = Callable[[int, Pixels], object]
 Sink = Callable[[Shape], Put]
-
-
-class Gathered(NamedTuple):
-    """What was decoded: the facts of each image, what is wrong with those that could not be had."""
-
-    facts: Facts
-    faults: list[NotAnImage]
-
-
-class Colour(Exception):
-    """A colour image in a set that was taken for grey."""
-
-
-def silent(done: int, total: int) -> None:
-    """No progress is shown."""
-
-
-def nowhere(row: int, pixels: Pixels) -> None:
-    """The pixels are not kept."""
-
-
-def digest(pixels: Pixels) -> int:
-    """64 bits that tell one image's pixels and shape from another's."""
-    raw = hashlib.sha256(pixels.data)
-    raw.update(str(pixels.shape).encode())
-    return int.from_bytes(raw.digest()[:8], "little")
 
 
 def digests(images: "Tensor | Packed") -> npt.NDArray[np.uint64]:
@@ -93,64 +70,7 @@ def hashed(fetch: Callable[[slice], Pixels], count: int) -> npt.NDArray[np.uint6
         return np.fromiter(chain.from_iterable(parts), np.uint64, count)
 
 
-def fitted(pixels: Pixels, shape: Shape, row: int) -> Pixels:
-    """The pixels in the ``shape`` (C, H, W) of all; a grey image's one channel is repeated."""
-    channels = shape[0]
-    if len(pixels) > channels:
-        raise Colour
-    if len(pixels) < channels:
-        pixels = np.repeat(pixels, channels, axis=0)
-    if pixels.shape != shape:
-        raise DataError(
-            f"row {row}: the image is {pixels.shape} (channels, height, width), others are "
-            f"{shape}; give a size to make them alike (--size)"
-        )
-    return pixels
-
-
-def gather(
-    read: Read,
-    count: int,
-    shape: Shape | None = None,
-    put: Put = nowhere,
-    progress: Progress = silent,
-) -> Gathered:
-    """Decode every image and ``put(row, pixels)`` it, in order; zeros where there is none.
-
-    ``shape``: what all are to have (:func:`fitted`), by default whatever each has.
-    """
-    blank = np.zeros(shape or 0, np.uint8)
-    facts = np.zeros(count, FACTS)
-    facts["digest"] = digest(blank)
-    faults: dict[int, NotAnImage] = {}
-
-    def decoded(row: int) -> Pixels:
-        try:
-            picture = read(row)
-        except NotAnImage as error:
-            faults[row] = error
-            return blank
-        pixels = picture.pixels if shape is None else fitted(picture.pixels, shape, row)
-        facts[row] = digest(pixels), len(picture.pixels), picture.bits
-        return pixels
-
-    def part(rows: range) -> list[Pixels]:
-        return [decoded(row) for row in rows]
-
-    with ThreadPoolExecutor(cpu_count()) as threads:
-        for start in range(0, count, BLOCK):
-            block = range(start, min(start + BLOCK, count))
-            parts = [block[at : at + PART] for at in range(0, len(block), PART)]
-            pixels = chain.from_iterable(threads.map(part, parts))
-            for row, one in zip(block, pixels):
-                put(row, one)
-            progress(block.stop, count)
-    return Gathered(facts, [faults[row] for row in sorted(faults)])
-
-
-def collect(
-    read: Read, count: int, channels: int | None, sink: Sink, progress: Progress
-) -> Gathered:
+def collect(read: Read, count: int, channels: int | None, sink: Sink, progress: Progress) -> Known:
     """:func:`gather` into ``sink(shape)``, ``shape`` being that of all images; a DataError if they
     differ.
 
@@ -159,14 +79,13 @@ def collect(
     """
     first = first_picture(read, count)
     if first is None:
-        return gather(read, count, progress=progress)
+        return gather(Decoding(read, count), progress)
     own, height, width = first.pixels.shape
     shape = (channels or own, height, width)
-    try:
-        return gather(read, count, shape, sink(shape), progress)
-    except Colour:
-        shape = (3, height, width)
-        return gather(read, count, shape, sink(shape), progress)
+    with contextlib.suppress(Colour):
+        return gather(Decoding(read, count, shape, sink(shape)), progress)
+    shape = (3, height, width)
+    return gather(Decoding(read, count, shape, sink(shape)), progress)
 
 
 def first_picture(read: Read, count: int) -> Picture | None:
@@ -203,12 +122,22 @@ def in_memory(
 
     def sink(shape: Shape) -> Put:
         nonlocal images
-        images = np.empty((count, *shape), np.uint8)
-        return images.__setitem__
+        whole = images = shared(count, *shape)
+
+        def put(first: int, pixels: Sequence[Pixels]) -> None:
+            for row, one in enumerate(pixels, first):
+                whole[row] = one
+
+        return put
 
     facts = decode_all(sink, root, manifest, size, channels, missing)
     there = facts["channels"] > 0
     return torch.from_numpy(images if there.all() else images[there]), facts
+
+
+def shared(*shape: int) -> Pixels:
+    """Zeros in memory that processes which this one forks write to as well."""
+    return np.frombuffer(mmap.mmap(-1, math.prod(shape)), np.uint8).reshape(shape)
 
 
 def read_pixels(
@@ -225,11 +154,11 @@ def read_pixels(
     return in_memory(data_root(root), manifest, size, channels, "refuse")[0]
 
 
-def judged(gathered: Gathered, missing: str) -> Facts:
+def judged(known: Known, missing: str) -> Facts:
     """The facts, or a DataError that counts the faults, unless they may be ``missing`` and other
     images remain.
     """
-    facts, faults = gathered
+    facts, faults = known
     bad, count = len(faults), len(facts)
     if not bad or (missing == "skip" and bad < count):
         return facts

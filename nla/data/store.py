@@ -2,7 +2,7 @@
 ``load``.
 
 ``<what>-<state>-<home>.npy`` holds three arrays one after the other, as ``np.save`` writes them:
-the pixels (N, C, H, W), :data:`nla.data.pixels.FACTS` for each image, and a digest of these.
+the pixels (N, C, H, W), :data:`nla.data.decodings.FACTS` for each image, and a digest of these.
 *what* hashes the relative names, face boxes, size and channels asked for, *state* the files' sizes
 and times, *home* the folder that they were packed from. So the store of a set that was moved as it
 was is found again, and one whose files changed is stale.  The file is written under a temporary
@@ -12,6 +12,7 @@ anew.
 
 import contextlib
 import hashlib
+import math
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -29,24 +30,10 @@ from nla.files import WriteError, atomic
 
 from .datasets import reader
 from .decoding import Pixels, open_image
+from .decodings import FACTS, Facts, Progress, Put, Shape, digest, silent
 from .ferplus import fer2013_csv
 from .manifest import BOX, DataError, data_root
-from .pixels import (
-    FACTS,
-    Facts,
-    Progress,
-    Put,
-    Shape,
-    Sink,
-    decode_all,
-    digest,
-    digests,
-    hashed,
-    in_memory,
-    leave_out,
-    read_pixels,
-    silent,
-)
+from .pixels import Sink, decode_all, digests, hashed, in_memory, leave_out, read_pixels
 
 __all__ = ["Packed", "digests", "load", "open_image", "pack", "read_pixels"]
 
@@ -272,16 +259,23 @@ def write_store(path: Path, fill: Callable[[Sink], Facts], count: int) -> Packed
     """Write the store whole, or leave what was there: ``fill`` puts the pixels into a sink and
     gives the facts.
     """
-    with atomic(path) as temporary, open(temporary, "wb", buffering=2**20) as file:
+    with atomic(path) as temporary:
 
         def sink(shape: Shape) -> Put:
-            file.seek(0)
-            file.truncate()
             header = {"descr": "|u1", "fortran_order": False, "shape": (count, *shape)}
-            np.lib.format.write_array_header_1_0(file, header)
-            return lambda row, pixels: file.write(pixels.data)
+            with open(temporary, "wb") as file:
+                np.lib.format.write_array_header_1_0(file, header)
+                begin = file.tell()
+
+            def put(first: int, pixels: Sequence[Pixels]) -> None:
+                with open(temporary, "r+b") as file:
+                    file.seek(begin + first * math.prod(shape))
+                    file.write(b"".join(one.data for one in pixels))
+
+            return put
 
         facts = fill(sink)
-        np.save(file, facts)
-        np.save(file, digest_of(facts))
+        with open(temporary, "ab") as file:
+            np.save(file, facts)
+            np.save(file, digest_of(facts))
     return Packed(path, np.flatnonzero(facts["channels"]))

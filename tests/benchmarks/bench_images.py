@@ -59,7 +59,13 @@ def jpeg(picture):
     return stream.getvalue()
 
 
-CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
+def of_all_processes():
+    """Seconds that the processor worked for this process and for those it has begun and ended."""
+    times = os.times()
+    return sum(times[:4])
+
+
+CLOCKS = {"wall": time.perf_counter, "cpu": of_all_processes}
 
 
 def seconds(call):
@@ -237,7 +243,7 @@ def main():
                 for size in (48, 224)
                 for row in (
                     *augmentation(size, options.batch, options.repetitions),
-                    *packing(size, 2000 if size == 48 else 300, max(3, options.repetitions // 3)),
+                    *packing(size, 2000 if size == 48 else 1200, max(3, options.repetitions // 3)),
                 )
             ]
         )
