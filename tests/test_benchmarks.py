@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,8 +13,11 @@ import pytest
 import torch
 from torch import nn
 
+from nla import Config
+
 BENCHMARKS = Path(__file__).resolve().parent / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
+import bench_accuracy  # noqa: E402
 import bench_gpu  # noqa: E402
 import bench_training  # noqa: E402
 import roofline  # noqa: E402
@@ -181,3 +185,20 @@ def once(function, device, calls=1):
     began = time.perf_counter()
     function()
     return time.perf_counter() - began
+
+
+def test_what_a_faster_way_costs_is_paired_by_seed(tmp_path, monkeypatch, capsys):
+    tiny = Config(size=32, train_faces=64, test_faces=40, epochs=4, probe=20, snapshots=1)
+    absent = replace(tiny, data="ferplus", root=str(tmp_path / "nothing"), size=48)
+    way = replace(bench_accuracy.WAYS["growing"], settings={"faces": tiny, "FERPlus": absent})
+    monkeypatch.setitem(bench_accuracy.WAYS, "growing", way)
+    monkeypatch.chdir(tmp_path)
+    command = ["bench", "growing", "--seeds", "2", "--jobs", "1", "--out", "table.csv"]
+    monkeypatch.setattr(sys, "argv", command)
+    bench_accuracy.main()
+    said = capsys.readouterr().out
+    assert "FERPlus is left out: " in said and "n = 2" in said
+    table = pd.read_csv("table.csv")
+    assert table[["seed", "start_size"]].values.tolist() == [[0, 0], [0, 16], [1, 0], [1, 16]]
+    whole, growing = (table[table["start_size"] == size]["overall"].mean() for size in (0, 16))
+    assert f"overall        {growing - whole:+.2f} (" in said

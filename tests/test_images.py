@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 from torch import Generator
 
-from nla.data.images import Augmentation, augment, mirror, normalize, two_views
+from nla.data.images import Augmentation, augment, mirror, normalize, shrunk, two_views
 
 OFF = Augmentation(noise_p=0, flip_p=0, erase_p=0)
 
@@ -35,6 +35,20 @@ def test_normalize_is_the_papers():
     torch.testing.assert_close(
         augment(images, OFF, Generator().manual_seed(1)), expected, rtol=1e-5, atol=1e-5
     )
+
+
+@pytest.mark.parametrize(("before", "after"), [(48, 24), (100, 64)])
+def test_shrunk_images_are_pillows(before, after):
+    """Pillow, too, weighs all pixels that a smaller one covers, and is off by at most rounding."""
+    smooth = torch.nn.functional.interpolate(
+        random_images(size=8).float(), (before, before), mode="bicubic"
+    )
+    images = smooth.clamp(0, 255).to(torch.uint8)
+    small = shrunk(images, after)
+    assert small.dtype == torch.uint8 and shrunk(images, before) is images
+    for image, said in zip(images.permute(0, 2, 3, 1).numpy(), small.permute(0, 2, 3, 1).numpy()):
+        resized = Image.fromarray(image).resize((after, after), Image.Resampling.BILINEAR)
+        assert np.abs(np.asarray(resized).astype(int) - said).max() <= 1
 
 
 def test_grey_images_use_the_mean_of_the_channels():

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import fake_data as fake
@@ -582,6 +583,14 @@ def test_a_colour_image_met_late_begins_anew_and_leaves_the_random_numbers_alone
     each = [read_pixels(tmp_path / "set", manifest[i : i + 1], channels=3)[0] for i in range(15)]
     assert torch.equal(images, torch.stack(each)) and torch.equal(packed[:], images)
     assert np.array_equal(store.digests(packed), store.digests(images))
+
+
+def test_a_worker_of_a_pool_which_may_have_no_processes_decodes_by_itself(tmp_path, monkeypatch):
+    manifest = folder_of(tmp_path)
+    monkeypatch.setattr(decodings, "MANY", 1)
+    with get_context("fork").Pool(1) as pool:
+        images = pool.apply(read_pixels, (tmp_path, manifest))
+    assert torch.equal(images, read_pixels(tmp_path, manifest))
 
 
 def ruined(root):

@@ -12,7 +12,7 @@ import torch
 from conftest import TINY
 from safetensors.torch import load_file
 
-from nla import NAW, Scores, fit, read_run
+from nla import NAW, Config, Scores, fit, read_run
 from nla.data.store import digests
 from nla.files import atomic
 from nla.models import small_resnet
@@ -312,3 +312,51 @@ def test_the_average_of_the_weights_is_what_is_scored_and_kept(tmp_path, monkeyp
     assert "running average of the weights, decay 0.7" in averaged.notes[-1]
     with pytest.raises(ValueError, match="ema must be from 0 to 0.99999"):
         dataclasses.replace(config, ema=1.0)
+
+
+def test_a_run_that_begins_with_small_images_ends_with_whole_ones(tmp_path, monkeypatch):
+    config = dataclasses.replace(TINY, train_faces=64, epochs=8, start_size=24, snapshots=2)
+    seen, scored = [], []
+    outputs, predict_all = loop.outputs, loop.predict
+
+    def watched(network, views, *rest):
+        seen.append(tuple(views.shape[2:]))
+        return outputs(network, views, *rest)
+
+    def watched_score(model, images, *rest):
+        scored.append(tuple(images.shape[2:]))
+        return predict_all(model, images, *rest)
+
+    monkeypatch.setattr(loop, "outputs", watched)
+    monkeypatch.setattr(loop, "predict", watched_score)
+    whole = fit(config, tmp_path / "whole", progress=False)
+    assert seen == [(size, size) for size in (24, 32, 40, 48) for _ in range(4)]  # two steps each
+    assert scored == [(48, 48)] * 8
+    assert any("24, 32, 40 and 48 pixels" in note for note in whole.notes)
+
+    def stopped(task, state, samples):
+        if len(state.history) == 5:
+            raise KeyboardInterrupt
+        close(task, state, samples)
+
+    close = loop.close_epoch
+    monkeypatch.setattr(loop, "close_epoch", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        fit(config, tmp_path / "resumed", progress=False)
+    monkeypatch.setattr(loop, "close_epoch", close)
+    resumed = fit(config, tmp_path / "resumed", progress=False)
+    assert contents(resumed.folder) == contents(whole.folder)
+
+
+def test_the_last_epoch_is_of_whole_images_however_few_there_are():
+    for epochs in range(1, 9):
+        config = Config(size=96, start_size=50, epochs=epochs)
+        sizes = [config.size_at(epoch) for epoch in range(epochs)]
+        assert sizes == sorted(sizes) and sizes[-1] == 96 and min(sizes) >= 50
+    assert Config(size=48).size_at(0) == 48
+    assert dataclasses.replace(TINY, start_size=24).key != TINY.key
+    for size in (48, 15, -1):
+        with pytest.raises(ValueError, match="start_size must be from 16 to under the size of 48"):
+            Config(start_size=size)
+    with pytest.raises(ValueError, match="start_size must be from 64 to 150 for face_resnet"):
+        Config(model="face_resnet", size=96, start_size=32)

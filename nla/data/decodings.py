@@ -9,6 +9,7 @@ import math
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from multiprocessing import current_process
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -100,7 +101,8 @@ class Decoding(Dataset["Known | Exception"]):
 
     def parts(self) -> Iterable[Known | Exception]:
         """All parts in order."""
-        if self.count < MANY or sys.platform != "linux":
+        may_fork = sys.platform == "linux" and not current_process().daemon
+        if self.count < MANY or not may_fork:
             return map(self.__getitem__, range(len(self)))
         return DataLoader(
             self,

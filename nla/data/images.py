@@ -70,6 +70,14 @@ def augment(images: Tensor, augmentation: Augmentation, generator: Generator) ->
     return result
 
 
+def shrunk(images: Tensor, size: int) -> Tensor:
+    """uint8 (B, C, H, W) -> uint8 (B, C, size, size), each pixel the mean of those it covers."""
+    if images.shape[-1] == size:
+        return images
+    small = interpolate(images.float(), (size, size), mode="bilinear", antialias=True)
+    return small.round_().to(torch.uint8)
+
+
 def mirror(images: Tensor) -> Tensor:
     """The mirror image, left and right exchanged; any (..., W)."""
     return images.flip(-1)

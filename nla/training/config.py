@@ -33,6 +33,9 @@ PAPERS_VALUES: tuple[Channels, Channels] = (Augmentation.mean, Augmentation.std)
 VALUES = {"face_resnet": (face_resnet.MEAN, face_resnet.STD)}
 """Mean and std by which a network's images are normalised, where it knows others than the paper's.
 """
+STAGES = 4  # in which the size grows from ``start_size``, equally long
+GRID = 8  # of the sizes between the first and the last
+SMALLEST = 16  # ``start_size``
 LIMITS: tuple[tuple[float, float | None, str], ...] = (
     (1, None, "epochs batch_size size train_faces test_faces probe imbalance"),
     (0, 1, "ambiguous noise validation lam"),
@@ -60,6 +63,9 @@ class Config:
     # folder for the decoded pixels of real data, mapped into memory; empty: decode anew
     cache: str = "data/cache"
     size: int = 48  # pixels, height and width
+    # size that the first quarter of the epochs is trained at, growing to ``size`` by the last
+    # quarter; what is scored and embedded always has ``size``; 0: all epochs are trained at it
+    start_size: int = field(default=0, metadata=LATER)
     train_faces: int = 2000  # built-in faces only
     test_faces: int = 1000  # built-in faces only
     # so many of a real set's training images, drawn at random; 0: all of them
@@ -140,6 +146,8 @@ class Config:
             object.__setattr__(self, "classes", tuple(self.classes))
         _check_classes(self.classes, self.data)
         _check_size(self.model, self.size)
+        if self.start_size:
+            _check_start(self)
         object.__setattr__(self, "augmentation", _with_own_values(self.augmentation, self.model))
 
     @classmethod
@@ -149,6 +157,14 @@ class Config:
         That is a run's ``config.json``, or the fields that differ from ``base``.
         """
         return _replaced(base or cls(), content, "")
+
+    def size_at(self, epoch: int) -> int:
+        """Pixels, height and width, that an epoch (from 0) is trained at; see ``start_size``."""
+        stage = min(STAGES * epoch // self.epochs, STAGES - 1)
+        if not self.start_size or stage == STAGES - 1 or epoch == self.epochs - 1:
+            return self.size
+        grown = (self.size - self.start_size) * stage / (STAGES - 1)
+        return self.start_size + round(grown / GRID) * GRID
 
     @property
     def key(self) -> str:
@@ -228,14 +244,24 @@ def _check_classes(classes: object, data: str) -> None:
             )
 
 
-def _check_size(model: str, size: int) -> None:
+def _check_size(model: str, size: int, name: str = "size") -> None:
     """ValueError for images that the face network is not for."""
     smallest, largest = face_resnet.SIZES
     if model == "face_resnet" and not smallest <= size <= largest:
         raise ValueError(
-            f"size must be from {smallest} to {largest} for face_resnet, got {size}; "
+            f"{name} must be from {smallest} to {largest} for face_resnet, got {size}; "
             f"{face_resnet.SIZE} is a good one"
         )
+
+
+def _check_start(config: Config) -> None:
+    """ValueError for a first size that is no smaller one, or too small."""
+    if not SMALLEST <= config.start_size < config.size:
+        raise ValueError(
+            f"start_size must be from {SMALLEST} to under the size of {config.size}, or 0 for the "
+            f"same size in all epochs, got {config.start_size}"
+        )
+    _check_size(config.model, config.start_size, "start_size")
 
 
 def _with_own_values(augmentation: Augmentation, model: str) -> Augmentation:

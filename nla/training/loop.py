@@ -22,7 +22,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from tqdm import tqdm
 
 from nla import models
-from nla.data.images import augment, two_views
+from nla.data.images import augment, shrunk, two_views
 from nla.data.manifest import DataError
 from nla.files import remove_leftovers, write
 from nla.metrics import accuracies
@@ -139,7 +139,10 @@ def check_batches(task: Task, state: State) -> None:
         )
     if config.batch_size >= least:
         return
-    alone = torch.zeros(1, *task.images.shape[1:], device=task.world.device)
+    channels, size = task.images.shape[1:3]
+    if config.start_size:
+        size = config.size_at(0)
+    alone = torch.zeros(1, channels, size, size, device=task.world.device)
     trial = copy.deepcopy(state.model).train()
     try:
         if config.batch_size < processes:
@@ -149,7 +152,7 @@ def check_batches(task: Task, state: State) -> None:
     except ValueError:
         raise TrainingError(
             f"batch_size {config.batch_size} gives {processes} process(es) of {config.model} too "
-            f"few images of {config.size} pixels at once: batch_size must be at least {least}"
+            f"few images of {size} pixels at once: batch_size must be at least {least}"
         ) from None
 
 
@@ -242,6 +245,8 @@ def train_epoch(
 def take_step(task: Task, state: State, network: Network, batch: Tensor, pixels: Tensor) -> None:
     """One step of the optimiser on a batch: positions (B,) among the training samples, pixels."""
     config, world = task.config, task.world
+    if config.start_size:
+        pixels = shrunk(pixels, config.size_at(len(state.history)))
     images = augment(pixels, config.augmentation, state.generator)[world.share]
     views = state.method.mix(images, state.generator)
     positions = batch[world.share]

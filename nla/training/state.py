@@ -151,6 +151,13 @@ def prepare(task: Task) -> State:
         average = get_ema_multi_avg_fn(config.ema)  # type: ignore[no-untyped-call]  # torch's
         state.averaged = AveragedModel(model, multi_avg_fn=average, use_buffers=True)
         notes.append(f"scored and kept is the running average of the weights, decay {config.ema}")
+    sizes = sorted({config.size_at(epoch) for epoch in range(config.epochs)})
+    if len(sizes) > 1:
+        *first, last = map(str, sizes)
+        notes.append(
+            f"trained, and recorded, at {', '.join(first)} and {last} pixels, one after the other; "
+            f"scored at {last}"
+        )
     return state
 
 
