@@ -21,7 +21,7 @@ from test_datasets import MUTATION, mutate, refused
 
 from nla.data import (
     decoding,
-    decodings,
+    gathering,
     load,
     make_faces,
     pack,
@@ -254,8 +254,8 @@ def test_mutated_images_are_read_or_refused(samples, changes):
 @pytest.fixture(params=["one process", "processes"])
 def small_parts(request, monkeypatch):
     """Images are decoded two at a time, here or, as large sets are on Linux, by other processes."""
-    monkeypatch.setattr(decodings, "PART", 2)
-    monkeypatch.setattr(decodings, "MANY", 1 if request.param == "processes" else 1000)
+    monkeypatch.setattr(gathering, "PART", 2)
+    monkeypatch.setattr(gathering, "MANY", 1 if request.param == "processes" else 1000)
 
 
 @pytest.fixture
@@ -306,8 +306,8 @@ def test_an_interrupted_pack_leaves_nothing(tmp_path, small_parts):
 
 FILL = """
 import resource, sys
-from nla.data import DataError, decodings, pack, read_folder
-decodings.MANY = int(sys.argv[3])
+from nla.data import DataError, gathering, pack, read_folder
+gathering.MANY = int(sys.argv[3])
 resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))  # as a full disk, an error when written
 try:
     pack(sys.argv[1], read_folder(sys.argv[1]), sys.argv[2])
@@ -558,7 +558,7 @@ def test_grey_among_colour_is_rgb_whatever_the_order(tmp_path_factory, modes, si
     root = tmp_path_factory.mktemp("mixed")
     manifest = mixed(root / "set", modes)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(decodings, "PART", 2)
+        patch.setattr(gathering, "PART", 2)
         images, listed = load("folder", root / "set", size)
         packed, again = load("folder", root / "set", size, cache=root / "packed")
         reopened, third = load("folder", root / "set", size, cache=root / "packed")
@@ -587,7 +587,7 @@ def test_a_colour_image_met_late_begins_anew_and_leaves_the_random_numbers_alone
 
 def test_a_worker_of_a_pool_which_may_have_no_processes_decodes_by_itself(tmp_path, monkeypatch):
     manifest = folder_of(tmp_path)
-    monkeypatch.setattr(decodings, "MANY", 1)
+    monkeypatch.setattr(gathering, "MANY", 1)
     with get_context("fork").Pool(1) as pool:
         images = pool.apply(read_pixels, (tmp_path, manifest))
     assert torch.equal(images, read_pixels(tmp_path, manifest))

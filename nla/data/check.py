@@ -14,9 +14,9 @@ import pandas as pd
 
 from .datasets import reader
 from .decoding import ABSENT, decoder
-from .decodings import Decoding, Facts, Progress, gather, silent
 from .ferplus import fer2013_csv
 from .folders import inside, is_picture
+from .gathering import Decoding, Facts, Progress, gather, silent
 from .manifest import DataError, class_names, data_root
 from .parsing import TWO_SPLITS
 from .pixels import assumptions

@@ -22,7 +22,7 @@ from joblib import cpu_count
 from torch import Tensor
 
 from .decoding import NotAnImage, Picture, Pixels, decoder
-from .decodings import (
+from .gathering import (
     PART,
     Colour,
     Decoding,

@@ -2,7 +2,7 @@
 ``load``.
 
 ``<what>-<state>-<home>.npy`` holds three arrays one after the other, as ``np.save`` writes them:
-the pixels (N, C, H, W), :data:`nla.data.decodings.FACTS` for each image, and a digest of these.
+the pixels (N, C, H, W), :data:`nla.data.gathering.FACTS` for each image, and a digest of these.
 *what* hashes the relative names, face boxes, size and channels asked for, *state* the files' sizes
 and times, *home* the folder that they were packed from. So the store of a set that was moved as it
 was is found again, and one whose files changed is stale.  The file is written under a temporary
@@ -30,8 +30,8 @@ from nla.files import WriteError, atomic
 
 from .datasets import reader
 from .decoding import Pixels, open_image
-from .decodings import FACTS, Facts, Progress, Put, Shape, digest, silent
 from .ferplus import fer2013_csv
+from .gathering import FACTS, Facts, Progress, Put, Shape, digest, silent
 from .manifest import BOX, DataError, data_root
 from .pixels import Sink, decode_all, digests, hashed, in_memory, leave_out, read_pixels
 
