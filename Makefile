@@ -30,13 +30,11 @@ $(READY): pyproject.toml constraints.txt
 reproduce: $(READY)  ## train the demo, run every notebook, draw figures/ (5 to 10 minutes on two cores)
 	@$(BIN)/python -m nla reproduce
 
-# Two at a time, as there are two cores: what the notebooks say is printed when both are through.
-test: $(READY)  ## the fast tests, and beside them the notebooks in a quick profile
-	@log=$$(mktemp); \
-	$(BIN)/python -m pytest -m 'notebooks and not slow' >$$log 2>&1 & notebooks=$$!; \
-	trap 'kill $$notebooks 2>/dev/null; rm -f $$log' EXIT; \
-	NLA_TEST_THREADS=1 $(BIN)/python -m pytest -m 'not notebooks and not slow'; others=$$?; \
-	wait $$notebooks; status=$$?; cat $$log; exit $$((others + status))
+# Files of tests at a time; one of them runs the notebooks.
+JOBS ?= 2
+
+test: $(READY)  ## the fast tests, the notebooks in a quick profile among them; JOBS=4 takes four files at a time
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m 'not slow'
 
 test-all: $(READY)  ## every test, the slow ones included
 	@$(BIN)/python -m pytest

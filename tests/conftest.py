@@ -14,7 +14,8 @@ from nla.data import EXPRESSIONS
 from nla.files import write
 from nla.training.record import FORMAT
 
-torch.set_num_threads(int(os.environ.get("NLA_TEST_THREADS", "2")))
+# one where pytest-xdist has other tests run beside these
+torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)
 
 SHOTS = Path(os.environ.get("NLA_SCREENSHOTS", Path(__file__).parent / "output"))
 TINY = Config(

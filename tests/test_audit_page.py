@@ -97,14 +97,11 @@ def faces_page(tiny_run, tmp_path_factory):
 def test_a_hundred_faces_are_decided_by_key_saved_and_read_back(faces_page, reader, tiny_run):
     page, table = faces_page
     someone = reader(page)
-    began = time.perf_counter()
     someone.press("k s t n 3 " * 20)
-    seconds = time.perf_counter() - began
     assert "100 of 210 decided" in someone.says("done")
     file = someone.saved()
     made = read_decisions(file, "faces", tiny_run.classes)
     assert len(made) == 100
-    assert seconds < 30  # the page's own part of it
     first = table.head(5)
     image = tiny_run.manifest.loc[first["index"], "row"].astype(str).to_numpy()
     assert made["image"].head(5).tolist() == image.tolist()

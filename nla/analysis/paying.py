@@ -11,6 +11,7 @@ from nla.analysis.style import TWO, figure_of, method_looks, new_figure
 from nla.training.record import RunError
 
 WAYS = ("mended", "dropped", "mended at random")
+ASIDE = (-0.4, 0.0, 0.4)  # percent to the right, so that intervals do not hide one another
 TITLES = {"faces": "drawn faces, 30 % wrong", "fer2013": "FER2013, judged by ten votes"}
 
 
@@ -60,13 +61,13 @@ def draw_levels(ax: Axes, part: pd.DataFrame, metric: str) -> None:
 
 
 def draw_ways(ax: Axes, part: pd.DataFrame, metric: str) -> None:
-    """A line for each way, from doing nothing on."""
-    for way, look in zip(WAYS, method_looks(WAYS)):
+    """A line for each way, from doing nothing on, a little beside each other."""
+    for aside, way, look in zip(ASIDE, WAYS, method_looks(WAYS)):
         rows = part[part["way"].isin([way, "nothing"])]
         cells = rows.groupby("share")[metric]
         means = cells.mean()
         shares = means.index.to_numpy(float)
-        places = 100 * shares
+        places = 100 * shares + aside
         ax.plot(places, means, label=way, **look)
         intervals = cells.apply(mean_interval)
         for place, (low, high) in zip(places, intervals):
