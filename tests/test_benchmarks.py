@@ -201,4 +201,4 @@ def test_what_a_faster_way_costs_is_paired_by_seed(tmp_path, monkeypatch, capsys
     table = pd.read_csv("table.csv")
     assert table[["seed", "start_size"]].values.tolist() == [[0, 0], [0, 16], [1, 0], [1, 16]]
     whole, growing = (table[table["start_size"] == size]["overall"].mean() for size in (0, 16))
-    assert f"overall        {growing - whole:+.2f} (" in said
+    assert f"overall  {growing - whole:+.2f} (" in said

@@ -1,5 +1,6 @@
 import os
 import re
+import signal
 import struct
 import subprocess
 import sys
@@ -585,12 +586,41 @@ def test_a_colour_image_met_late_begins_anew_and_leaves_the_random_numbers_alone
     assert np.array_equal(store.digests(packed), store.digests(images))
 
 
+on_linux = pytest.mark.skipif(sys.platform != "linux", reason="one process decodes elsewhere")
+
+
+@on_linux
 def test_a_worker_of_a_pool_which_may_have_no_processes_decodes_by_itself(tmp_path, monkeypatch):
     manifest = folder_of(tmp_path)
     monkeypatch.setattr(gathering, "MANY", 1)
     with get_context("fork").Pool(1) as pool:
-        images = pool.apply(read_pixels, (tmp_path, manifest))
+        images = pool.apply_async(read_pixels, (tmp_path, manifest)).get(60)
     assert torch.equal(images, read_pixels(tmp_path, manifest))
+
+
+@on_linux
+def test_where_no_process_can_be_had_one_decodes_and_one_that_is_ended_is_told(
+    tmp_path, monkeypatch
+):
+    manifest = folder_of(tmp_path)
+    whole = read_pixels(tmp_path, manifest)
+    monkeypatch.setattr(gathering, "MANY", 1)
+    here, read = os.getpid(), decoding.read_image
+
+    def ended(path, *where):
+        if os.getpid() != here and path.endswith("3.png"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return read(path, *where)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(decoding, "read_image", ended)
+        refused("was ended by the system or by somebody", read_pixels, tmp_path, manifest)
+
+    def refuse():
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(os, "fork", refuse)
+    assert torch.equal(read_pixels(tmp_path, manifest), whole)
 
 
 def ruined(root):

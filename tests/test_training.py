@@ -349,10 +349,13 @@ def test_a_run_that_begins_with_small_images_ends_with_whole_ones(tmp_path, monk
 
 
 def test_the_last_epoch_is_of_whole_images_however_few_there_are():
-    for epochs in range(1, 9):
-        config = Config(size=96, start_size=50, epochs=epochs)
-        sizes = [config.size_at(epoch) for epoch in range(epochs)]
-        assert sizes == sorted(sizes) and sizes[-1] == 96 and min(sizes) >= 50
+    for epochs in range(2, 9):
+        for start in range(16, 96):
+            config = Config(size=96, start_size=start, epochs=epochs)
+            sizes = [config.size_at(epoch) for epoch in range(epochs)]
+            assert sizes == sorted(sizes) and sizes[0] == start and sizes[-1] == 96
+    with pytest.raises(ValueError, match="start_size needs 2 epochs at least"):
+        Config(start_size=24, epochs=1)
     assert Config(size=48).size_at(0) == 48
     assert dataclasses.replace(TINY, start_size=24).key != TINY.key
     for size in (48, 15, -1):

@@ -1,7 +1,8 @@
 """Many images, decoded part by part; on Linux by several processes.
 
-Pillow decodes one image at a time in a process. So the parts of a large set are shared out among
-processes, which keep the pixels themselves and send back only what is known of each image.
+To read a small picture is mostly Python, which threads would do in turns. So the parts of a large
+set are shared out among processes, which put the pixels where they belong themselves, and send back
+only what is known of each image.
 """
 
 import hashlib
@@ -104,7 +105,7 @@ class Decoding(Dataset["Known | Exception"]):
         may_fork = sys.platform == "linux" and not current_process().daemon
         if self.count < MANY or not may_fork:
             return map(self.__getitem__, range(len(self)))
-        return DataLoader(
+        loader = DataLoader(
             self,
             batch_size=None,
             collate_fn=unchanged,
@@ -112,6 +113,10 @@ class Decoding(Dataset["Known | Exception"]):
             multiprocessing_context="fork",
             generator=torch.Generator(),  # it draws a seed, and leaves everybody else's alone
         )
+        try:
+            return iter(loader)
+        except OSError:  # the system lets no further process begin
+            return map(self.__getitem__, range(len(self)))
 
 
 def unchanged(part: Any) -> Any:
@@ -119,7 +124,23 @@ def unchanged(part: Any) -> Any:
 
 
 def gather(decoding: Decoding, progress: Progress = silent) -> Known:
-    """Decode and keep every image, zeros where there is none; raise what ends the decoding."""
+    """Decode and keep every image, zeros where there is none; raise what ends the decoding.
+
+    DataError, too, if one of the processes was ended from outside.
+    """
+    try:
+        return gathered(decoding, progress)
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise DataError(
+            "a process that decoded images was ended by the system or by somebody, perhaps for "
+            "lack of memory: try again with less else running"
+        ) from None
+
+
+def gathered(decoding: Decoding, progress: Progress) -> Known:
+    """What :func:`gather` gives."""
     facts = np.zeros(decoding.count, FACTS)
     faults: list[NotAnImage] = []
     done = 0

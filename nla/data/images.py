@@ -71,7 +71,7 @@ def augment(images: Tensor, augmentation: Augmentation, generator: Generator) ->
 
 
 def shrunk(images: Tensor, size: int) -> Tensor:
-    """uint8 (B, C, H, W) -> uint8 (B, C, size, size), each pixel the mean of those it covers."""
+    """uint8 (B, C, H, W) -> uint8 (B, C, size, size): bilinear, over all pixels, as Pillow does."""
     if images.shape[-1] == size:
         return images
     small = interpolate(images.float(), (size, size), mode="bilinear", antialias=True)

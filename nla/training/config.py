@@ -164,7 +164,7 @@ class Config:
         if not self.start_size or stage == STAGES - 1 or epoch == self.epochs - 1:
             return self.size
         grown = (self.size - self.start_size) * stage / (STAGES - 1)
-        return self.start_size + round(grown / GRID) * GRID
+        return min(self.start_size + round(grown / GRID) * GRID, self.size)
 
     @property
     def key(self) -> str:
@@ -260,6 +260,10 @@ def _check_start(config: Config) -> None:
         raise ValueError(
             f"start_size must be from {SMALLEST} to under the size of {config.size}, or 0 for the "
             f"same size in all epochs, got {config.start_size}"
+        )
+    if config.epochs == 1:
+        raise ValueError(
+            "start_size needs 2 epochs at least: the last is trained at the whole size"
         )
     _check_size(config.model, config.start_size, "start_size")
 

@@ -151,12 +151,11 @@ def prepare(task: Task) -> State:
         average = get_ema_multi_avg_fn(config.ema)  # type: ignore[no-untyped-call]  # torch's
         state.averaged = AveragedModel(model, multi_avg_fn=average, use_buffers=True)
         notes.append(f"scored and kept is the running average of the weights, decay {config.ema}")
-    sizes = sorted({config.size_at(epoch) for epoch in range(config.epochs)})
-    if len(sizes) > 1:
-        *first, last = map(str, sizes)
+    if config.start_size:
+        sizes = sorted({config.size_at(epoch) for epoch in range(config.epochs)} - {config.size})
         notes.append(
-            f"trained, and recorded, at {', '.join(first)} and {last} pixels, one after the other; "
-            f"scored at {last}"
+            f"trained, and recorded, at {', '.join(map(str, sizes))} and {config.size} pixels, one "
+            f"after the other; scored at {config.size}"
         )
     return state
 
@@ -199,6 +198,7 @@ def shared(model: nn.Module, task: Task) -> Network:
         model = DistributedDataParallel(model)
     if config.compile == "no":
         return model
+    torch.compiler.reset()  # or what other runs of this process compiled would count as this one's
     # An epoch's last batch is smaller: without this all batches after it would run in a network
     # for batches of any size.
     return torch.compile(model, mode=config.compile, dynamic=False)

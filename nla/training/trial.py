@@ -1,7 +1,7 @@
 """How fast a recipe runs on this machine, and in how much memory, before one starts it."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -43,7 +43,10 @@ def trial(
     ``images`` and ``manifest`` are those of ``load_data``; at most one epoch's steps are taken. A
     round before the first, in which memory is asked for and code compiled, is not counted. All of
     a step is in the time: reading, augmentation, network, loss, optimiser, record.
+
+    With a ``start_size``, steps are taken at ``size``: the epochs before the last take less.
     """
+    config = replace(config, start_size=0)
     world = join_world(config.device)
     check_precision(config, world.device)
     pixels = placed(images, world.device, config.resident)

@@ -6,7 +6,11 @@
 ``bf16``: built-in faces with 30 % wrong labels, the size of ``nla study demo``, in bf16 against
 float32. ``growing``: images that begin at half their size (``--start-size``) against whole ones, on
 faces drawn at 112 pixels and on FERPlus at its 48, where its files are in data/. Prints the
-difference in points of accuracy, and the ratio of seconds, with 95 % intervals over the seeds.
+difference in points of accuracy, with its 95 % interval over the seeds. How much faster they are,
+``bench_training.py epoch --precision bf16`` and ``bench_training.py sizes`` measure.
+
+Rows of runs that have ended are in data/runs/accuracy-WAY.csv and are not run again: delete it
+where the code or the machine is another.
 """
 
 import argparse
@@ -14,7 +18,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from nla import Config, study
@@ -26,7 +29,7 @@ METHODS = {"cross-entropy": "cross_entropy", "NLA": "nla"}
 DEMO = replace(study.STUDIES["demo"].base, **study.STUDIES["demo"].settings[0])
 DRAWN = Config(size=112, noise=0.3, epochs=8, lr=6e-3, snapshots=1)
 FERPLUS = Config(data="ferplus", size=48, epochs=8, lr=3e-3, snapshots=1)
-DONE = Path("data/runs")  # the rows of runs that have ended, which are not run again
+DONE = Path("data/runs")  # for the rows of runs that have ended
 
 
 @dataclass(frozen=True)
@@ -80,8 +83,17 @@ def main() -> None:
         tell(table)
         tables.append(table)
     if options.out:
-        columns = ["place", "method", way.field, "seed", "overall", "mean", "ece", "seconds"]
-        columns += ["machine", "torch"]
+        columns = [
+            "place",
+            "method",
+            way.field,
+            "seed",
+            "overall",
+            "mean",
+            "ece",
+            "machine",
+            "torch",
+        ]
         pd.concat(tables)[columns].to_csv(options.out, index=False, float_format="%.4g")
 
 
@@ -95,18 +107,13 @@ def measured(way: Way, base: Config, options: argparse.Namespace) -> pd.DataFram
 
 def tell(table: pd.DataFrame) -> None:
     """Print by method how the runs with and without differ, with 95 % intervals."""
-    table = table.assign(log_seconds=np.log(table["seconds"]))
     for (place, method), part in table.groupby(["place", "method"]):
         wide = part.pivot(index="seed", columns="faster")
-        for measure in ("overall", "mean", "log_seconds"):
+        for measure in ("overall", "mean"):
             found = study.effect(wide[measure][True] - wide[measure][False])
-            numbers = np.array([found["effect"], found["low"], found["high"]])
-            if measure == "log_seconds":
-                measure, numbers = "seconds, times", np.exp(numbers)
-            middle, low, high = numbers
             print(
-                f"{place:14s} {method:14s} {measure:14s} {middle:+.2f} ({low:+.2f} to {high:+.2f})"
-                f", n = {found['n']}"
+                f"{place:14s} {method:14s} {measure:8s} {found['effect']:+.2f} "
+                f"({found['low']:+.2f} to {found['high']:+.2f}), n = {found['n']}"
             )
 
 

@@ -365,6 +365,27 @@ def resident():
         return int(file.read().split()[1]) * 4096
 
 
+def bench_sizes(device, options, n=7):
+    """What smaller images save: an epoch of them against one of whole ones, as ``--start-size``
+    grows them from half the size on.
+    """
+    count = 32 * options.steps
+    with tempfile.TemporaryDirectory() as folder:
+        task = task_of(config_of(options), device, Path(folder), count)
+        growing = dataclasses.replace(task.config, start_size=max(16, options.size // 2), epochs=4)
+        whole = epochs_of(task)
+        for size in sorted({growing.size_at(epoch) for epoch in range(4)} - {options.size}):
+            config = dataclasses.replace(task.config, start_size=size)
+            small = epochs_of(dataclasses.replace(task, config=config))
+            compare(
+                f"epoch of {count} images at {size}, then at {options.size}",
+                small,
+                whole,
+                device,
+                n,
+            )
+
+
 def bench_methods(device, options, n=7):
     """What a method costs: an epoch of it against one of cross-entropy, record included."""
     count = 32 * options.steps
@@ -388,6 +409,7 @@ BENCHES = {
     "profile": bench_profile,
     "record": bench_record,
     "scale": bench_scale,
+    "sizes": bench_sizes,
     "methods": bench_methods,
 }
 
