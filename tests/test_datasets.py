@@ -652,6 +652,17 @@ def test_mutated_annotations(mutants, changes):
         assert value in ("8", "9", "10") and row.empty or 0 <= row["label"].iloc[0] < 8
 
 
+def test_a_label_of_letters_that_do_not_exist_is_damage(mutants):
+    """numpy makes a text of any bytes, which Python's own functions on text cannot bear."""
+    file = mutants / "arrays/train_set/annotations/3_exp.npy"
+    original = file.read_bytes()
+    np.save(file, np.frombuffer(b" " * 12, "<U3")[0])
+    try:
+        refused("3_exp.npy", read_affectnet, mutants / "arrays")
+    finally:
+        file.write_bytes(original)
+
+
 def test_a_table_needs_its_columns(tmp_path):
     path = fake.write(tmp_path / "t.csv", "a,b\n1,2\n\n3,4\n")
     assert list(table(path, ("a",)).index) == [2, 3]

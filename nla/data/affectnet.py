@@ -123,8 +123,9 @@ def label_in(file: Path) -> str:
     """The label in a npy file, "" if it is damaged."""
     try:
         with open(file, "rb") as stream:
-            return str(np.lib.format.read_array(stream).item())
-    except Exception:  # a damaged header can make numpy raise anything
+            text = str(np.lib.format.read_array(stream).item())
+        return "".join(text)  # letter by letter: numpy takes any bytes for letters
+    except Exception:  # a damaged file can make numpy, and Python's text, raise anything
         return ""
 
 

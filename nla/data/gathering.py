@@ -7,9 +7,10 @@ only what is known of each image.
 
 import hashlib
 import math
+import mmap
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing import current_process
 from typing import Any, NamedTuple
 
@@ -67,6 +68,7 @@ class Decoding(Dataset["Known | Exception"]):
     count: int
     shape: Shape | None = None
     put: Put = nowhere
+    ended: Pixels = field(default_factory=lambda: shared(1))  # not 0: nothing more is decoded
 
     def __len__(self) -> int:
         return math.ceil(self.count / PART)
@@ -76,6 +78,8 @@ class Decoding(Dataset["Known | Exception"]):
 
         Returned, since no process can raise it in another.
         """
+        if self.ended[0]:
+            return Known(np.zeros(0, FACTS), [])
         first = number * PART
         facts = np.zeros(min(PART, self.count - first), FACTS)
         faults: list[NotAnImage] = []
@@ -144,14 +148,26 @@ def gathered(decoding: Decoding, progress: Progress) -> Known:
     facts = np.zeros(decoding.count, FACTS)
     faults: list[NotAnImage] = []
     done = 0
+    ended: Exception | None = None
     for part in decoding.parts():
+        if ended is not None:
+            continue  # the processes end as they would have, one empty part after the other
         if isinstance(part, Exception):
-            raise part
+            ended = part
+            decoding.ended[0] = 1
+            continue
         facts[done : done + len(part.facts)] = part.facts
         faults += part.faults
         done += len(part.facts)
         progress(done, decoding.count)
+    if ended is not None:
+        raise ended
     return Known(facts, faults)
+
+
+def shared(*shape: int) -> Pixels:
+    """Zeros in memory that processes which this one forks write to as well."""
+    return np.frombuffer(mmap.mmap(-1, math.prod(shape)), np.uint8).reshape(shape)
 
 
 def fitted(pixels: Pixels, shape: Shape, row: int) -> Pixels:

@@ -6,8 +6,6 @@ grey ones makes it start anew as RGB.
 """
 
 import contextlib
-import math
-import mmap
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
@@ -34,6 +32,7 @@ from .gathering import (
     Shape,
     digest,
     gather,
+    shared,
     silent,
 )
 from .manifest import DataError, class_names, data_root
@@ -133,11 +132,6 @@ def in_memory(
     facts = decode_all(sink, root, manifest, size, channels, missing)
     there = facts["channels"] > 0
     return torch.from_numpy(images if there.all() else images[there]), facts
-
-
-def shared(*shape: int) -> Pixels:
-    """Zeros in memory that processes which this one forks write to as well."""
-    return np.frombuffer(mmap.mmap(-1, math.prod(shape)), np.uint8).reshape(shape)
 
 
 def read_pixels(
