@@ -264,6 +264,29 @@ def test_a_smaller_last_batch_leaves_the_others_their_compiled_network(tmp_path,
     assert used == [0, 0, 1, 0, 1, 0]
 
 
+def test_earlier_runs_and_growing_images_leave_a_run_its_compiled_networks(tmp_path, monkeypatch):
+    """PyTorch keeps eight by default, those of earlier runs among them."""
+    compiled = []
+
+    def backend(graph, inputs):
+        compiled.append(graph)
+        return graph.forward
+
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=backend))
+    world = World(0, 1, torch.device("cpu"))
+    config = dataclasses.replace(TINY, compile="default", loss="cross_entropy")
+    images, manifest = torch.zeros(8, 3, 32, 32, dtype=torch.uint8), pd.DataFrame()
+    torch.compiler.reset()
+    for counts in ((8, 5), (8, 3)):  # the batches of one run, then of another
+        network = shared(small_resnet(), Task(config, tmp_path, world, images, manifest))
+        for size in (16, 24, 32, 40):
+            for count in counts:
+                network(torch.randn(count, 3, size, size))
+    assert (
+        len(compiled) >= 12
+    )  # three sizes of batch at four of images; PyTorch may share those of 8
+
+
 def test_divergence_of_training_is_an_error_and_not_a_number(tmp_path):
     with pytest.raises(ValueError, match="not finite"):
         fit(dataclasses.replace(TINY, lr=1e30), tmp_path / "run", progress=False)

@@ -133,7 +133,7 @@ def gather(decoding: Decoding, progress: Progress = silent) -> Known:
     DataError, too, if one of the processes was ended from outside.
     """
     try:
-        return gathered(decoding, progress)
+        return all_parts(decoding, progress)
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
             raise
@@ -143,8 +143,8 @@ def gather(decoding: Decoding, progress: Progress = silent) -> Known:
         ) from None
 
 
-def gathered(decoding: Decoding, progress: Progress) -> Known:
-    """What :func:`gather` gives."""
+def all_parts(decoding: Decoding, progress: Progress) -> Known:
+    """The parts of a decoding as one; what ends it is raised once all processes have ended."""
     facts = np.zeros(decoding.count, FACTS)
     faults: list[NotAnImage] = []
     done = 0

@@ -25,6 +25,7 @@ from nla.training.loading import Images
 from nla.training.processes import World
 from nla.weights import load_weights
 
+NETWORKS = 64  # compiled ones that are kept: one for each size of images and of batch, in each run
 SETTLING = 320  # training images by which the batch norms of a folded network are set
 PARTS = ("model", "method", "optimizer", "schedule")  # of the state, with states of their own
 PLACE = ("history", "step", "seconds", "parts")  # of the state, how far the run has come
@@ -198,7 +199,19 @@ def shared(model: nn.Module, task: Task) -> Network:
         model = DistributedDataParallel(model)
     if config.compile == "no":
         return model
-    torch.compiler.reset()  # or what other runs of this process compiled would count as this one's
+    keep_networks()
     # An epoch's last batch is smaller: without this all batches after it would run in a network
     # for batches of any size.
     return torch.compile(model, mode=config.compile, dynamic=False)
+
+
+def keep_networks() -> None:
+    """Let PyTorch keep :data:`NETWORKS` compiled networks.
+
+    By default it keeps eight, those of a process's earlier runs among them, and without a word
+    calls uncompiled what comes after.
+    """
+    from torch._dynamo import config  # here, since it takes a second to load
+
+    name = "recompile_limit" if hasattr(config, "recompile_limit") else "cache_size_limit"
+    setattr(config, name, max(getattr(config, name), NETWORKS))
