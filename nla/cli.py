@@ -4,6 +4,7 @@
 A command imports what it needs itself, since torch takes seconds to load and few need it.
 """
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
@@ -247,7 +248,8 @@ def reproduce(quick: bool = False) -> None:
         fit(config)
     notebooks = sorted(NOTEBOOKS.glob("[0-9]*.ipynb"))
     script = [sys.executable, str(NOTEBOOKS / "execute.py"), *map(str, notebooks)]
-    options = ["--into", "data/executed", *(["--quick"] if quick else [])]
+    at_a_time = str(min(4, os.cpu_count() or 1))  # a kernel takes a gigabyte and more
+    options = ["--into", "data/executed", "--jobs", at_a_time, *(["--quick"] if quick else [])]
     if subprocess.run([*script, *options]).returncode:
         raise ValueError("a notebook failed: its cell and error stand above")
     figures()

@@ -3,6 +3,7 @@
     python notebooks/execute.py --in-place            as they are committed, on built-in faces only
     python notebooks/execute.py --into data/executed  copies, the originals stay as they are
     python notebooks/execute.py --quick --seed 1 ...  a smaller demo, of another seed, for tests
+    python notebooks/execute.py --jobs 2 ...          two at a time, which share the processors
 
 Stored are outputs without progress bars, without timestamps and without the state of widgets (an
 interactive figure is kept as its static twin), and pictures with 256 colours.
@@ -14,6 +15,9 @@ import io
 import os
 import sys
 import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
 from pathlib import Path
 
 import nbformat
@@ -23,6 +27,9 @@ from PIL import Image
 from tqdm import tqdm
 
 HERE = Path(__file__).resolve().parent
+TRAINS = "00"  # the notebook that trains the demo, which the others read
+MEASURES = "03"  # the one that measures how fast this machine is, so nothing runs beside it
+Arguments = tuple[Path, Path | None, bool, Path, int]  # of execute
 WIDGET = "application/vnd.jupyter.widget-view+json"
 QUICK = """
 import dataclasses, nla, nla.training.config
@@ -59,6 +66,42 @@ def execute(
     if target:
         target.parent.mkdir(parents=True, exist_ok=True)
         nbformat.write(tidy(notebook), target)
+
+
+def carried_out(todo: list[Arguments], jobs: int) -> Iterator[str]:
+    """Execute notebooks, ``jobs`` at a time, and say of each that has ended how long it took.
+
+    SystemExit, with the cell and its traceback, if a cell fails; no other is begun then.
+    """
+    alone = [one for one in todo if jobs == 1 or one[0].name.startswith((TRAINS, MEASURES))]
+    together = [one for one in todo if one not in alone]
+    for arguments in alone:
+        yield timed(*arguments)
+    if not together:
+        return
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // jobs)))
+    with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
+        running = [pool.submit(timed, *arguments) for arguments in together]
+        try:
+            for ended in as_completed(running):
+                yield ended.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def timed(path: Path, target: Path | None, quick: bool, folder: Path, seed: int) -> str:
+    """Execute one notebook: how long it took, in words. SystemExit if a cell fails."""
+    began = time.perf_counter()
+    try:
+        execute(path, target, quick, folder, seed)
+    except CellExecutionError as error:
+        sys.exit(f"{path} failed:\n{error}")
+    return f"{time.perf_counter() - began:6.1f} s  {part_of(path)}/{path.name}"
+
+
+def part_of(path: Path) -> str:
+    """The folder of a notebook, among the notebooks."""
+    return "solutions" if path.resolve().parent.name == "solutions" else "."
 
 
 def tidy(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
@@ -109,8 +152,11 @@ def main() -> None:
     parser.add_argument(
         "--folder", type=Path, default=HERE.parent, help="working directory of the notebooks"
     )
+    parser.add_argument("--jobs", type=int, default=1, help="notebooks at a time")
     parser.add_argument("--times", action="store_true", help="print the seconds each notebook took")
     options = parser.parse_args()
+    if options.jobs < 1:
+        parser.error(f"--jobs must be 1 or more, got {options.jobs}")
     if options.seed and not options.quick:
         parser.error("--seed is the seed of the quick demo: add --quick")
     if options.in_place:
@@ -121,19 +167,17 @@ def main() -> None:
         *sorted(HERE.glob("[0-9]*.ipynb")),
         *sorted(HERE.glob("solutions/*.ipynb")),
     ]
-    bar = tqdm(paths, unit="notebook", leave=False)
-    for path in bar:
-        bar.set_postfix_str(path.stem)
-        part = "solutions" if path.resolve().parent.name == "solutions" else "."
-        target = path if options.in_place else options.into and options.into / part / path.name
-        began = time.perf_counter()
-        try:
-            execute(path, target, options.quick, options.folder, options.seed)
-        except CellExecutionError as error:
-            bar.close()
-            sys.exit(f"{path} failed:\n{error}")
-        if options.times:
-            bar.write(f"{time.perf_counter() - began:6.1f} s  {part}/{path.name}")
+    todo = []
+    for path in paths:
+        copy = options.into and options.into / part_of(path) / path.name
+        target = path if options.in_place else copy
+        todo.append((path, target, options.quick, options.folder, options.seed))
+    with tqdm(total=len(todo), unit="notebook", leave=False) as bar:
+        for words in carried_out(todo, options.jobs):
+            bar.update()
+            bar.set_postfix_str(words.split()[-1])
+            if options.times:
+                bar.write(words)
 
 
 if __name__ == "__main__":

@@ -290,3 +290,19 @@ def test_an_error_stops_the_execution_and_says_where(tmp_path, monkeypatch, caps
     ):
         execute.main()
     assert broken.read_bytes() == before
+
+
+@pytest.mark.notebooks
+def test_two_at_a_time_each_leaves_its_copy_and_an_error_still_stops(tmp_path):
+    for name, source in (("01_fine", "print(6 * 7)"), ("02_broken", "1 / 0  # here")):
+        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
+        nbformat.write(notebook, tmp_path / f"{name}.ipynb")
+    script = [sys.executable, NOTEBOOKS / "execute.py", "--jobs", "2", "--into", tmp_path / "done"]
+    both = sorted(tmp_path.glob("*.ipynb"))
+    ended = subprocess.run([*script, *both], capture_output=True, text=True)
+    assert ended.returncode == 1
+    assert "02_broken.ipynb failed" in ended.stderr and "1 / 0  # here" in ended.stderr
+    assert not (tmp_path / "done/02_broken.ipynb").exists()
+    ended = subprocess.run([*script, "--times", both[0], both[0]], capture_output=True, text=True)
+    assert ended.returncode == 0 and ended.stdout.count("01_fine.ipynb") == 2
+    assert "42" in (tmp_path / "done/01_fine.ipynb").read_text(encoding="utf-8")
