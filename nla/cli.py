@@ -205,7 +205,7 @@ def study(
 ) -> None:
     """Carry out a study, and bring the ledger up to date.
 
-    There are demo, noise, imbalance, ablation, real, both, mechanism, photographs.
+    There are demo, noise, imbalance, ablation, real, both, apart, mechanism, photographs.
 
     Two more stand beside the ledger: judges (how well labels are ranked, beside cleanlab where it
     is installed) and mending (does it pay?). They have no methods to choose among.
