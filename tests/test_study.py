@@ -39,7 +39,7 @@ from nla.study.test_sets import spread_of_test_set
 from nla.training.config import LATER
 
 FIGURES = Path(__file__).parent.parent / "figures"
-WAITING = ("both", "apart")  # studies, for their runs
+WAITING = ("both",)  # studies, for their runs
 LONG_TAIL = {"logit adjustment", "CE-DRW", "mixup-DRW"}
 LATE = {
     "noise": LONG_TAIL,

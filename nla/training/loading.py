@@ -22,10 +22,14 @@ from nla.data.store import Packed, digests
 from nla.training.config import Config
 
 Images = Tensor | Packed  # (N, C, H, W) uint8, in memory or in a store on the disk
+Part = tuple[Tensor, pd.DataFrame]
+KEPT: dict[tuple[tuple[str, Any], ...], Part] = {}
+"""Faces that were drawn last, by what they were drawn from."""
 
 TEST_SEED = 1_000_003  # the built-in test faces are the same for every run
 AHEAD = 4  # batches that are read before they are needed
 LEAST = 2  # images a process has to see at once: batch normalisation needs two values
+PARTS, SMALL = 6, 32 * 2**20  # how many parts of drawn faces are kept, and of how many bytes each
 COLUMNS_OF_TABLES = ("method", "overall", "mean")  # so no class can be called so
 
 
@@ -140,20 +144,33 @@ def draw_faces(config: Config, progress: bool) -> tuple[Tensor, pd.DataFrame]:
     sizes = {"train": config.train_faces, "val": config.test_faces // 2, "test": config.test_faces}
     noise = config.noise if config.imbalance == 1 else 0.0
     parts = [
-        data.make_faces(
-            n,
+        faces_of(
+            progress,
+            n=n,
             seed=config.seed if split == "train" else TEST_SEED + (split == "test"),
             size=config.size,
             ambiguous=config.ambiguous,
             split=split,
             noisy=noise if split == "train" else 0.0,
-            progress=progress,
         )
         for split, n in sizes.items()
         if n
     ]
     images, manifests = zip(*parts, strict=True)
     return torch.cat(images), pd.concat(manifests, ignore_index=True)
+
+
+def faces_of(progress: bool, **options: Any) -> Part:
+    """``data.make_faces(**options)``, which is not to be changed: the last few that are small stay
+    in memory, since to draw the faces of the demo takes longer than to read a run of them.
+    """
+    key = tuple(sorted(options.items()))
+    part = KEPT.pop(key, None) or data.make_faces(**options, progress=progress)
+    if part[0].numel() <= SMALL:
+        KEPT[key] = part
+    for oldest in list(KEPT)[:-PARTS]:
+        KEPT.pop(oldest, None)
+    return part
 
 
 def thinned(manifest: pd.DataFrame, config: Config) -> pd.DataFrame:
