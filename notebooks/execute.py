@@ -71,7 +71,8 @@ def execute(
 def carried_out(todo: list[Arguments], jobs: int) -> Iterator[str]:
     """Execute notebooks, ``jobs`` at a time, and say of each that has ended how long it took.
 
-    SystemExit, with the cell and its traceback, if a cell fails; no other is begun then.
+    SystemExit, with the cell and its traceback, if a cell fails, once those that run by then have
+    ended.
     """
     alone = [one for one in todo if jobs == 1 or one[0].name.startswith((TRAINS, MEASURES))]
     together = [one for one in todo if one not in alone]

@@ -160,14 +160,13 @@ def machines(results: pd.DataFrame, methods: list[str]) -> int:
 
 
 def columns_for(measure: str, results: pd.DataFrame) -> pd.DataFrame:
-    """Of some fifty columns the few that a comparison looks at, which makes it several times as
-    fast.
-    """
+    """Of some fifty columns the few that a comparison looks at, so that no others are copied."""
     names = [*SETTING, "method", "seed", "tested", "machine", *columns_of(measure)]
     return results[results.columns.intersection(names)]
 
 
 def columns_of(measure: str) -> set[str]:
+    """Names of the columns that a measure is made of."""
     return set(re.findall(r"[a-z]\w*", measure))
 
 

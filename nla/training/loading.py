@@ -161,8 +161,10 @@ def draw_faces(config: Config, progress: bool) -> tuple[Tensor, pd.DataFrame]:
 
 
 def faces_of(progress: bool, **options: Any) -> Part:
-    """``data.make_faces(**options)``, which is not to be changed: the last few that are small stay
-    in memory, since to draw the faces of the demo takes longer than to read a run of them.
+    """``data.make_faces(**options)``: uint8 (n, 3, size, size), and their manifest of n rows.
+
+    The last few that are small stay in memory and are given out again, so they are not to be
+    changed: to draw the demo's faces takes seconds, to read its run a tenth of one.
     """
     key = tuple(sorted(options.items()))
     part = KEPT.pop(key, None) or data.make_faces(**options, progress=progress)
