@@ -28,7 +28,7 @@ from nla.training import load_data
 METHODS = {"cross-entropy": "cross_entropy", "NLA": "nla"}
 DEMO = replace(study.STUDIES["demo"].base, **study.STUDIES["demo"].settings[0])
 DRAWN = Config(size=112, noise=0.3, epochs=8, lr=6e-3, snapshots=1)
-FERPLUS = Config(data="ferplus", size=48, epochs=8, lr=3e-3, snapshots=1)
+FERPLUS = Config(data="ferplus", size=48, validation=0.1, epochs=8, lr=3e-3, snapshots=1)
 DONE = Path("data/runs")  # for the rows of runs that have ended
 
 
