@@ -703,4 +703,4 @@ def test_claims_ask_only_for_columns_and_methods_that_studies_have(validated):
         for name in claim["studies"].split(";"):
             named = {claim["method"], *claim["against"].split(";")} - {"", "baselines"}
             assert named <= set(STUDIES[name].methods), claim
-    assert SETTING[0] == "study" and set(table["claim"]) == set(range(1, 15))
+    assert SETTING[0] == "study" and set(table["claim"]) == set(range(1, 16))
