@@ -11,9 +11,11 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 import torch
+from small_data import tree
 from torch import nn
 
 from nla import Config
+from nla.study import runs
 
 BENCHMARKS = Path(__file__).resolve().parent / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
@@ -185,6 +187,17 @@ def once(function, device, calls=1):
     began = time.perf_counter()
     function()
     return time.perf_counter() - began
+
+
+def test_what_is_compared_has_validation_images_and_is_refused_without_them(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for way in bench_accuracy.WAYS.values():
+        for base in way.settings.values():
+            assert base.data == "faces" or base.validation > 0
+    config = Config(data="folder", root=str(tree(tmp_path / "faces")), size=16, epochs=1)
+    with pytest.raises(runs.StudyError, match="folder has no validation images.*validation = 0.1"):
+        runs.one_run(config)
+    assert not (runs.SCRATCH / config.key / "config.json").exists()  # nothing was trained
 
 
 def test_what_a_faster_way_costs_is_paired_by_seed(tmp_path, monkeypatch, capsys):

@@ -193,13 +193,22 @@ def tidy(folder: Path) -> None:
 
 
 def one_run(config: Config) -> Row:
-    """Train, or continue, one run and measure it: its row."""
+    """Train, or continue, one run and measure it: its row.
+
+    StudyError, before it is trained, where there are no validation images.
+    """
     folder = SCRATCH / config.key
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / ".lock"):
         pass  # where another study is at this run, wait for its end
     began = time.perf_counter()
-    run = fit(config, folder, progress=False, loaded=images_of(only_images(config)))
+    images, manifest = images_of(only_images(config))
+    if "val" not in set(manifest["split"]):
+        raise StudyError(
+            f"{config.data} has no validation images, by which a study reads its best epoch: "
+            "give its runs some, as in validation = 0.1"
+        )
+    run = fit(config, folder, progress=False, loaded=(images, manifest))
     facts = {name: getattr(config, name) for name in FACTS}
     if config.labels == TRUTH:
         facts["data"] = f"{config.data}, true labels"
