@@ -154,6 +154,25 @@ def test_the_table_of_photographs_is_that_of_the_study():
         assert cells_of(line) == [f"{epochs.loc[(*places[0], method)]}", *measured]
 
 
+def test_the_table_of_wrong_and_uneven_labels_is_that_of_the_study():
+    places = [(0, 1), (0, 50), (0.2, 1), (0.2, 10), (0.2, 50), (0.4, 10), (0.4, 50)]
+    runs = TABLES["both"].groupby(["noise", "imbalance", "method"])
+    scores = runs[["mean", "overall"]].mean()
+    assert sorted({place[:2] for place in scores.index}) == places
+    part = FOUND.split("**Wrong and uneven at once**")[1].split("\n* ")[0]
+    lines = [line for line in part.splitlines() if line.startswith("| ")][1:]
+    assert len(lines) == len(places)
+    for line, place in zip(lines, places):
+        measured = {
+            method: f"{row['mean']:.1f} / {row['overall']:.1f}"
+            for method, row in scores.loc[place].iterrows()
+        }
+        others = scores.loc[place].drop(["NLA", "MALT", "ReMa-C"])
+        best = others["mean"].idxmax()
+        ours = [measured[name] for name in ("cross-entropy", "NLA", "MALT", "ReMa-C")]
+        assert cells_of(line)[:5] == [*ours, f"{best} {measured[best]}"]
+
+
 def cells_of(line):
     """The cells of a line of a table, without the first."""
     return [cell.strip() for cell in line.strip("|").split("|")[1:]]
