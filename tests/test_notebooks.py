@@ -221,7 +221,7 @@ def asked(request, fixture):
 
 @contextlib.contextmanager
 def started(paths, folder, *options):
-    """A future for each notebook: the first, which trains, then two at a time.
+    """A future for each notebook: first the lesson that trains the demo, then two at a time.
 
     They share a folder, so that its runs are trained once; the checkout's data/ stays out of it.
     """
@@ -233,10 +233,12 @@ def started(paths, folder, *options):
     def run(path, env=environment):
         return subprocess.run([*script, path], env=env, capture_output=True, text=True)
 
+    trains, *_ = LESSONS
+    others = [path for path in paths if path != trains]
     with ThreadPoolExecutor(2) as pool:
-        first = pool.submit(run, paths[0], environment | {"OMP_NUM_THREADS": "2"})
+        first = pool.submit(run, trains, environment | {"OMP_NUM_THREADS": "2"})
         first.result()
-        yield {paths[0]: first} | {path: pool.submit(run, path) for path in paths[1:]}
+        yield {trains: first} | {path: pool.submit(run, path) for path in others}
 
 
 @pytest.fixture(scope="module")

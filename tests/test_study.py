@@ -338,7 +338,8 @@ def test_methods_share_the_images_of_a_seed_and_nothing_else_is_forgotten():
 
 
 SCRIPT = """
-import sys; sys.path.insert(0, sys.argv[1])
+import signal, sys; sys.path.insert(0, sys.argv[1])
+signal.signal(signal.SIGINT, signal.default_int_handler)  # who runs the tests may ignore it
 from nla.study import runs as study
 from test_study import SMALL
 if __name__ == "__main__":
