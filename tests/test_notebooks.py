@@ -230,15 +230,21 @@ def started(paths, folder, *options):
         environment["NLA_DATA_ROOT"] = str(Path(root).resolve())
     script = [sys.executable, NOTEBOOKS / "execute.py", "--quick", *options, "--folder", folder]
 
-    def run(path, env=environment):
+    def run(path, env=environment, after=None):
+        if after:
+            after.result()
         return subprocess.run([*script, path], env=env, capture_output=True, text=True)
 
     trains, *_ = LESSONS
-    others = [path for path in paths if path != trains]
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(run, trains, environment | {"OMP_NUM_THREADS": "2"})
         first.result()
-        yield {trains: first} | {path: pool.submit(run, path) for path in others}
+        futures = {trains: first}
+        for path in paths:
+            if path != trains:  # solutions read the run that their lesson trains
+                lesson = futures.get(NOTEBOOKS / path.name)
+                futures[path] = pool.submit(run, path, after=lesson)
+        yield futures
 
 
 @pytest.fixture(scope="module")
