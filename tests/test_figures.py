@@ -490,6 +490,35 @@ def test_results_without_a_comparison_are_named(results):
         figures.accuracy_against(results[results["noise"] == 0], "noise")
 
 
+def test_where_labels_are_wrong_and_classes_uneven_each_ratio_has_its_panel(results):
+    ones = [results.query("imbalance == 1"), results.query("imbalance == 20")]
+    more = [table.assign(noise=0.4, overall=table["overall"] - 9) for table in ones]
+    figure = figures.accuracy_where_both(pd.concat([results, *more]), "overall")
+    titles = [ax.get_title("left") for ax in figure.axes]
+    assert titles == ["0 % noise, n ≥ 1", "30 % noise, n = 3", "40 % noise, n ≥ 1"]
+    for ax, wanted in zip(figure.axes, ({70, 80, 85}, {80, 85}, {61, 71, 76})):
+        means = [line for line in ax.lines if line.get_marker() not in (None, "", "None")]
+        heights = [float(value) for line in means for value in line.get_ydata()]
+        assert {round(value) for value in heights if not np.isnan(value)} >= wanted
+        assert all(len(line.get_xdata()) < 2 for line in means)  # nothing joins what is as drawn
+        assert [tick.get_text() for tick in ax.get_xticklabels()] == ["as drawn", "20"]
+    named = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert set(named) == {"CE", "NLA", "once"}
+    assert flaws(figure) == []
+
+
+def test_the_kits_own_table_of_both_fits_on_its_page():
+    table = pd.read_csv(Path(__file__).parents[1] / "figures/both.csv")
+    assert flaws(figures.accuracy_where_both(table)) == []
+
+
+def test_where_nothing_is_imposed_together_is_said(results):
+    with pytest.raises(RunError, match="no ratio of wrong labels with two factors"):
+        figures.accuracy_where_both(results.query("imbalance == 1"))
+    with pytest.raises(RunError, match="no column 'noise'; they have method, imbalance"):
+        figures.accuracy_where_both(results.drop(columns="noise"))
+
+
 def test_draw_all_writes_everything_and_says_what_is_missing(
     planted_run, results, planted_images, tmp_path, capsys, monkeypatch
 ):

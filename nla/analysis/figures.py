@@ -13,7 +13,7 @@ from nla.analysis.curves import (
 )
 from nla.analysis.framework import framework
 from nla.analysis.maps import latent_steps
-from nla.analysis.methods import accuracy_against, mean_interval
+from nla.analysis.methods import accuracy_against, accuracy_where_both, mean_interval
 from nla.analysis.paths import paths, trajectories
 from nla.analysis.paying import pays
 from nla.analysis.plane import (
@@ -52,6 +52,7 @@ __all__ = [
     "RunError",
     "TWO",
     "accuracy_against",
+    "accuracy_where_both",
     "agreement",
     "confusion_matrices",
     "face_sheet",

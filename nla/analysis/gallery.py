@@ -17,8 +17,13 @@ PUBLISHED = Path("data/published_results.csv")
 STUDIES = Path("figures")  # folder of the studies' tables, noise.csv and the like
 AXES = {"noise": "noise", "imbalance": "imbalance", "ablation": "method"}
 """What each study varies."""
-OF_LABELS = {"judges": figures.ranking, "mending": figures.pays}
-"""What draws the tables of the two studies of labels."""
+OF_STUDIES: dict[str, tuple[str, Callable[[pd.DataFrame], Figure]]] = {
+    "both": ("both", partial(figures.accuracy_where_both, metric="overall")),
+    "both_mean": ("both", figures.accuracy_where_both),
+    "judges": ("judges", figures.ranking),
+    "mending": ("mending", figures.pays),
+}
+"""By figure: a study whose table has columns of its own, and what draws that table."""
 DATASETS = ("RAF-DB", "FERPlus", "AffectNet-7", "AffectNet-8")
 Drawings = dict[str, Callable[[], Figure]]
 """What draws each figure, by the name of its file."""
@@ -100,7 +105,7 @@ def drawings_of_studies(results: str | Path | None = None) -> Drawings:
     """Accuracy against noise, imbalance and method, overall and mean, from studies' tables.
 
     All three from the one csv ``results``; by default each from the kit's study of that name, and
-    then those of the judges of labels and of what mending gives as well.
+    then those where both are imposed, of the judges of labels and of what mending gives as well.
     """
     drawings: Drawings = {}
     for name, x in AXES.items():
@@ -109,8 +114,8 @@ def drawings_of_studies(results: str | Path | None = None) -> Drawings:
             table = pd.read_csv(file)
             drawings[name] = partial(figures.accuracy_against, table, x)
             drawings[f"{name}_mean"] = partial(figures.accuracy_against, table, x, "mean")
-    for name, drawing in OF_LABELS.items():
-        file = STUDIES / f"{name}.csv"
+    for name, (study, drawing) in OF_STUDIES.items():
+        file = STUDIES / f"{study}.csv"
         if results is None and file.is_file():
             drawings[name] = partial(drawing, pd.read_csv(file))
     return drawings

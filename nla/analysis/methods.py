@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.stats import t as student
 
-from nla.analysis.style import METHODS, ONE, figure_of, method_looks, new_figure, plain
+from nla.analysis.style import METHODS, ONE, TWO, figure_of, method_looks, new_figure, plain
 from nla.training.record import RunError
 
 AXES = {
@@ -71,6 +71,51 @@ def accuracy_against(results: pd.DataFrame, x: str = "noise", metric: str = "ove
     return figure
 
 
+@figure_of
+def accuracy_where_both(results: pd.DataFrame, metric: str = "mean") -> Figure:
+    """Accuracy of each method where labels are wrong and classes uneven at once: a panel a ratio.
+
+    ``results`` as for :func:`accuracy_against`, of the study *both*. Means with 95 % intervals (t)
+    over seeds; the methods of a setting share its seeds. Faces that nothing was imposed on stand
+    apart. RunError if a column is missing or if no ratio was run with two factors.
+    """
+    needs_columns(results, metric)
+    table = results.assign(method=results["method"].map(plain))
+    if results.groupby("noise")["imbalance"].nunique().max() < 2:
+        raise RunError("the results hold no ratio of wrong labels with two factors of imbalance")
+    ratios, factors = (sorted(table[name].unique()) for name in ("noise", "imbalance"))
+    names = {factor: factor_name(factor) for factor in factors}
+    parts = [part.replace({"imbalance": names}) for part in parts_of(table, "imbalance")]
+    # by what they reach where both are strongest
+    strongest = table[(table[["noise", "imbalance"]] == [ratios[-1], factors[-1]]).all(axis=1)]
+    reached = strongest.groupby("method")[metric].mean().sort_values(ascending=False)
+    methods = list(dict.fromkeys([*reached.index, *table["method"]]))
+    looks = method_looks(methods)
+    figure, axes = new_figure(TWO, 2.9, 1, len(ratios), sharey=True)
+    for ax, ratio in zip(axes[0], ratios):
+        for part in parts:
+            draw_means(
+                ax,
+                part[part["noise"] == ratio],
+                dict(zip(methods, looks)),
+                x="imbalance",
+                y=metric,
+                order=list(names.values()),
+                dodge=0.5,
+                linestyles=[look["linestyle"] for look in looks],
+                linewidth=1.0,
+            )
+        sizes = table[table["noise"] == ratio].groupby(["imbalance", "method"]).size()
+        title = held_at([f"{100 * ratio:.4g} % noise"], sizes)
+        ax.set(title=title, xlabel="imbalance imposed", ylabel="")
+        handles, labels = ax.get_legend_handles_labels()
+        ax.get_legend().remove()
+    axes[0, 0].set(ylabel=f"{metric} accuracy (%)")
+    once = dict(zip(labels, handles))
+    figure.legend(list(once.values()), list(once), loc="outside lower center", ncols=3)
+    return figure
+
+
 def parts_of(table: pd.DataFrame, x: str) -> list[pd.DataFrame]:
     """What one line may join: faces that nothing was imposed on stand apart from thinned ones.
 
@@ -128,11 +173,7 @@ def at_one_setting(results: pd.DataFrame, x: str, metric: str) -> tuple[pd.DataF
 
     RunError if a column is missing or if no two of these rows differ in ``x``.
     """
-    needed = ["method", "noise", "imbalance", metric]
-    if missing := [column for column in needed if column not in results]:
-        raise RunError(
-            f"the results have no column {missing[0]!r}; they have {', '.join(map(str, results))}"
-        )
+    needs_columns(results, metric)
     held = [name for name in ("noise", "imbalance") if name != x]
     settings = results.groupby(held)[x].nunique()
     if settings.empty or settings.max() < 2:
@@ -147,6 +188,15 @@ def at_one_setting(results: pd.DataFrame, x: str, metric: str) -> tuple[pd.DataF
         else:
             names.append(f"imbalance {factor_name(value)}")
     return table, names
+
+
+def needs_columns(results: pd.DataFrame, metric: str) -> None:
+    """RunError if the results lack a column that their figures are made of."""
+    needed = ["method", "noise", "imbalance", metric]
+    if missing := [column for column in needed if column not in results]:
+        raise RunError(
+            f"the results have no column {missing[0]!r}; they have {', '.join(map(str, results))}"
+        )
 
 
 def factor_name(factor: float) -> str:
