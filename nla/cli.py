@@ -296,7 +296,7 @@ def evaluate(
     images, manifest = load_data(config)
     print_notes([*opened.notes, *manifest.attrs.get("notes", ())])
     manifest = known_to(manifest, opened.classes, split)
-    known = opened.classes, opened.label_counts, opened.evens_out
+    known = opened.classes, opened.label_counts, opened.taken_out
     scores = inference.evaluate(opened.model, images, manifest, config, split, *known)
     print(pd.Series(scores).to_string(float_format="{:.2f}".format, na_rep=""))
 

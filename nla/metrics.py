@@ -109,14 +109,14 @@ def adjusted(
 
 
 def with_prior(
-    probabilities: npt.NDArray[np.floating], counts: npt.ArrayLike
+    probabilities: npt.NDArray[np.floating], counts: npt.ArrayLike, tau: float = 1.0
 ) -> npt.NDArray[np.float64]:
-    """Even probabilities (N, K) for classes as common as in training: p_k pi_k, scaled to sum to 1.
+    """Probabilities (N, K) for classes as common as in training: p_k pi_k^tau, scaled to sum to 1.
 
-    The way back from :func:`adjusted`, for a loss that adjusts while it trains; ``counts`` as in
-    :func:`prior_of`.
+    The way back from :func:`adjusted`, for a loss that takes ``tau`` log pi out of the logits while
+    it trains; ``counts`` as in :func:`prior_of`.
     """
-    uneven = probabilities * prior_of(counts)
+    uneven = probabilities * prior_of(counts) ** tau
     scaled: npt.NDArray[np.float64] = uneven / uneven.sum(axis=1, keepdims=True)
     return scaled
 
@@ -139,18 +139,21 @@ def other_prior(
     probabilities: npt.NDArray[np.floating],
     counts: npt.ArrayLike,
     classes: Sequence[str],
-    evens_out: bool,
+    taken_out: float,
 ) -> dict[str, float]:
     """Overall and mean accuracy (%) under the assumption on classes that the loss did not make.
 
-    A loss that ``evens_out`` answers as if all classes were equally common, and is scored
-    :func:`with_prior`; any other answers as if they were as common as in training, and is scored
-    :func:`adjusted`. ``labels`` (N,) in 0..K-1, ``probabilities`` (N, K), ``counts`` (K,) as in
-    :func:`prior_of`; keys are "with prior: overall" and the like. ValueError as in
-    :func:`accuracies` and :func:`prior_of`.
+    A loss that has ``taken_out`` log pi times that from the logits (with 1 it answers as if all
+    classes were equally common) is scored :func:`with_prior`; any other, 0, answers as if they were
+    as common as in training, and is scored :func:`adjusted`. ``labels`` (N,) in 0..K-1,
+    ``probabilities`` (N, K), ``counts`` (K,) as in :func:`prior_of`; keys are "with prior: overall"
+    and the like. ValueError as in :func:`accuracies` and :func:`prior_of`.
     """
-    name, change = ("with prior", with_prior) if evens_out else ("adjusted", adjusted)
-    after = accuracies(labels, change(probabilities, counts).argmax(axis=1), classes)
+    if taken_out:
+        name, changed = "with prior", with_prior(probabilities, counts, taken_out)
+    else:
+        name, changed = "adjusted", adjusted(probabilities, counts)
+    after = accuracies(labels, changed.argmax(axis=1), classes)
     return {f"{name}: {average}": after[average] for average in ("overall", "mean")}
 
 

@@ -7,13 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_datasets import refused
 
-from nla.data import EXPRESSIONS, flip_labels, imbalance, relabel
+from nla.data import EXPRESSIONS, flip_labels, imbalance, make_faces, relabel
 from nla.data.corruption import (
     confuse_labels,
     draw_labels,
     flip_by_prediction,
     flip_pairs,
     pair_matrix,
+    relabelled,
     write_list,
 )
 from nla.files import WriteError
@@ -301,6 +302,27 @@ def test_a_factor_out_of_reach_is_said():
         in thin.attrs["notes"][1]
     )
     assert imbalance(manifest, 5, 0).attrs["notes"] == ["kept"]
+
+
+def test_an_image_that_people_disagree_on_stays_ambiguous_under_its_true_label():
+    """Whoever mends a wrong label does not make the face a clear one."""
+    manifest = rafdb_like((4, 0, 0), test=0).assign(label=1, kind="noisy")
+    votes = {f"votes_{name}": 0 for name in EXPRESSIONS}
+    winner = f"votes_{EXPRESSIONS[int(manifest['true_label'].iloc[0])]}"
+    manifest = manifest.assign(**votes | {winner: [10, 7, 6, 4]})
+    manifest["votes_contempt"] = [0, 3, 4, 1]  # of the last, five said that they do not know
+    rows, truth = np.arange(4), manifest["true_label"].to_numpy()
+    mended = relabelled(manifest, rows, truth)
+    assert mended["kind"].tolist() == ["clean", "clean", "ambiguous", "ambiguous"]
+    assert relabelled(mended, rows, truth + 1)["kind"].eq("noisy").all()
+
+
+def test_a_drawn_blend_stays_ambiguous_under_its_stronger_expression():
+    manifest = make_faces(400, 0, size=16, ambiguous=0.5, noisy=0.2)[1]
+    true = relabelled(manifest, np.arange(400), manifest["true_label"].to_numpy())
+    blend = manifest["kind"] == "ambiguous"
+    assert (manifest["label"] != manifest["true_label"])[blend].any()
+    assert (true["kind"] == np.where(blend, "ambiguous", "clean")).all()
 
 
 def test_a_list_sets_kind_by_the_one_rule(tmp_path):

@@ -398,6 +398,32 @@ def test_figures_of_runs_and_of_studies_show_nla_alike(planted_run, results, tmp
         assert legend.legend_handles[names.index("NLA")].get_color() == wanted
 
 
+def test_an_image_is_one_image_though_training_sets_differ_in_size(planted_run, tmp_path):
+    fewer = plant(tmp_path / "fewer", per_class=20)
+    n = (planted_run.manifest["split"] == "test").sum() // 7
+    assert fewer.name == planted_run.name
+    ax = figures.per_class_accuracy([planted_run, fewer]).axes[0]
+    assert {label.get_text().split()[-1] for label in ax.get_yticklabels()} == {f"({n})"}
+
+
+@pytest.mark.parametrize("count", [16, 30])
+def test_a_confusion_of_many_classes_names_them_all(count):
+    classes = tuple(f"class {k}" for k in range(count))
+    table = pd.DataFrame(np.eye(count, dtype=int), pd.Index(classes), pd.Index(classes))
+
+    class Seen:
+        name = "a run"
+
+        def confusion(self, split):
+            return table
+
+    Seen.classes = classes
+    for runs in ([Seen()], [Seen(), Seen()]):
+        ax = figures.confusion_matrices(runs).axes[0]
+        assert [label.get_text().split(" (")[0] for label in ax.get_yticklabels()] == list(classes)
+        assert [label.get_text() for label in ax.get_xticklabels()] == list(classes)
+
+
 def test_a_figure_of_three_classes_is_as_low_as_three_rows(moods, planted_run):
     three = figures.per_class_accuracy(moods).get_size_inches()[1]
     seven = figures.per_class_accuracy(planted_run).get_size_inches()[1]
@@ -488,6 +514,25 @@ def test_of_many_methods_those_with_most_settings_are_named(results):
 def test_results_without_a_comparison_are_named(results):
     with pytest.raises(RunError, match="no two runs that differ in noise alone"):
         figures.accuracy_against(results[results["noise"] == 0], "noise")
+
+
+def test_data_sets_are_not_averaged_into_one_another(results):
+    other = results.assign(data="photographs", overall=results["overall"] - 40)
+    for x in ("noise", "method"):
+        figure = figures.accuracy_against(pd.concat([results.assign(data="faces"), other]), x)
+        ax = figure.axes[0]
+        assert "faces" in ax.get_title("left") and "photographs" not in ax.get_title("left")
+        low, high = ax.get_xlim() if x == "method" else ax.get_ylim()
+        assert low > 45
+        assert "n ≥ 1" in ax.get_title("left")  # three seeds, not six
+
+
+def test_runs_without_the_measure_do_not_count(results):
+    missing = results.assign(adjusted_mean=results["mean"].where(results["seed"] < 2))
+    figure = figures.accuracy_against(missing.query("method != 'once'"), "noise", "adjusted_mean")
+    assert "n = 2" in figure.axes[0].get_title("left")
+    wide = figures.mean_interval(pd.Series([60.0, 62.0, 64.0]))
+    assert figures.mean_interval(pd.Series([60.0, 62.0, 64.0, *[np.nan] * 7])) == wide
 
 
 def test_where_labels_are_wrong_and_classes_uneven_each_ratio_has_its_panel(results):

@@ -103,7 +103,21 @@ def test_the_prior_put_back_by_hand():
     uneven = with_prior(p, [6, 3, 1])
     np.testing.assert_allclose(uneven, [[12 / 26, 9 / 26, 5 / 26], [6 / 17, 3 / 17, 8 / 17]])
     np.testing.assert_allclose(adjusted(uneven, [6, 3, 1]), p)
-    told = other_prior([0, 0], p, [6, 3, 1], CLASSES, evens_out=True)
+    told = other_prior([0, 0], p, [6, 3, 1], CLASSES, taken_out=1.0)
     assert told == {"with prior: overall": 50, "with prior: mean": 50}
-    told = other_prior([0, 2], uneven, [6, 3, 1], CLASSES, evens_out=False)
+    told = other_prior([0, 2], uneven, [6, 3, 1], CLASSES, taken_out=0.0)
     assert told == {"adjusted: overall": 50, "adjusted: mean": 50}
+
+
+@pytest.mark.parametrize("tau", [0.3, 1.0, 1.7])
+def test_what_a_loss_took_out_is_put_back_and_no_more(tau):
+    """A model that knows the truth, trained with tau log pi added: exact once that is undone."""
+    draw = np.random.default_rng(0)
+    counts = np.array([60, 30, 10])
+    truth = draw.choice(3, 4000, p=counts / 100)
+    likelihood = np.exp(-((draw.normal(size=(4000, 1)) + truth[:, None] - np.arange(3)) ** 2) / 2)
+    posterior = likelihood * counts
+    answered = posterior / (counts / 100.0) ** tau
+    best = 100 * (posterior.argmax(1) == truth).mean()
+    told = other_prior(truth, answered, counts, CLASSES, taken_out=tau)
+    assert told["with prior: overall"] == pytest.approx(best)

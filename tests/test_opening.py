@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from small_data import QUICK, pictures
 
-from nla import fit, models
+from nla import Config, fit, models
 from nla.data import EXPRESSIONS, DataError
 from nla.data.images import Augmentation
 from nla.training.inference import evaluate, predict_files
@@ -67,10 +67,23 @@ def test_logits_are_adjusted_once(tmp_path):
     opened = open_model(even.folder)
     assert any("as if all classes were equally common" in note for note in opened.notes)
     assert not any("equally common" in note for note in open_model(plain.folder).notes)
-    known = opened.classes, opened.label_counts, opened.evens_out
+    known = opened.classes, opened.label_counts, opened.taken_out
     again = evaluate(opened.model, images, manifest, opened.config, "test", *known)
     assert again["with prior: mean"] == pytest.approx(told["with prior: mean"])
     assert "adjusted: mean" not in again
+
+
+def test_a_loss_that_adjusts_by_half_gets_half_of_the_prior_back(tmp_path):
+    options = {"train_faces": 40, "test_faces": 20, "size": 16, "epochs": 1, "probe": 8}
+    run = fit(Config(loss="logit_adjusted", strength=0.5, **options), tmp_path, progress=False)
+    assert run.taken_out == open_model(run.folder).taken_out == 0.5
+    p = run.predictions().query("split == 'test'")
+    scores = p[[f"p_{name}" for name in run.classes]].to_numpy() * run.label_counts**0.5
+    right = scores.argmax(1) == p["true_label"].to_numpy()
+    assert run.summary()["with prior: overall"] == pytest.approx(100 * right.mean())
+    notes = open_model(run.folder).notes
+    assert any("by 0.5 times the log of class sizes" in note for note in notes)
+    assert not any("equally common" in note for note in notes)
 
 
 @pytest.mark.parametrize(

@@ -515,6 +515,22 @@ def test_two_sets_with_the_same_names_share_a_cache(tmp_path, decoded):
     assert len(stored(tmp_path / "packed")) == 2  # neither removes the other's
 
 
+def test_two_versions_of_a_set_with_times_of_their_archive_are_two_sets(tmp_path):
+    """The same names, sizes and times, as an archive may set them, and other pixels."""
+    draw = np.random.default_rng(0)
+    for name in ("first", "second"):
+        for place in ("train/happy", "train/sad"):
+            folder = tmp_path / name / place
+            folder.mkdir(parents=True)
+            pixels = draw.integers(0, 255, (8, 8), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / "0.bmp")
+            os.utime(folder / "0.bmp", ns=(0, 0))
+    for name in ("first", "second"):
+        packed, _ = load("folder", tmp_path / name, cache=tmp_path / "packed")
+        decoded, _ = load("folder", tmp_path / name)
+        assert torch.equal(packed[:], decoded)
+
+
 def test_the_csv_is_packed_too(tmp_path, small_parts):
     fake.fer2013(tmp_path, (0, 1, 2), ("Training", "Training", "PublicTest"))
     manifest = read_fer2013(tmp_path)

@@ -34,7 +34,7 @@ def per_class_accuracy(runs: Run | Sequence[Run], split: str = "test") -> Figure
     """
     runs = listed(runs)
     by_run = scored_by_name(runs, split)
-    of_image = ["method", "class", "index"]
+    of_image = ["method", "class", "image"]
     table = by_run.groupby(of_image, observed=True, sort=False)["hit"].mean().reset_index()
     shown = dict(zip(display_names(runs), runs, strict=True))
     looks = method_looks([run.name for run in shown.values()])
@@ -72,13 +72,14 @@ def scored(run: Run, split: str, epoch: int = -1) -> pd.DataFrame:
 
 
 def scored_by_name(runs: Sequence[Run], split: str) -> pd.DataFrame:
-    """A row a scored image of each run: index, method, class (of all runs' classes), hit (%)."""
+    """A row a scored image of each run: image, method, class (of all runs' classes), hit (%)."""
     parts = []
     for run, name in zip(runs, display_names(runs), strict=True):
         table = scored(run, split)
         hit = 100.0 * (table["true_label"] == table["prediction"])
         names = np.array(run.classes, dtype=object)[table["true_label"]]
-        facts = {"index": table["index"], "method": plain(name), "class": names, "hit": hit}
+        place = np.arange(len(table))  # in the split, which runs share; their training sets differ
+        facts = {"image": place, "method": plain(name), "class": names, "hit": hit}
         parts.append(pd.DataFrame(facts))
     table = pd.concat(parts)
     return table.assign(**{"class": pd.Categorical(table["class"], all_classes(runs))})
@@ -133,7 +134,7 @@ def confusion_matrices(runs: Run | Sequence[Run], split: str = "test") -> Figure
         draw_matrix(axes[0, k], table, change=len(runs) == k == 2)
         axes[0, k].set_title(wrapped(title, room))
     axes[0, 0].set_ylabel("true class (images)")
-    axes[0, 0].set_yticklabels(rows, rotation=0)
+    axes[0, 0].set_yticks(0.5 + np.arange(len(rows)), rows, rotation=0)  # of many classes too
     return figure
 
 
@@ -157,5 +158,6 @@ def draw_matrix(ax: Axes, table: pd.DataFrame, change: bool = False) -> None:
     )
     ax.set(xlabel="predicted class", ylabel="")
     names = [plain(name) for name in table.columns]
-    ax.set_xticklabels(names, rotation=45, ha="right", rotation_mode="anchor")
+    places = 0.5 + np.arange(len(names))  # seaborn leaves some out of many
+    ax.set_xticks(places, names, rotation=45, ha="right", rotation_mode="anchor")
     ax.tick_params(length=0)

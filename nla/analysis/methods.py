@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
@@ -20,8 +19,9 @@ AXES = {
 
 
 def mean_interval(values: pd.Series) -> tuple[float, float]:
-    """The 95 % interval of a mean (t distribution); NaN for a single value."""
-    low, high = student.interval(0.95, len(values) - 1, values.mean(), values.sem())
+    """The 95 % interval of a mean (t distribution) of what was measured; NaN for a single value."""
+    count = values.count()
+    low, high = student.interval(0.95, count - 1, values.mean(), values.sem())
     return low, high
 
 
@@ -80,6 +80,7 @@ def accuracy_where_both(results: pd.DataFrame, metric: str = "mean") -> Figure:
     apart. RunError if a column is missing or if no ratio was run with two factors.
     """
     needs_columns(results, metric)
+    results = results.dropna(subset=metric)
     table = results.assign(method=results["method"].map(plain))
     if results.groupby("noise")["imbalance"].nunique().max() < 2:
         raise RunError("the results hold no ratio of wrong labels with two factors of imbalance")
@@ -171,20 +172,25 @@ def draw_means(
 def at_one_setting(results: pd.DataFrame, x: str, metric: str) -> tuple[pd.DataFrame, list[str]]:
     """The rows where what is not ``x`` is as in most of them, noise in percent; and its name.
 
-    RunError if a column is missing or if no two of these rows differ in ``x``.
+    Of several data sets one is taken, and named; runs without that measure are left out. RunError
+    if a column is missing or if no two of these rows differ in ``x``.
     """
     needs_columns(results, metric)
-    held = [name for name in ("noise", "imbalance") if name != x]
+    results = results.dropna(subset=metric)
+    held = [name for name in ("data", "noise", "imbalance") if name != x and name in results]
     settings = results.groupby(held)[x].nunique()
     if settings.empty or settings.max() < 2:
         raise RunError(f"the results hold no two runs that differ in {x} alone")
-    setting = dict(zip(held, np.atleast_1d(np.asarray(settings.idxmax())), strict=True))
+    most = settings.idxmax()
+    setting = dict(zip(held, most if isinstance(most, tuple) else (most,), strict=True))
     table = results[(results[held] == setting).all(axis=1)]
     table = table.assign(noise=100 * table["noise"], method=table["method"].map(plain))
     names = []
     for name, value in setting.items():
         if name == "noise":
             names.append(f"{100 * value:.4g} % noise")
+        elif name == "data":
+            names += [plain(value)] if results["data"].nunique() > 1 else []
         else:
             names.append(f"imbalance {factor_name(value)}")
     return table, names

@@ -16,7 +16,7 @@ import pandas as pd
 
 from nla.files import write
 
-from .manifest import DataError, class_names, refuse, validate
+from .manifest import CLEAR, EXPRESSIONS, VOTERS, DataError, class_names, refuse, validate
 from .parsing import label_list, pairs
 
 Integers = npt.NDArray[np.int64]
@@ -50,17 +50,33 @@ def training(manifest: pd.DataFrame) -> Training:
 def relabelled(manifest: pd.DataFrame, rows: Integers, labels: Integers) -> pd.DataFrame:
     """A copy with ``labels`` at the positions ``rows``.
 
-    ``kind`` of a row whose label changes is noisy if the new one is not the true label, else clean;
-    what is known of the others stays.
+    ``kind`` of a row whose label changes is noisy if the new one is not the true label, else what
+    the image is, clean or ambiguous; what is known of the others stays.
     """
     label = manifest["label"].copy()
     truth = manifest["true_label"]
     label.iloc[rows] = labels
-    by_rule = (label == truth).map({True: "clean", False: "noisy"})
+    of_image = ambiguous_images(manifest).map({True: "ambiguous", False: "clean"})
+    by_rule = of_image.where(label == truth, "noisy")
     known = manifest.get("kind", by_rule)
     stays = label == manifest["label"]
     kind = known.where(stays, by_rule)
     return manifest.assign(label=label, kind=kind.astype(object))
+
+
+def ambiguous_images(manifest: pd.DataFrame) -> pd.Series:
+    """Whether an image itself is ambiguous, whatever its label: people's votes say so, or its kind.
+
+    By the votes as in :func:`nla.data.ferplus.with_votes`: under seven in ten for the true label.
+    """
+    votes = [f"votes_{name}" for name in EXPRESSIONS]
+    if not set(votes) <= set(manifest):
+        kinds = manifest.get("kind", pd.Series("", manifest.index))
+        return kinds == "ambiguous"
+    ballots = manifest[votes].to_numpy(dtype=float)
+    voters = np.maximum(ballots.sum(axis=1), VOTERS)  # some say unknown, or no face
+    for_truth = ballots[np.arange(len(ballots)), manifest["true_label"]]
+    return pd.Series(for_truth / voters <= CLEAR, manifest.index)
 
 
 def check_ratio(ratio: float, train: Training) -> None:

@@ -18,7 +18,7 @@ from .folders import (
     not_here,
     prefix,
 )
-from .manifest import EXPRESSIONS, DataError, data_root, refuse
+from .manifest import CLEAR, EXPRESSIONS, DataError, data_root, refuse
 from .names import SPLIT_NAMES, codes, composed, order_note, refuse_from_one, splits
 from .parsing import finish, left_out, pictures, safe, table
 
@@ -242,7 +242,7 @@ def with_votes(
     total = votes[list(VOTES)].sum(axis=1)
     share = ballots[at, manifest["label"]] / total
     wrong = (share < 0.15) & (manifest["label"] != winner)
-    manifest["kind"] = np.select([wrong, share > 0.65], ["noisy", "clean"], "ambiguous")
+    manifest["kind"] = np.select([wrong, share > CLEAR], ["noisy", "clean"], "ambiguous")
     odd = int((total != 10).sum())
     return left_out(
         manifest.join(votes[list(EXPRESSIONS)].add_prefix("votes_")),

@@ -27,6 +27,8 @@ EXPRESSIONS = (
 
 SPLITS = ("train", "val", "test")
 KINDS = ("clean", "ambiguous", "noisy")
+VOTERS = 10  # people who said what each image of FERPlus shows
+CLEAR = 0.65  # and the share of them above which it is clean: seven in ten
 TRUTH = "truth"  # in the place of a list of labels: the true ones
 BOX = ("box_x", "box_y", "box_width", "box_height")
 

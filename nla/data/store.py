@@ -4,10 +4,10 @@
 ``<what>-<state>-<home>.npy`` holds three arrays one after the other, as ``np.save`` writes them:
 the pixels (N, C, H, W), :data:`nla.data.gathering.FACTS` for each image, and a digest of these.
 *what* hashes the relative names, face boxes, size and channels asked for, *state* the files' sizes
-and times, *home* the folder that they were packed from. So the store of a set that was moved as it
-was is found again, and one whose files changed is stale.  The file is written under a temporary
-name and renamed: it is whole or absent.  Opening it verifies every digest; a damaged one is packed
-anew.
+and times, *home* the folder that they were packed from. So the store of a set whose folder was
+renamed is found again, and one whose files changed, or were written again, is stale. The file is
+written under a temporary name and renamed: it is whole or absent. Opening it verifies every digest;
+a damaged one is packed anew.
 """
 
 import contextlib
@@ -155,17 +155,21 @@ def store_name(
         files = [os.path.join(root, path) for path in manifest["path"]]
         columns = ["path", *(BOX if "box_x" in manifest else ())]
     what = f"{VERSION} {size} {channels}\n{manifest[columns].to_csv(index=False)}"
-    state = f"{PIL.__version__} {[size_and_time(file) for file in files]}"
+    state = f"{PIL.__version__} {[size_and_times(file) for file in files]}"
     return Name(*(short_hash(text) for text in (what, state, str(Path(root).resolve()))))
 
 
-def size_and_time(file: str) -> tuple[int, int] | None:
-    """A file's size in bytes and time of change in ns, None where it is not there."""
+def size_and_times(file: str) -> tuple[int, int, int] | None:
+    """A file's size in bytes and two times in ns, None where it is not there.
+
+    That of its content, which whoever unpacks an archive may set, also alike for all, and that at
+    which it came to lie where it is (on Windows, was created).
+    """
     try:
         status = os.stat(file)
     except OSError:
         return None
-    return status.st_size, status.st_mtime_ns
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def short_hash(text: str) -> str:

@@ -168,13 +168,13 @@ def evaluate(
     split: str = "test",
     classes: Sequence[str] = (),
     label_counts: Sequence[int] | None = None,
-    evens_out: bool = False,
+    taken_out: float = 0.0,
 ) -> dict[str, float]:
     """Percentages on a split's true labels: n, :func:`nla.metrics.quality`, each class's accuracy.
 
     ``classes`` names the model's outputs, by default the kit's expressions; labels are matched by
     name. With ``label_counts``, how many training labels each of them had, also
-    :func:`nla.metrics.other_prior`, for which the loss ``evens_out`` or not. The index of
+    :func:`nla.metrics.other_prior`, for a loss that has ``taken_out`` so much. The index of
     ``manifest`` says which of ``images`` a row is. Grey images are given to a model for colour in
     all three channels. DataError if the split is empty or has classes that the model does not know.
     """
@@ -189,7 +189,7 @@ def evaluate(
     p = forward(model, images, part.index.to_numpy(), config)[0].softmax(1).numpy()
     scores = {"n": len(part), **quality(labels, p, names)}
     if label_counts is not None:
-        scores |= other_prior(labels, p, label_counts, names, evens_out)
+        scores |= other_prior(labels, p, label_counts, names, taken_out)
     return scores | accuracies(labels, p.argmax(1), names)
 
 

@@ -46,7 +46,7 @@ class Opened(NamedTuple):
     classes: tuple[str, ...]  # the names of its outputs
     notes: list[str]
     label_counts: tuple[int, ...] | None = None  # of training, of each class, where known
-    evens_out: bool = False  # whether the loss adjusted for them
+    taken_out: float = 0.0  # how much of their logarithm the loss took out of the logits
 
 
 def restore(run: Run, best: bool = False) -> tuple[models.Classifier, Config]:
@@ -118,10 +118,12 @@ def open_run(path: Path, given: dict[str, Any]) -> Opened:
     notes = [f"{path} is opened as the run beside it: {run.name}, {config.size} pixels"]
     if config.precision == "bf16" and not fast_in_bf16(torch.device(config.device)):
         notes.append("it was trained in bf16, which this processor is slow at: float32 is used")
-    if run.evens_out:
+    if run.taken_out == 1:
         notes.append("its loss adjusts logits: it answers as if all classes were equally common")
+    elif run.taken_out:
+        notes.append(f"its loss adjusts logits, by {run.taken_out:g} times the log of class sizes")
     counts = tuple(run.label_counts.tolist())
-    return Opened(model, config, run.classes, notes, counts, run.evens_out)
+    return Opened(model, config, run.classes, notes, counts, run.taken_out)
 
 
 def open_foreign(path: Path, given: dict[str, Any]) -> Opened:

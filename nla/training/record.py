@@ -96,17 +96,19 @@ class Run:
         return counts
 
     @property
-    def evens_out(self) -> bool:
-        """Whether the loss adjusts for how common classes are."""
+    def taken_out(self) -> float:
+        """tau of the tau log pi that the loss takes out of the logits, 0 of one that does not."""
         loss = str(self.config["loss"])
-        return loss.startswith(ADJUSTING) and loss != "malt_no_adjustment"
+        if not loss.startswith(ADJUSTING) or loss == "malt_no_adjustment":
+            return 0.0
+        return float(self.config.get("strength") or 1.0)
 
     def other_prior(self, epoch: int = -1, split: str = "test") -> dict[str, float]:
         """:func:`nla.metrics.other_prior` (%) of the predictions after that epoch."""
         rows = self.predictions(epoch).query("split == @split")
         probabilities = rows[[f"p_{name}" for name in self.classes]].to_numpy()
         counts, truth = self.label_counts, rows["true_label"]
-        return other_prior(truth, probabilities, counts, self.classes, self.evens_out)
+        return other_prior(truth, probabilities, counts, self.classes, self.taken_out)
 
     def samples(self, epoch: int = -1) -> pd.DataFrame:
         """One row per training sample as seen in that epoch's training pass (-1: the last epoch).
