@@ -48,9 +48,11 @@ def train(
     alone_or_first = os.environ.get("RANK", "0") == "0"
     loaded = load_data(config, progress=alone_or_first)
     if alone_or_first:
-        print_notes(loaded[1].attrs.get("notes", ()))
+        of_data = loaded[1].attrs.get("notes", ())
+        print_notes(of_data)
     run = fit(config, out, loaded=loaded)
     if alone_or_first:
+        print_notes([note for note in run.notes if note not in of_data])
         print_table([run])
         print_notes(on_other_data(run, config))
         print(f"recorded in {run.folder}")

@@ -198,6 +198,29 @@ def test_every_training_image_is_judged_by_a_model_that_did_not_see_it(tmp_path)
         out_of_fold(config, (images, manifest), tmp_path, 1)
 
 
+def test_copies_of_a_picture_are_judged_by_a_model_that_saw_none_of_them(tmp_path):
+    images, manifest = pictures(21, 5, 3)
+    train = np.flatnonzero(manifest["split"] == "train")
+    images[train[7:14]] = images[train[:7]]
+    out_of_fold(replace(QUICK, epochs=1), (images, manifest), tmp_path, 3, progress=False)
+    for folder in tmp_path.glob("*/fold_*"):
+        held_out = set(read_run(folder).manifest.query("split == 'test'").index)
+        assert {row for row in held_out if row < 7} == {
+            row - 7 for row in held_out if 7 <= row < 14
+        }
+
+
+def test_folds_of_another_config_are_other_folds(tmp_path):
+    loaded = pictures(21, 5, 3)
+    tables = []
+    for options in ({"epochs": 1}, {"epochs": 2, "lr": 0.01}):
+        config = replace(QUICK, **options)
+        tables.append(out_of_fold(config, loaded, tmp_path, 3, progress=False))
+    alone = out_of_fold(config, loaded, tmp_path / "alone", 3, progress=False)
+    pd.testing.assert_frame_equal(tables[1], alone)
+    assert not tables[0].equals(alone)
+
+
 def test_folds_take_as_many_of_each_label():
     label = np.repeat([0, 1, 2], [9, 6, 3])
     fold = dealt(label, 3, seed=0)

@@ -11,6 +11,7 @@ from small_data import QUICK, pictures, tree
 
 from nla import Config, data, fit
 from nla.data import EXPRESSIONS, DataError
+from nla.data.corruption import write_list
 from nla.data.manifest import class_names
 from nla.data.store import digests
 from nla.training import loading
@@ -202,7 +203,9 @@ def test_so_many_training_images_are_drawn_and_said(monkeypatch):
     assert part["split"].value_counts().to_dict() == {"train": 50, "test": 70}
     assert len(cut) == len(part) and part["row"].is_monotonic_increasing
     assert cut.flatten().tolist() == [row % 256 for row in part["row"]]
-    assert "50 of 200 training images, drawn at random, are used" in part.attrs["notes"]
+    gone = set(manifest["label"][:200]) - set(part["label"][part["split"] == "train"])
+    said = "50 of 200 training images, drawn at random, are used; none of them is of surprise"
+    assert part.attrs["notes"] == ["a note", said] and gone == {0}
     rows = {seed: load_data(dataclasses.replace(config, seed=seed))[1]["row"] for seed in (0, 1)}
     assert rows[0].equals(part["row"]) and not rows[1].equals(part["row"])
     whole, all_of_them = load_data(dataclasses.replace(REAL, train_images=200))
@@ -242,3 +245,27 @@ def test_images_and_manifest_are_the_callers_own_though_faces_are_kept():
     manifest["label"] = 0
     again, same = load_data(dataclasses.replace(FACES, loss="malt", epochs=2))
     assert torch.equal(again, before) and same["label"].equals(labels)
+
+
+def test_what_drawn_faces_have_no_use_for_is_said():
+    _, manifest = load_data(dataclasses.replace(FACES, validation=0.2, train_images=10))
+    assert "validation and train_images are of real data" in manifest.attrs["notes"][-1]
+    assert "notes" not in load_data(FACES)[1].attrs
+
+
+@pytest.mark.parametrize("seed", [loading.TEST_SEED, loading.TEST_SEED + 1])
+def test_no_seed_trains_on_the_faces_to_be_scored(seed):
+    with pytest.raises(data.DataError, match="faces to be scored are drawn with: take another"):
+        load_data(dataclasses.replace(FACES, seed=seed))
+
+
+def test_noise_that_a_list_undoes_is_counted(monkeypatch, tmp_path):
+    images, manifest = wide(count=200)
+    manifest = manifest.assign(path=[f"{row}.png" for row in manifest["row"]]).drop(columns="row")
+    served(monkeypatch, (images, manifest))
+    write_list(manifest, tmp_path / "list.txt")
+    noisy = dataclasses.replace(REAL, noise=0.5)
+    flipped = int((load_data(noisy)[1]["label"] != manifest["label"]).sum())
+    _, listed = load_data(dataclasses.replace(noisy, labels=str(tmp_path / "list.txt")))
+    assert flipped > 50 and listed["label"].equals(manifest["label"])
+    assert f"flip is undone: {flipped} labels are others by it" in listed.attrs["notes"][-1]

@@ -1,7 +1,9 @@
 import copy
 import dataclasses
 import functools
+import hashlib
 import json
+import shutil
 import subprocess
 import sys
 
@@ -13,8 +15,9 @@ from conftest import TINY
 from safetensors.torch import load_file
 
 from nla import NAW, Config, Scores, fit, read_run
+from nla.data.images import Augmentation
 from nla.data.store import digests
-from nla.files import atomic
+from nla.files import atomic, write
 from nla.models import small_resnet
 from nla.training import inference, load_data, loop, opening, processes
 from nla.training.inference import forward, predict
@@ -386,3 +389,63 @@ def test_the_last_epoch_is_of_whole_images_however_few_there_are():
             Config(start_size=size)
     with pytest.raises(ValueError, match="start_size must be from 64 to 150 for face_resnet"):
         Config(model="face_resnet", size=96, start_size=32)
+
+
+def test_a_run_does_not_go_on_from_another_file_of_weights(tiny_run, tmp_path, monkeypatch):
+    """Nor does its card say afterwards that it began from that."""
+    file = tmp_path / "start.safetensors"
+    shutil.copy(tiny_run.folder / "model.safetensors", file)
+    config = dataclasses.replace(TINY, weights=str(file))
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(loop, "snapshot", interrupted_in_epoch(2, loop.snapshot))
+        fit(config, tmp_path / "run", progress=False)
+    assert (tmp_path / "run/checkpoint.pt").exists()
+    first = file.read_bytes()
+    write(file, small_resnet(7, 3).state_dict())
+    with pytest.raises(RunError, match="began from other weights: their file has changed"):
+        fit(config, tmp_path / "run", progress=False)
+    file.write_bytes(first)
+    run = fit(config, tmp_path / "run", progress=False)
+    assert run.card["weights_digest"] == hashlib.sha256(first).hexdigest()[:16]
+
+
+def interrupted_in_epoch(number, function):
+    """The function, until as many epochs are over: then whoever calls it is interrupted."""
+
+    def called(task, state):
+        if len(state.history) == number:
+            raise KeyboardInterrupt
+        return function(task, state)
+
+    return called
+
+
+@pytest.mark.parametrize("held", [0, 1])
+def test_the_epsilon_on_record_is_that_of_the_loss(tmp_path, held):
+    config = dataclasses.replace(TINY, loss=f"epsilon_{held}", epochs=2)
+    run = fit(config, tmp_path, progress=False)
+    assert run.epochs["epsilon"].tolist() == [pytest.approx(config.naw.epsilon(held))] * 2
+    rows = run.samples(0)
+    scores = Scores(*(torch.tensor(rows[name].to_numpy()) for name in ("p_gt", "p_nn", "correct")))
+    weights = config.naw.weights(scores, run.epochs["epsilon"][0])
+    np.testing.assert_allclose(rows["weight"], weights, atol=1e-5)
+
+
+@pytest.mark.parametrize("loss", ["ce_drw", "ldam", "mixup_drw"])
+def test_where_no_epoch_is_re_weighted_the_run_says_so(tmp_path, loss):
+    notes = {}
+    for epochs in (2, 5):
+        config = dataclasses.replace(TINY, train_faces=40, test_faces=10, loss=loss, epochs=epochs)
+        notes[epochs] = " ".join(fit(config, tmp_path / str(epochs), progress=False).notes)
+    assert "once 80% of training is over, which is in none of 2 epochs" in notes[2]
+    assert "re-weighted" not in notes[5]
+
+
+def test_one_and_one_point_zero_are_one_config():
+    whole, real = Config(imbalance=50, lr=1), Config(imbalance=50.0, lr=1.0)
+    assert whole.key == real.key and whole.folder == real.folder
+    with pytest.raises(ValueError, match="record must be True or False, got 'no'"):
+        Config(record="no")
+    with pytest.raises(ValueError, match="erase_p must be from 0 to 1, got 50"):
+        Augmentation(erase_p=50)

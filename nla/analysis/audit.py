@@ -58,6 +58,7 @@ def audit(
             notes.append("no class is suggested for training rows: the run did not record nearest")
     else:
         notes.append("training rows are left out: the run was trained with record=False")
+    notes += [note for note in run.notes if note.startswith("what is on record")]
     if by == "margin":
         parts.append(held_out(run))
     elif parts:

@@ -43,6 +43,11 @@ class Augmentation:
     mean: Channels = (0.577, 0.4494, 0.4001)
     std: Channels = (0.2628, 0.2395, 0.2383)
 
+    def __post_init__(self) -> None:
+        for name in ("noise_p", "flip_p", "erase_p"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must be from 0 to 1, got {getattr(self, name)}")
+
 
 def normalize(images: Tensor, augmentation: Augmentation) -> Tensor:
     """uint8 (B, C, H, W) -> float32, (x / 255 - mean) / std; grey images use the channels' mean."""

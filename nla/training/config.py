@@ -40,7 +40,8 @@ LIMITS: tuple[tuple[float, float | None, str], ...] = (
     (1, None, "epochs batch_size size train_faces test_faces probe imbalance"),
     (0, 1, "ambiguous noise validation lam"),
     (0, 0.99999, "ema"),
-    (0, None, "strength lr weight_decay lr_decay snapshots checkpoint_minutes seed train_images"),
+    (0, None, "strength lr weight_decay lr_decay snapshots checkpoint_minutes train_images"),
+    (0, 2**31 - 1, "seed"),
 )
 
 
@@ -123,7 +124,10 @@ class Config:
 
     def __post_init__(self) -> None:
         for item in dataclasses.fields(self):
-            _check_kind(item, getattr(self, item.name))
+            value = getattr(self, item.name)
+            _check_kind(item, value)
+            if item.type is float:  # 1 and 1.0 are one config, with one key
+                object.__setattr__(self, item.name, float(value))
         for low, high, names in LIMITS:
             for name in names.split():
                 _check_limits(name, getattr(self, name), low, high)
@@ -208,6 +212,8 @@ def _check_kind(item: "dataclasses.Field[Any]", value: object) -> None:
         raise ValueError(
             f"unknown {item.name} {value!r}; expected one of {', '.join(map(str, choices))}"
         )
+    if item.type is bool and not isinstance(value, bool):
+        raise ValueError(f"{item.name} must be True or False, got {value!r}")
     if item.type not in (int, float):
         return
     allowed = (int,) if item.type is int else (int, float)

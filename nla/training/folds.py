@@ -1,7 +1,8 @@
 """Out-of-fold predictions: what models say of training images that they did not see.
 
-The training rows are dealt into K folds; for each a model is trained on the others, by the same
-config. This is what confident learning (Northcutt et al., JAIR 2021) looks at.
+The training rows are dealt into K folds, exact copies of a picture into one; for each a model is
+trained on the others, by the same config. This is what confident learning (Northcutt et al., JAIR
+2021) looks at.
 """
 
 from dataclasses import replace
@@ -38,14 +39,16 @@ def out_of_fold(
     train = np.flatnonzero(manifest["split"] == "train")
     if not 2 <= folds <= len(train):
         raise TrainingError(f"{folds} folds of {len(train)} training images: choose from 2 on")
-    place = Path(folder) / f"{folds}-{data_key(manifest)}"
+    options = replace(config, snapshots=1, record=False)
+    place = Path(folder) / f"{folds}-{data_key(manifest)}-{options.key}"
     file = place / "out_of_fold.parquet"
     if file.is_file():
         return pd.read_parquet(file)
     inside = some_of(images, train)
     part = manifest.iloc[train].reset_index(drop=True)
-    fold_of = dealt(part["label"].to_numpy(), folds, config.seed)
-    options = replace(config, snapshots=1, record=False)
+    alone = ~part["digest"].duplicated()
+    dealt_to = dealt(part["label"].to_numpy()[alone], folds, config.seed)
+    fold_of = pd.Series(dealt_to, part["digest"][alone])[part["digest"]].to_numpy()
     tables = []
     for fold in range(folds):
         split = np.where(fold_of == fold, "test", "train")

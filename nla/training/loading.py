@@ -40,6 +40,9 @@ def load_data(config: Config, progress: bool = False) -> tuple[Images, pd.DataFr
     """
     drawn = config.data == "faces"
     images, manifest = draw_faces(config, progress) if drawn else read_set(config)
+    if drawn and (config.validation or config.train_images):
+        note = "validation and train_images are of real data: drawn faces have a split of their own"
+        manifest = noted(manifest, f"{note}, and train_faces")
     whole = manifest
     if config.labels == TRUTH:
         manifest = with_true_labels(manifest, config)
@@ -85,7 +88,13 @@ def listed(manifest: pd.DataFrame, config: Config, whole: pd.DataFrame) -> pd.Da
     """
     read = mended if config.list_is == "mended" else data.relabel
     skipping = config.missing == "skip"
-    return read(manifest, config.labels, None if skipping else all_names(whole))
+    result = read(manifest, config.labels, None if skipping else all_names(whole))
+    if config.noise:
+        before = manifest["label"].loc[result.index]
+        note = "after labels were flipped the list was taken, so that where it names an image the"
+        changed = int((result["label"] != before).sum())
+        result = noted(result, f"{note} flip is undone: {changed} labels are others by it")
+    return result
 
 
 def read_set(config: Config) -> tuple[Images, pd.DataFrame]:
@@ -129,14 +138,24 @@ def fewer(manifest: pd.DataFrame, config: Config) -> pd.DataFrame:
     draw = np.random.default_rng(config.seed)
     dropped = draw.permutation(train)[config.train_images :]
     note = f"{config.train_images} of {len(train)} training images, drawn at random, are used"
-    return noted(manifest.drop(index=manifest.index[dropped]), note)
+    kept = manifest.drop(index=manifest.index[dropped])
+    before, after = (set(part["label"][part["split"] == "train"]) for part in (manifest, kept))
+    names = [class_names(manifest)[label] for label in sorted(before - after)]
+    if names:
+        note += f"; none of them is of {', '.join(names)}"
+    return noted(kept, note)
 
 
 def draw_faces(config: Config, progress: bool) -> tuple[Tensor, pd.DataFrame]:
     """The built-in faces of all splits; only the training labels get noise.
 
     Where the training faces are to be thinned, they get it afterwards (:func:`mislabelled`).
+    DataError for the two seeds that the validation and the test faces are drawn with.
     """
+    if config.seed in (TEST_SEED, TEST_SEED + 1):
+        raise data.DataError(
+            f"the seed {config.seed} is one that faces to be scored are drawn with: take another"
+        )
     sizes = {"train": config.train_faces, "val": config.test_faces // 2, "test": config.test_faces}
     noise = config.noise if config.imbalance == 1 else 0.0
     parts = [

@@ -33,7 +33,6 @@ from nla.training.identity import (
     default_folder,
     finished,
     marked,
-    weights_digest,
 )
 from nla.training.inference import autocast, embed, in_layout, predict
 from nla.training.loading import (
@@ -373,9 +372,11 @@ def epoch_row(
     Means over the training pass, accuracies (%) on the true labels after it, seconds.
     """
     config, epoch = task.config, len(state.history)
+    progress = epoch / config.epochs
+    held = getattr(state.method, "held", None)  # of a loss whose epsilon has no schedule
     row: dict[str, Any] = {
         "epoch": epoch,
-        "epsilon": config.naw.epsilon(epoch / config.epochs),
+        "epsilon": config.naw.epsilon(progress if held is None else held),
         "learning_rate": state.schedule.get_last_lr()[0],
     }
     if config.record:
@@ -432,7 +433,7 @@ def card(task: Task, state: State) -> dict[str, Any]:
         "class_names": list(task.classes),
         "channels": task.images.shape[1],
         "data": data_key(task.manifest),
-        "weights_digest": weights_digest(task.config),
+        "weights_digest": state.weights,
         "seconds": sum(row["seconds"] for row in state.history),
         "parts": state.parts,
         "notes": notes,

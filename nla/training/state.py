@@ -17,12 +17,15 @@ from nla import models
 from nla.data.images import normalize
 from nla.data.manifest import class_names
 from nla.files import atomic
+from nla.long_tail import REWEIGHTED
 from nla.losses import Method
 from nla.methods import build
 from nla.settling import settle
 from nla.training.config import VALUES, Config
+from nla.training.identity import weights_digest
 from nla.training.loading import Images
 from nla.training.processes import World
+from nla.training.record import RunError
 from nla.weights import load_weights
 
 NETWORKS = 64  # compiled ones that are kept: one for each size of images and of batch, in each run
@@ -74,6 +77,7 @@ class State:
     parts: list[dict[str, Any]] = field(default_factory=list)  # of the run, by surroundings
     notes: list[str] = field(default_factory=list)  # sentences for the card
     averaged: AveragedModel | None = None  # the model with the running average of its weights
+    weights: str = ""  # digest of the file of weights that the run began from
 
     @property
     def scored(self) -> models.Classifier:
@@ -87,6 +91,7 @@ class State:
         content = {name: getattr(self, name).state_dict() for name in PARTS}
         content |= {name: getattr(self, name) for name in PLACE}
         content["generator"] = self.generator.get_state()
+        content["weights"] = self.weights
         content["record"] = {name: values.cpu() for name, values in joined(self.record).items()}
         if self.averaged is not None:
             content["averaged"] = self.averaged.state_dict()
@@ -94,8 +99,13 @@ class State:
             torch.save(content, file)
 
     def load(self, path: Path) -> None:
-        """Go back to a checkpoint."""
+        """Go back to a checkpoint; RunError if it is of a run that began from other weights."""
         content = torch.load(path, map_location="cpu", weights_only=True)
+        if content.get("weights", self.weights) != self.weights:  # older ones do not say
+            raise RunError(
+                f"{path} is of a run that began from other weights: their file has changed since. "
+                "Put the old one back, choose another folder (--out), or delete it to train anew"
+            )
         for name in PARTS:
             getattr(self, name).load_state_dict(content[name])
         if self.averaged is not None:
@@ -142,12 +152,18 @@ def prepare(task: Task) -> State:
         method.attach(model, task.labels)
         if method.remark:
             notes.append(method.remark)
+        if getattr(method, "deferred", False) and (config.epochs - 1) / config.epochs < REWEIGHTED:
+            notes.append(
+                f"classes are re-weighted once {REWEIGHTED:.0%} of training is over, which is in "
+                f"none of {config.epochs} epochs"
+            )
     parameters = [*model.parameters(), *method.parameters()]
     optimizer = torch.optim.Adam(
         parameters, lr=config.lr, weight_decay=config.weight_decay, fused=config.fused
     )
     schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, config.lr_decay)
     state = State(model, method, optimizer, schedule, Generator(device), notes=notes)
+    state.weights = weights_digest(config)
     if config.ema:
         average = get_ema_multi_avg_fn(config.ema)  # type: ignore[no-untyped-call]  # torch's
         state.averaged = AveragedModel(model, multi_avg_fn=average, use_buffers=True)
