@@ -304,6 +304,19 @@ def test_a_factor_out_of_reach_is_said():
     assert imbalance(manifest, 5, 0).attrs["notes"] == ["kept"]
 
 
+@pytest.mark.parametrize(
+    ("each", "said"),
+    [
+        (150, "100 is not reached: the largest class keeps 150 and the smallest 2"),
+        (145, "100 is exceeded: the largest class keeps 145 and the smallest 1"),
+    ],
+)
+def test_a_factor_that_whole_images_miss_is_said(each, said):
+    thin = imbalance(rafdb_like((each, each, each), test=0), 100, 0)
+    assert said in thin.attrs["notes"][0]
+    assert "notes" not in imbalance(rafdb_like((200, 200, 200), test=0), 100, 0).attrs
+
+
 def test_an_image_that_people_disagree_on_stays_ambiguous_under_its_true_label():
     """Whoever mends a wrong label does not make the face a clear one."""
     manifest = rafdb_like((4, 0, 0), test=0).assign(label=1, kind="noisy")

@@ -265,9 +265,9 @@ def imbalance(
     Classes are those of the true labels, in their natural order of frequency, so that wrong labels
     are left out as often as right ones.  ``exponential``: class i of K keeps
     n factor^(-i / (K - 1)) samples; ``step``: the rarer half keeps n / factor each, the others n; n
-    is the largest number that every class can supply.  Every class keeps one sample; a note says
-    where the factor is therefore not reached.  The index of the result says which rows, hence
-    images, stay.
+    is the largest number that every class can supply, and every class keeps one sample.  A note
+    says where whole samples miss the factor by more than a twentieth.  The index of the result says
+    which rows, hence images, stay.
     """
     if not 1 <= factor < np.inf or profile not in ("exponential", "step"):
         raise DataError(
@@ -290,11 +290,12 @@ def imbalance(
     rows = np.sort(np.concatenate(kept))
     thin = manifest.iloc[rows]
     largest, smallest = keep[0], keep[-1]
-    reached = largest / smallest >= 0.95 * factor
-    if reached or smallest > 1 or len(keep) == 1:
+    reached = largest / smallest
+    if len(keep) == 1 or 0.95 <= reached / factor <= 1.05:
         return thin
+    missed = "not reached" if reached < factor else "exceeded"
     note = (
-        f"imbalance by factor {factor:g} is not reached: the largest class keeps {largest} and "
+        f"imbalance by factor {factor:g} is {missed}: the largest class keeps {largest} and "
         f"the smallest {smallest} of its training images"
     )
     return noted(thin, note)
