@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 import safetensors
 import torch
+from safetensors.torch import save_file
 
 from nla.data.images import Augmentation, normalize
 from nla.methods import build
 from nla.models import model_from, resnet18, small_resnet
 from nla.training import export as exporting
 from nla.training.export import Deployed, ExportError, export
+from nla.training.opening import open_model
 
 OTHER = Augmentation(mean=(0.5, 0.4, 0.3), std=(0.2, 0.25, 0.3))
 
@@ -139,3 +141,33 @@ def test_what_cannot_be_exported(tmp_path, monkeypatch):
     with pytest.raises(ExportError, match=r"pip install 'nla-research-kit\[export\]'"):
         export(small_resnet(), tmp_path / "m.onnx", 40)
     assert not list(tmp_path.iterdir())
+
+
+def test_what_an_exported_file_says_of_itself_is_known_when_it_is_opened(tmp_path):
+    names = ["calm", "tense", "tired"]
+    model = small_resnet(3, 3).eval()
+    file = tmp_path / "mine.safetensors"
+    export(model, file, size=96, classes=names, augmentation=OTHER)
+    opened = open_model(file)
+    assert opened.classes == tuple(names) and opened.config.size == 96
+    assert opened.config.augmentation.mean == OTHER.mean
+    assert opened.config.augmentation.std == OTHER.std
+    assert not any("not known" in note for note in opened.notes)
+    assert any("says itself what its size, order, mean, std are" in n for n in opened.notes)
+    told = open_model(file, size=48, order=["a", "b", "c"])
+    assert told.config.size == 48 and told.classes == ("a", "b", "c")
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"format": "pt"},
+        {"size": "large", "classes": "seven", "mean": "[1]", "std": "[0, 0, 0]"},
+        {"size": "-3", "classes": '["a", "a"]', "mean": "[null, 1, 2]", "std": "{}"},
+    ],
+)
+def test_a_header_that_says_something_else_is_no_fact(tmp_path, header):
+    tensors = {name: t.contiguous() for name, t in small_resnet(7, 3).state_dict().items()}
+    save_file(tensors, tmp_path / "theirs.safetensors", metadata=header)
+    notes = open_model(tmp_path / "theirs.safetensors").notes
+    assert sum("not known" in note for note in notes) == 4

@@ -53,8 +53,9 @@ def export(
 
     By suffix: ``.onnx`` and ``.pt2`` (torch.export) map any number of ``size`` x ``size`` uint8
     images, RGB or grey, normalised inside as in training, to logits (B, K) and latents (B, D);
-    ``.safetensors`` holds the weights alone. The file also says ``size`` and, if given, the
-    ``classes`` in the order of the logits (ONNX metadata, torch.export's extra files, the header).
+    ``.safetensors`` holds the weights alone. The file also says ``size``, the ``mean`` and ``std``
+    of the normalisation and, if given, the ``classes`` in the order of the logits (ONNX metadata,
+    torch.export's extra files, the header).
 
     Compared on random, black, white and striped images. ExportError, and no file, if the suffix is
     another, a package is missing, the weights alone do not say what the classifier computes, or the
@@ -68,10 +69,12 @@ def export(
     wanted = model.fc.out_features
     if classes and len(classes) != wanted:
         raise ExportError(f"there are {len(classes)} names of classes for a model of {wanted}")
+    augmentation = augmentation or Augmentation()
     facts = {"size": str(size)}
+    facts |= {name: json.dumps(getattr(augmentation, name)) for name in ("mean", "std")}
     if classes:
         facts["classes"] = json.dumps(list(classes))
-    deployed = Deployed(copy.deepcopy(model).cpu(), augmentation or Augmentation()).eval()
+    deployed = Deployed(copy.deepcopy(model).cpu(), augmentation).eval()
     images = _images(model.in_channels, size)
     with atomic(path) as temporary, torch.no_grad():
         exported = FORMATS[path.suffix](deployed, temporary, images, facts)

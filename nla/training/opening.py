@@ -1,12 +1,15 @@
 """From a file of weights to a model that is ready to look, and what was assumed on the way."""
 
+import contextlib
 import dataclasses
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
+from safetensors import safe_open
 
 from nla import models
 from nla.data.affectnet import AFFECTNET
@@ -26,6 +29,7 @@ RUN_FILES = ("model.safetensors", "best.safetensors")  # of a run folder
 # pixels of the images that a network is taken to know
 SIZES = {"small_resnet": 48, "face_resnet": SIZE}
 PAPER_SIZE = 224  # that the others are taken to know
+LARGEST = 4096  # pixels that a file may say of itself
 ORDERS = {
     "rafdb": EXPRESSIONS,
     "affectnet": AFFECTNET[: len(EXPRESSIONS)],
@@ -127,10 +131,17 @@ def open_run(path: Path, given: dict[str, Any]) -> Opened:
 
 
 def open_foreign(path: Path, given: dict[str, Any]) -> Opened:
-    """A model of which nothing but its tensors is known, and notes of what is assumed of it."""
+    """A model of which nothing but its tensors is known, and notes of what is assumed of it.
+
+    What a file that was exported says of itself is taken where nothing else is given.
+    """
     model, report = models.model_from(path)
     notes = [f"{path}: {text}" for text in report.adapted]
     count, kind = model.fc.out_features, cast(Architecture, model.kind)
+    stated = {name: value for name, value in facts_in(path, count).items() if given[name] is None}
+    if stated:
+        notes.append(f"{path} says itself what its {', '.join(stated)} are")
+    given = given | stated
     order = given["order"]
     if order is None and count not in (7, 8):
         raise WeightsError(
@@ -162,6 +173,38 @@ def open_foreign(path: Path, given: dict[str, Any]) -> Opened:
     augmentation = Augmentation(mean=values["mean"], std=values["std"])
     config = Config(model=kind, size=size, augmentation=augmentation, device="cpu")
     return Opened(model, config, classes, notes)
+
+
+def facts_in(path: Path, count: int) -> dict[str, Any]:
+    """What the header of an exported model (.safetensors) says: size, order, mean and std.
+
+    Only what can be such a fact of a model with ``count`` outputs: others write headers too.
+    """
+    if path.suffix != ".safetensors":
+        return {}
+    with safe_open(path, "pt") as file:
+        header = file.metadata() or {}
+    written: dict[str, Any] = {}
+    for name in ("size", "classes", "mean", "std"):
+        with contextlib.suppress(ValueError):
+            written[name] = json.loads(header.get(name, "null"))
+    size, names = written.get("size"), written.get("classes")
+    facts: dict[str, Any] = {}
+    if isinstance(size, int) and 1 <= size <= LARGEST:
+        facts["size"] = size
+    if are_names(names, count):
+        facts["order"] = names
+    for name in ("mean", "std"):
+        with contextlib.suppress(ValueError, TypeError, KeyError):
+            facts[name] = three(written[name], name)
+    return facts
+
+
+def are_names(value: object, count: int) -> bool:
+    """Whether these are ``count`` different names."""
+    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+        return False
+    return len(value) == len(set(value)) == count
 
 
 def named_order(order: str | Sequence[str], count: int, path: Path) -> tuple[str, ...]:
