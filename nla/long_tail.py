@@ -73,7 +73,7 @@ class ClassBalanced(CrossEntropyLoss):
 class DeferredReweighting(ClassBalanced):
     """CE, and in the last fifth of training c_y CE: first learn the faces, then the classes.
 
-    "CE-DRW" of Cao et al., NeurIPS 2019, section 3.3 and table 2. ``deferred``: that it does so.
+    "CE-DRW" of Cao et al., NeurIPS 2019, section 3.3 and table 2.
     """
 
     deferred = True

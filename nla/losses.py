@@ -73,12 +73,15 @@ class Method(nn.Module):
     waits for the device at every call, so a training loop turns it off. A progress outside [0, 1]
     is a ValueError in any case. ``remark``: what a reader of the record has to know, a sentence.
     ``strength``: the method's own constant, its paper's value unless another is given; None where a
-    method has none.
+    method has none. ``held``: the progress (0..1) at which epsilon stays, None on its schedule.
+    ``deferred``: classes are re-weighted late in training only.
     """
 
     views = 1
     weighs = False
+    deferred = False
     remark = ""
+    held: float | None = None
     strength: float | None = None
     __call__: Callable[..., LossTerms]
 

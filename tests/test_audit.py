@@ -1,13 +1,16 @@
 """The audit finds planted wrong and ambiguous labels, from the records alone."""
 
+import dataclasses
 import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import TINY
 from sklearn.metrics import roc_auc_score
 from test_views import drawn_run
 
+from nla import fit
 from nla.analysis.audit import audit
 from nla.files import write
 from nla.training.record import RunError, read_run
@@ -124,3 +127,9 @@ def test_the_suggested_label_is_the_strongest_other_class(planted_run, tmp_path)
 def test_odd_runs_can_be_audited(odd_run):
     table = trained(audit(odd_run)).drop(columns=["suggested", "sure"])
     assert len(table) == len(odd_run.samples()) and not table.isna().any(axis=None)
+
+
+def test_what_a_record_is_of_is_said_of_the_audit_too(tmp_path):
+    config = dataclasses.replace(TINY, train_faces=40, test_faces=10, loss="mixup_drw", epochs=2)
+    notes = audit(fit(config, tmp_path, progress=False)).attrs["notes"]
+    assert notes == ["what is on record of a sample is of it mixed with another"]

@@ -210,6 +210,14 @@ def test_copies_of_a_picture_are_judged_by_a_model_that_saw_none_of_them(tmp_pat
         }
 
 
+def test_no_more_folds_than_different_pictures(tmp_path):
+    images, manifest = pictures(21, 5, 3)
+    train = np.flatnonzero(manifest["split"] == "train")
+    images[train[2:]] = images[train[1]].clone()
+    with pytest.raises(TrainingError, match="3 folds of 2 training images"):
+        out_of_fold(QUICK, (images, manifest), tmp_path, 3)
+
+
 def test_folds_of_another_config_are_other_folds(tmp_path):
     loaded = pictures(21, 5, 3)
     tables = []

@@ -560,6 +560,8 @@ def test_the_kits_own_table_of_both_fits_on_its_page():
 def test_where_nothing_is_imposed_together_is_said(results):
     with pytest.raises(RunError, match="no ratio of wrong labels with two factors"):
         figures.accuracy_where_both(results.query("imbalance == 1"))
+    with pytest.raises(RunError, match="no ratio of wrong labels with two factors"):
+        figures.accuracy_where_both(results.assign(mean=np.nan))
     with pytest.raises(RunError, match="no column 'noise'; they have method, imbalance"):
         figures.accuracy_where_both(results.drop(columns="noise"))
 

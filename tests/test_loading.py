@@ -259,7 +259,7 @@ def test_no_seed_trains_on_the_faces_to_be_scored(seed):
         load_data(dataclasses.replace(FACES, seed=seed))
 
 
-def test_noise_that_a_list_undoes_is_counted(monkeypatch, tmp_path):
+def test_noise_that_a_list_undoes_is_counted_and_said(monkeypatch, tmp_path):
     images, manifest = wide(count=200)
     manifest = manifest.assign(path=[f"{row}.png" for row in manifest["row"]]).drop(columns="row")
     served(monkeypatch, (images, manifest))
@@ -268,4 +268,6 @@ def test_noise_that_a_list_undoes_is_counted(monkeypatch, tmp_path):
     flipped = int((load_data(noisy)[1]["label"] != manifest["label"]).sum())
     _, listed = load_data(dataclasses.replace(noisy, labels=str(tmp_path / "list.txt")))
     assert flipped > 50 and listed["label"].equals(manifest["label"])
-    assert f"flip is undone: {flipped} labels are others by it" in listed.attrs["notes"][-1]
+    counted, said = listed.attrs["notes"][-2:]
+    assert counted == f"{flipped} labels of the list differ from those before"
+    assert "where it names an image, no flip is left" in said

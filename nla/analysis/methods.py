@@ -60,10 +60,7 @@ def accuracy_against(results: pd.DataFrame, x: str = "noise", metric: str = "ove
             log_scale=(x == "imbalance", False),
         )
     ax.set(xlabel=AXES[x], ylabel=f"{metric} accuracy (%)", title=held_at(setting, cells.size()))
-    handles, names = ax.get_legend_handles_labels()
-    once = dict(zip(names, handles))  # both parts have the same
-    figure.legend(list(once.values()), list(once), loc="outside lower center", ncols=2)
-    ax.get_legend().remove()
+    one_legend(figure, ncols=2)
     if x == "imbalance":
         factors = sorted(table[x].unique())
         ax.set_xticks(factors, [factor_name(factor) for factor in factors])
@@ -82,7 +79,8 @@ def accuracy_where_both(results: pd.DataFrame, metric: str = "mean") -> Figure:
     needs_columns(results, metric)
     results = results.dropna(subset=metric)
     table = results.assign(method=results["method"].map(plain))
-    if results.groupby("noise")["imbalance"].nunique().max() < 2:
+    factors_of = results.groupby("noise")["imbalance"].nunique()
+    if factors_of.empty or factors_of.max() < 2:
         raise RunError("the results hold no ratio of wrong labels with two factors of imbalance")
     ratios, factors = (sorted(table[name].unique()) for name in ("noise", "imbalance"))
     names = {factor: factor_name(factor) for factor in factors}
@@ -109,12 +107,20 @@ def accuracy_where_both(results: pd.DataFrame, metric: str = "mean") -> Figure:
         sizes = table[table["noise"] == ratio].groupby(["imbalance", "method"]).size()
         title = held_at([f"{100 * ratio:.4g} % noise"], sizes)
         ax.set(title=title, xlabel="imbalance imposed", ylabel="")
-        handles, labels = ax.get_legend_handles_labels()
-        ax.get_legend().remove()
     axes[0, 0].set(ylabel=f"{metric} accuracy (%)")
-    once = dict(zip(labels, handles))
-    figure.legend(list(once.values()), list(once), loc="outside lower center", ncols=3)
+    one_legend(figure, ncols=3)
     return figure
+
+
+def one_legend(figure: Figure, ncols: int) -> None:
+    """Below the figure, in place of those of its panels and of their parts, each name once."""
+    once: dict[str, Any] = {}
+    for ax in figure.axes:
+        handles, names = ax.get_legend_handles_labels()
+        once |= dict(zip(names, handles))
+        if legend := ax.get_legend():
+            legend.remove()
+    figure.legend(list(once.values()), list(once), loc="outside lower center", ncols=ncols)
 
 
 def parts_of(table: pd.DataFrame, x: str) -> list[pd.DataFrame]:

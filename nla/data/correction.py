@@ -219,9 +219,8 @@ def mended(
     """
     result = relabel(manifest, path, elsewhere)
     before = manifest["label"].loc[result.index]
-    count = int((result["label"] != before).sum())
+    note = f"{int((result['label'] != before).sum())} labels of the list differ from those before"
     if knows_truth(manifest):
-        return noted(result, f"{count} labels of the list differ from the set's own")
-    note = f"{count} labels of the list differ from the set's own, and are taken as the better ones"
-    result = noted(result, note).drop(columns="kind")
+        return noted(result, note)
+    result = noted(result, f"{note}, and are taken as the better ones").drop(columns="kind")
     return result.assign(true_label=result["label"])

@@ -32,13 +32,15 @@ def out_of_fold(
     ``p_<class>``: after the last epoch, of the model that did not see it; ``margin``: p_GT - p_NN
     (-1..1), the mean over that model's epochs. ``loaded``: what ``load_data(config)`` gives. The
     runs stand below ``folder``, in which the table is kept as well: what has finished is not
-    repeated. TrainingError for fewer than two folds, or more than there are training images.
+    repeated. TrainingError for fewer than two folds, or more than there are different training
+    images.
     """
     images, manifest = loaded
     manifest = marked(images, manifest)
     train = np.flatnonzero(manifest["split"] == "train")
-    if not 2 <= folds <= len(train):
-        raise TrainingError(f"{folds} folds of {len(train)} training images: choose from 2 on")
+    alone = ~manifest["digest"].iloc[train].duplicated().to_numpy()
+    if not 2 <= folds <= alone.sum():
+        raise TrainingError(f"{folds} folds of {alone.sum()} training images: choose from 2 on")
     options = replace(config, snapshots=1, record=False)
     place = Path(folder) / f"{folds}-{data_key(manifest)}-{options.key}"
     file = place / "out_of_fold.parquet"
@@ -46,7 +48,6 @@ def out_of_fold(
         return pd.read_parquet(file)
     inside = some_of(images, train)
     part = manifest.iloc[train].reset_index(drop=True)
-    alone = ~part["digest"].duplicated()
     dealt_to = dealt(part["label"].to_numpy()[alone], folds, config.seed)
     fold_of = pd.Series(dealt_to, part["digest"][alone])[part["digest"]].to_numpy()
     tables = []

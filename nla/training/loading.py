@@ -90,10 +90,10 @@ def listed(manifest: pd.DataFrame, config: Config, whole: pd.DataFrame) -> pd.Da
     skipping = config.missing == "skip"
     result = read(manifest, config.labels, None if skipping else all_names(whole))
     if config.noise:
-        before = manifest["label"].loc[result.index]
-        note = "after labels were flipped the list was taken, so that where it names an image the"
-        changed = int((result["label"] != before).sum())
-        result = noted(result, f"{note} flip is undone: {changed} labels are others by it")
+        note = (
+            "labels were flipped before the list was read: where it names an image, no flip is left"
+        )
+        result = noted(result, note)
     return result
 
 

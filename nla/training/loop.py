@@ -372,8 +372,7 @@ def epoch_row(
     Means over the training pass, accuracies (%) on the true labels after it, seconds.
     """
     config, epoch = task.config, len(state.history)
-    progress = epoch / config.epochs
-    held = getattr(state.method, "held", None)  # of a loss whose epsilon has no schedule
+    held, progress = state.method.held, epoch / config.epochs
     row: dict[str, Any] = {
         "epoch": epoch,
         "epsilon": config.naw.epsilon(progress if held is None else held),

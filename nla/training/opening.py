@@ -192,19 +192,13 @@ def facts_in(path: Path, count: int) -> dict[str, Any]:
     facts: dict[str, Any] = {}
     if isinstance(size, int) and 1 <= size <= LARGEST:
         facts["size"] = size
-    if are_names(names, count):
-        facts["order"] = names
+    with contextlib.suppress(WeightsError):
+        if isinstance(names, list):
+            facts["order"] = named_order([*map(str, names)], count, path)
     for name in ("mean", "std"):
         with contextlib.suppress(ValueError, TypeError, KeyError):
             facts[name] = three(written[name], name)
     return facts
-
-
-def are_names(value: object, count: int) -> bool:
-    """Whether these are ``count`` different names."""
-    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
-        return False
-    return len(value) == len(set(value)) == count
 
 
 def named_order(order: str | Sequence[str], count: int, path: Path) -> tuple[str, ...]:

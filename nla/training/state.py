@@ -152,7 +152,7 @@ def prepare(task: Task) -> State:
         method.attach(model, task.labels)
         if method.remark:
             notes.append(method.remark)
-        if getattr(method, "deferred", False) and (config.epochs - 1) / config.epochs < REWEIGHTED:
+        if method.deferred and (config.epochs - 1) / config.epochs < REWEIGHTED:
             notes.append(
                 f"classes are re-weighted once {REWEIGHTED:.0%} of training is over, which is in "
                 f"none of {config.epochs} epochs"
