@@ -65,8 +65,9 @@ def difference(
     is the mean over those that both methods have. What :func:`effect` says of it, with room for
     other test faces (:mod:`nla.study.test_sets`). StudyError for a measure that is none of theirs.
     """
-    moves = movement_of(results, measure)
-    return effect(gains(by_method(results, measure), method, against), moves, margin)
+    differences = gains(by_method(results, measure), method, [against])[against]
+    of_seeds = differences.dropna().groupby("seed").mean()
+    return effect(of_seeds, movement_of(results, measure), margin)
 
 
 def movement_of(results: pd.DataFrame, measure: str) -> float:
@@ -82,11 +83,10 @@ def by_method(results: pd.DataFrame, measure: str) -> pd.DataFrame:
     return wide.assign(**{"": 0.0})
 
 
-def gains(wide: pd.DataFrame, method: str, against: str) -> pd.Series:
-    """By seed, ``method`` minus ``against``, a mean over the settings that both have."""
-    nothing = pd.Series(np.nan, wide.index)
-    differences = wide.get(method, nothing) - wide.get(against, nothing)
-    return differences.dropna().groupby("seed").mean()
+def gains(wide: pd.DataFrame, method: str, others: list[str]) -> pd.DataFrame:
+    """By seed and setting, ``method`` minus each of ``others``; NaN where a run is missing."""
+    known = wide.reindex(columns=[method, *others])
+    return known[others].rsub(known[method], axis=0)
 
 
 def claims(results: pd.DataFrame) -> pd.DataFrame:
@@ -132,14 +132,17 @@ def families(table: pd.DataFrame) -> npt.NDArray[np.str_]:
 def compared(claim: dict[Any, Any], results: pd.DataFrame) -> Iterator[dict[str, Any]]:
     """Rows of the ledger on one claim: its method against each other, or against nothing."""
     method, against = claim["method"], claim["against"]
-    others = BASELINES if against == "baselines" else against.split(";")
+    others = [*BASELINES] if against == "baselines" else against.split(";")
     margin = None if claim["sign"] else ALIKE
-    for setting, part in columns_for(claim["measure"], results).groupby(SETTING):
-        place = dict(zip(SETTING, setting))
-        wide = by_method(part, claim["measure"])
+    results = columns_for(claim["measure"], results)
+    differences = gains(by_method(results, claim["measure"]), method, others)
+    parts = dict(iter(results.groupby(SETTING)))
+    for setting, of_seeds in differences.groupby(level=SETTING):
+        part, place = parts[setting], dict(zip(SETTING, setting))
         moves = movement_of(part, claim["measure"])
+        machines = machines_by_method(part)
         for other in others:
-            found = effect(gains(wide, method, other), moves, margin)
+            found = effect(of_seeds[other].dropna(), moves, margin)
             if found["n"] < 2:
                 continue
             methods = list(filter(None, [method, other]))
@@ -147,16 +150,20 @@ def compared(claim: dict[Any, Any], results: pd.DataFrame) -> Iterator[dict[str,
             facts = {
                 "against": other,
                 "command": f"{call} --methods {shlex.join(methods)} --out data/study",
-                "machines": machines(part, methods),
+                "machines": len(set().union(*(machines[name] for name in methods))),
             }
             yield claim | place | facts | found
 
 
-def machines(results: pd.DataFrame, methods: list[str]) -> int:
-    """On how many machines the runs of ``methods`` were computed, as far as they say."""
+def machines_by_method(results: pd.DataFrame) -> dict[Any, set[str]]:
+    """On which machines the runs of each method were computed, as far as they say."""
     if "machine" not in results:
-        return 1
-    return results["machine"][results["method"].isin(methods)].nunique()
+        return dict.fromkeys(results["method"], {""})
+    found: dict[Any, set[str]] = {method: set() for method in results["method"]}
+    pairs = results[["method", "machine"]].drop_duplicates().dropna()
+    for method, named in pairs.itertuples(index=False):
+        found[method].update(named.split(", "))  # a run that was moved names each
+    return found
 
 
 def columns_for(measure: str, results: pd.DataFrame) -> pd.DataFrame:
