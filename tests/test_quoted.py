@@ -10,7 +10,7 @@ import pytest
 from scipy.stats import t as student
 
 from nla.study import BASELINES, difference
-from nla.study.test_sets import spread_of_test_set
+from nla.study.shared_images import spread_of_shared_images
 
 ROOT = Path(__file__).parent.parent
 TABLES = {
@@ -60,7 +60,7 @@ def differences():
             seeds = values.shape[1]
             pairs = (values[:, None] - values[None]).reshape(-1, seeds)
             tested = 4000 if place.get("study") in MORE_FACES else np.nan
-            moves = spread_of_test_set(place["data"], place["measure"], tested)
+            moves = spread_of_shared_images(place["data"], place["measure"], tested)
             error = np.hypot(pairs.std(1, ddof=1) / seeds**0.5, moves)
             half = student.ppf(0.975, seeds - 1) * error
             mean = pairs.mean(1)

@@ -28,14 +28,14 @@ from nla.study import (
     effect,
     ledger,
     run_study,
-    test_sets,
+    shared_images,
     workers,
     write_ledger,
 )
 from nla.study import runs as study
 from nla.study.grids import changes_of
 from nla.study.rows import add_row, read_rows
-from nla.study.test_sets import spread_of_test_set
+from nla.study.shared_images import spread_of_shared_images
 from nla.training.config import LATER
 
 FIGURES = Path(__file__).parent.parent / "figures"
@@ -541,7 +541,7 @@ def test_a_difference_pairs_seeds_and_settings_that_both_methods_have():
     found = difference(runs, "NLA", "GCE", "mean")  # (2 + 6) / 2, 3 and 4, of seeds 0, 1 and 2
     assert found["n"] == 3 and found["effect"] == pytest.approx(11 / 3)
     spread = np.std([4, 3, 4], ddof=1)
-    moves = spread_of_test_set("faces", "mean")
+    moves = spread_of_shared_images("faces", "mean")
     half = 4.3027 * np.hypot(spread / 3**0.5, moves)
     assert found["high"] - found["effect"] == pytest.approx(half, abs=1e-3)
     assert difference(runs, "GCE", "", "mean - 60")["effect"] == pytest.approx((-4 + 8 + 8) / 3)
@@ -602,7 +602,7 @@ def room(monkeypatch, tmp_path):
         table = tmp_path / f"{overall}_{mean}.csv"
         row = f"faces,{overall},{mean},3,1000"
         table.write_text(f"data,overall,mean,seeds,images\n{row}\n", encoding="utf-8")
-        monkeypatch.setattr(test_sets, "TABLE", table)
+        monkeypatch.setattr(shared_images, "TABLE", table)
 
     return make
 

@@ -16,7 +16,7 @@ from nla.analysis.tables import write_comparison
 from nla.files import write
 from nla.study.grids import BASELINES, SETTING, STUDIES
 from nla.study.rows import Row, StudyError, read_table
-from nla.study.test_sets import spread_of_test_set
+from nla.study.shared_images import spread_of_shared_images
 
 CLAIMS = Path(__file__).with_name("claims.csv")
 FROM_FACES = "photographs"  # the study whose network knew faces before it was trained
@@ -29,11 +29,11 @@ def effect(values: npt.ArrayLike, moves: float = 0.0, margin: float | None = Non
         t = mean / sqrt(s^2 / n + moves^2),   n - 1 degrees of freedom
 
     with s the standard deviation over seeds and ``moves`` that of the mean where all seeds move
-    together, with the test set (:mod:`nla.study.test_sets`). p is of the two-sided test that the
-    difference is 0; with a ``margin`` twice the smaller one-sided p of the tests that it lies
-    within +-margin and that it lies outside, so that either can be found. The size is Cohen's d_z,
-    the mean in standard deviations of the differences. Of fewer than two differences all but n is
-    NaN.
+    together, with the images they share (:mod:`nla.study.shared_images`). p is of the two-sided
+    test that the difference is 0; with a ``margin`` twice the smaller one-sided p of the tests that
+    it lies within +-margin and that it lies outside, so that either can be found. The size is
+    Cohen's d_z, the mean in standard deviations of the differences. Of fewer than two differences
+    all but n is NaN.
     """
     differences = np.asarray(values, dtype=float)
     n = len(differences)
@@ -63,7 +63,7 @@ def difference(
 
     ``results``: rows of a study on one data set. Where they are of several settings, a seed's value
     is the mean over those that both methods have. What :func:`effect` says of it, with room for
-    other test faces (:mod:`nla.study.test_sets`). StudyError for a measure that is none of theirs.
+    other images (:mod:`nla.study.shared_images`). StudyError for a measure that is none of theirs.
     """
     differences = gains(by_method(results, measure), method, [against])[against]
     of_seeds = differences.dropna().groupby("seed").mean()
@@ -71,9 +71,9 @@ def difference(
 
 
 def movement_of(results: pd.DataFrame, measure: str) -> float:
-    """What to allow for other test faces (points), of results on one data set."""
+    """What to allow for other images, of results on one data set."""
     tested = results["tested"].mean() if "tested" in results else np.nan
-    return spread_of_test_set(str(results["data"].iloc[0]), measure, tested)
+    return spread_of_shared_images(str(results["data"].iloc[0]), measure, tested)
 
 
 def by_method(results: pd.DataFrame, measure: str) -> pd.DataFrame:
