@@ -254,6 +254,26 @@ def test_fer2013_on_human_truth(tmp_path):
     assert len(plain) == 8 and plain["label"].equals(plain["true_label"]) and "kind" not in plain
 
 
+def test_votes_of_rows_in_another_order_are_refused(tmp_path):
+    """Sixty rows of each label, whose votes agree with nine tenths of them."""
+    labels = [i % 7 for i in range(420)]
+    names = fake.VOTE_NAMES.split(",")
+    ballots = []
+    for i, label in enumerate(labels):
+        winner = names.index(fake.FER_NAMES[(label + (i % 10 == 0)) % 7])
+        ballots.append(",".join("10" if k == winner else "0" for k in range(10)))
+    usages = ["Training"] * 280 + ["PublicTest"] * 140
+    make_pair(tmp_path, ballots, labels, usages)
+    assert (read_fer2013(tmp_path)["kind"] == "noisy").mean() < 0.11
+    public = sorted(range(280, 420), key=lambda i: labels[i])  # the training rows stay in order
+    order = [*range(280), *public]
+    fake.fer2013(tmp_path, [labels[i] for i in order], usages, numbers=order)
+    for read in (read_fer2013, read_ferplus):
+        said = refused(r"lines 342 to 421.*original order", read, tmp_path)
+        assert "fer2013new.csv: its votes" in said and "fer2013.csv: of 60 rows of val" in said
+    assert len(read_fer2013(tmp_path, truth=False)) == 420
+
+
 def test_ferplus_keeps_contempt_unless_told(tmp_path):
     ballots = [
         "0,0,0,0,8,2,0,0,0,0",
