@@ -499,3 +499,79 @@ def test_the_data_root(tmp_path, monkeypatch):
     assert data_root(tmp_path) == tmp_path
     monkeypatch.setenv("NLA_DATA_ROOT", "")
     assert str(data_root()) == "data"
+
+
+# ------------------------------------------------------------------ pictures in no class's folder
+
+
+@pytest.mark.parametrize("level", ["", "test/", "images/"])
+def test_a_split_of_loose_pictures_is_refused(tmp_path, level):
+    tree(tmp_path, splits=("train",), per_class=2)
+    raf = tree(tmp_path / "raf", "1234567", ("train",))
+    for i in range(3):
+        fake.picture(tmp_path / f"test/{level}{i}.png", 500 + i)
+        fake.picture(raf / f"test/{level}{i}.png", 500 + i)
+    shutil.move(raf, tmp_path.parent / f"{tmp_path.name} raf")
+    for read in (read_folder, read_fer2013, read_affectnet):
+        refused("test: its 3 pictures lie in no class's folder", read, tmp_path)
+    refused("test: its 3 pictures", read_rafdb, tmp_path.parent / f"{tmp_path.name} raf")
+    (tmp_path / "test").rename(tmp_path / "unlabelled")
+    said = notes(read_folder(tmp_path))
+    assert "3 pictures lie outside the class folders: not read: unlabelled/ (3)" in said
+    assert len(read_folder(tmp_path)) == 14
+    (tmp_path / "val").mkdir()
+    assert "the folder of a split holds no picture: val" in notes(read_folder(tmp_path))
+
+
+def test_rafdbs_csv_files_label_a_split_of_loose_pictures(tmp_path):
+    tree(tmp_path, "1234567", ("train",))
+    for k in range(7):
+        fake.picture(tmp_path / f"test/t{k}.png", 500 + k)
+    table(tmp_path, "image,label\n" + "".join(f"t{k}.png,{k + 1}\n" for k in range(7)), "test.csv")
+    (tmp_path / "test.csv").rename(tmp_path / "test_labels.csv")
+    refused("test: its 7 pictures", read_rafdb, tmp_path)  # the csv of the training images lacks
+    rows = "".join(f"p{k}0.png,{k + 1}\n" for k in range(7))
+    table(tmp_path, "image,label\n" + rows, "train_labels.csv")
+    manifest = read_rafdb(tmp_path)
+    assert list(manifest["label"]) == list(range(7)) * 2
+    assert list(manifest["split"]) == ["test"] * 7 + ["train"] * 7
+    assert "labels are those of the csv files" in notes(manifest)
+
+
+def test_pictures_deeper_in_a_class_folder_have_its_class(tmp_path):
+    tree(tmp_path, ("happy", "sad"), ("train", "test"))
+    for i in range(2):
+        fake.picture(tmp_path / f"train/fear/subject{i}/clip/{i}.png", 50 + i)
+        fake.picture(tmp_path / f"test/fear/subject{i}/.ipynb_checkpoints/{i}.png", 60 + i)
+    (tmp_path / "train/fear/up").symlink_to(tmp_path / "train")
+    manifest = read_folder(tmp_path)
+    fear = {path for path, name in of(manifest).items() if name == "fear"}
+    assert fear == {f"train/fear/subject{i}/clip/{i}.png" for i in range(2)}
+    said = notes(manifest)
+    assert "2 pictures lie in folders inside the class folders, and have that class: train" in said
+    assert "1 class folders hold no picture: test/fear" in said
+    nested = tmp_path / "nested"
+    tree(nested, ("a", "b"), ("happy", "sad"))
+    assert set(of(read_folder(nested)).values()) == {"happiness", "sadness"}
+    fake.picture(nested / "happy/a/anger/1.png", 1)
+    refused("happy: holds a folder of another class, anger", read_folder, nested)
+
+
+@pytest.mark.parametrize("classes", [WORDS, ("calm", "tense")])
+def test_splits_inside_the_classes_are_refused(tmp_path, classes):
+    tree(tmp_path, ("train", "test"), classes)
+    (tmp_path / classes[1] / "test").rename(tmp_path / classes[1] / "training")
+    message = refused("holds a folder of a split, test; the splits lie", read_folder, tmp_path)
+    assert f"move its pictures to test/{classes[0]}" in message
+
+
+def test_a_csv_beside_class_folders_is_taken_at_any_depth(tmp_path):
+    for above in ("affect", "affect2/archive (3)", "affect3/a/b"):
+        tree(tmp_path / above, ("anger", "happy"))
+        rows = [f"{split}/anger/p00.png,surprise" for split in ("train", "test")]
+        table(tmp_path / above, "\n".join(["pth,label", *rows]))
+        manifest = read_affectnet(tmp_path / above.split("/")[0])
+        assert set(of(manifest).values()) == {"surprise"} and len(manifest) == 2
+        tree(tmp_path / f"fer {above}")
+        fake.fer2013(tmp_path / f"fer {above}", (3, 3), ("Training", "PublicTest"))
+        assert "row" in read_fer2013(tmp_path / f"fer {above.split('/')[0]}")

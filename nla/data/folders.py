@@ -5,7 +5,7 @@ Hidden files and folders, and what systems leave behind (``__MACOSX``, ``Thumbs.
 
 import os
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import NamedTuple
@@ -21,6 +21,9 @@ LISTS = (".csv", ".tsv", ".txt", ".lst", ".json", ".xlsx", ".xls", ".parquet", "
 SUFFIXES = frozenset(IMAGES)
 DEPTH = 3
 """How many folders that hold nothing but one folder are gone through, as unpacking makes them."""
+DEEPEST = 8
+"""How many folders below one another are walked through."""
+Identity = tuple[int, int]
 
 
 class Layout(NamedTuple):
@@ -79,6 +82,32 @@ def is_picture(name: str) -> bool:
     """Whether a file is called like a still picture."""
     stem, dot, suffix = name.rpartition(".")
     return bool(stem) and dot + suffix.lower() in SUFFIXES
+
+
+def identity(folder: str | Path) -> Identity:
+    """What is the same of a folder and of the links to it."""
+    state = os.stat(folder)
+    return state.st_dev, state.st_ino
+
+
+def walk(folder: str, above: str = "", parents: Sequence[Identity] = ()) -> Iterator[str]:
+    """The files in ``folder`` and below, each name with ``above`` before it.
+
+    Links to folders are followed, but not to one of ``parents``.
+    """
+    me = identity(folder)
+    if me in parents or above.count("/") > DEEPEST:
+        return
+    content = inside(folder)
+    for name in content.files:
+        yield above + name
+    for name in content.folders:
+        yield from walk(f"{folder}/{name}", f"{above}{name}/", (*parents, me))
+
+
+def files_of(folder: Path) -> Iterator[str]:
+    """The files in ``folder`` and below, without those that links to a folder above it lead to."""
+    return walk(str(folder), "", [identity(above) for above in folder.absolute().parents])
 
 
 def matching(base: Path, *patterns: str) -> list[Path]:
@@ -194,28 +223,101 @@ def unpacked(folder: Path, top: bool = False) -> Path:
 def class_folders(base: Path) -> list[ClassFolder]:
     """The class folders of ``<split>/<class>/<image>`` or ``<class>/<image>`` below ``base``.
 
-    Beside split folders, others that hold class folders are refused: a misspelt split is no class.
+    Pictures may lie deeper in a class's folder (``fear/subject1/1.jpg``).  Beside split folders,
+    others that hold the same class folders are refused: a misspelt split is no class.
     """
     base = unpacked(base, top=True)
     names = inside(base).folders
-    divided = [name for name in names if fold(name) in SPLIT_NAMES]
+    divided = [name for name in names if is_split(name)]
     if not divided:
-        found = [ClassFolder(None, name, picture_folder(base / name)) for name in names]
-        if any(has_pictures(one.folder) for one in found):
+        found = [ClassFolder(None, name, base / name) for name in names]
+        deeper = {below for one in found for below in inside(one.folder).folders}
+        near = any(has_pictures(picture_folder(one.folder)) for one in found)
+        if near or any(map(is_split, deeper)) or (names and all(map(expression_of, names))):
             return found
-    result = []
+    below = {}
     for name in names:
         folder = unpacked(base / name)
-        found = [
-            ClassFolder(name, inner, picture_folder(folder / inner))
-            for inner in inside(folder).folders
-        ]
-        holds = any(has_pictures(one.folder) for one in found)
-        if name not in divided and (holds or expression_of(name)):
-            place = pd.Index([f"{name}/{found[0].name}" if found else name])
+        below[name] = [ClassFolder(name, inner, folder / inner) for inner in inside(folder).folders]
+    result = [one for name in divided for one in below[name]]
+    known = {meaning(one.name) for one in result}
+    for name in names:
+        if name in divided:
+            continue
+        pictured = [one for one in below[name] if has_pictures(picture_folder(one.folder))]
+        alike = any(meaning(one.name) in known or expression_of(one.name) for one in pictured)
+        if alike or expression_of(name) or (pictured and not divided):
+            place = pd.Index([f"{name}/{below[name][0].name}" if below[name] else name])
             splits(pd.Series([name], index=place, dtype=object), base)
-        result += found if name in divided else []
     return result
+
+
+def meaning(name: str) -> str:
+    """What a class folder's name says: an expression, or a class of the set's own."""
+    return expression_of(name) or fold(name)
+
+
+def is_split(name: str) -> bool:
+    """Whether a folder is called like a split."""
+    return fold(name) in SPLIT_NAMES
+
+
+def loose_splits(base: Path, found: list[ClassFolder]) -> list[str]:
+    """The split folders below ``base`` whose pictures lie in no class's folder.
+
+    Nor in one of the other splits' classes: ``test/images`` beside ``train/happy``.
+    """
+    base = unpacked(base, top=True)
+    classes: dict[str, set[str]] = {}
+    for one in found:
+        if one.split is not None and holds(one.folder):
+            its = classes.setdefault(one.split, set())
+            its.add(meaning(one.name))
+    result = []
+    for name in filter(is_split, inside(base).folders):
+        its = classes.get(name, set())
+        others = set().union(*(found for split, found in classes.items() if split != name))
+        loose = not its and has_pictures(unpacked(base / name))
+        stray = len(its) == 1 and len(others) > 1 and not its & others
+        result += [name] if loose or stray else []
+    return result
+
+
+def refuse_loose(base: Path, found: list[ClassFolder]) -> None:
+    """Refuse a split folder whose pictures have no class: the split would be missing."""
+    for name in loose_splits(base, found):
+        folder = unpacked(base, top=True) / name
+        pictures = sum(map(is_picture, files_of(folder)))
+        raise DataError(
+            f"{folder}: its {pictures} pictures lie in no class's folder (as {name}/happy/1.jpg "
+            f"would); sort them into folders of their classes; or, if a csv labels all pictures, "
+            f"read it with --data csv; or, if these have no labels, rename the folder (to "
+            f"unlabelled, say)"
+        )
+
+
+def refuse_within(content: dict[ClassFolder, list[str]], base: Path) -> None:
+    """Refuse folders inside a class's folder that are called like a split or another class."""
+    classes = {meaning(one.name) for one in content}
+    below = {}
+    for one, names in content.items():
+        below[one] = sorted({part for name in names for part in name.split("/")[:-1]})
+    for one, parts in below.items():
+        for part in filter(is_split, parts):
+            raise DataError(
+                f"{one.folder}: holds a folder of a split, {part}; the splits lie side by side "
+                f"above the classes: move its pictures to {part}/{one.name}, or, if {one.name} is "
+                f"no class, the folders of its splits to {base}"
+            )
+    for one, parts in below.items():
+        for part in parts:
+            other = meaning(part) != meaning(one.name)
+            if other and (expression_of(part) or meaning(part) in classes):
+                raise DataError(
+                    f"{one.folder}: holds a folder of another class, {part}; expected pictures "
+                    f"as train/happy/1.jpg or as happy/1.jpg: move it beside {one.name}, or rename "
+                    f"it if all its pictures show {one.name}"
+                )
 
 
 def picture_folder(folder: Path) -> Path:
@@ -237,6 +339,8 @@ def class_layout(said: str, order: Sequence[str], first: int) -> Layout:
         return expression_of(name) in order or fold(name) in order
 
     def here(base: Path) -> bool:
+        if unpacked(base, top=True) != base:  # found further down, where a csv may lie beside it
+            return False
         try:
             found = class_folders(base)
         except DataError:
@@ -254,15 +358,18 @@ def class_tree(root: Path, base: Path) -> tuple[pd.DataFrame, list[str]]:
     """
     rows: list[tuple[str, str, str | None]] = []
     other: Counter[str] = Counter()
-    deeper: list[str] = []
+    deeper: Counter[str] = Counter()
     empty: list[str] = []
     found = class_folders(base)
-    for one in found:
-        content = inside(one.folder)
-        pictures = [name for name in content.files if is_picture(name)]
-        other.update(suffix_of(name) for name in content.files if not is_picture(name))
+    refuse_loose(base, found)
+    content = {one: list(files_of(one.folder)) for one in found}
+    refuse_within(content, base)
+    for one, names in content.items():
+        pictures = [name for name in names if is_picture(name)]
+        other.update(suffix_of(name) for name in names if not is_picture(name))
         above = prefix(one.folder, root)
-        deeper += [above + name for name in content.folders]
+        folders = [name.rpartition("/")[0] for name in pictures]
+        deeper.update(above + folder for folder in folders if folder)
         empty += [] if pictures else [above.removesuffix("/")]
         rows += [(above + name, one.name, one.split) for name in pictures]
     if not rows:
@@ -290,15 +397,17 @@ def shortened(names: list[str], most: int = 5) -> str:
     return ", ".join(names[:most]) + (" ..." if len(names) > most else "")
 
 
-def unread(other: Counter[str], deeper: list[str], empty: list[str]) -> list[str]:
-    """Notes on what lies in class folders and is not read."""
+def unread(other: Counter[str], deeper: Counter[str], empty: list[str]) -> list[str]:
+    """Notes on what lies in class folders and is not read, or is read from further down."""
     notes = []
     if other:
         kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(other.items()))
         notes.append(f"files in class folders that Pillow does not read are left out: {kinds}")
     if deeper:
+        folders = shortened(list(deeper))
         notes.append(
-            f"{len(deeper)} folders inside class folders are not read: {shortened(deeper)}"
+            f"{deeper.total()} pictures lie in folders inside the class folders, and have that "
+            f"class: {folders}"
         )
     if empty:
         notes.append(f"{len(empty)} class folders hold no picture: {shortened(empty)}")
@@ -309,21 +418,35 @@ def lists_beside(root: Path, base: Path, found: list[ClassFolder]) -> list[str]:
     """Notes on lists and pictures that lie beside class folders and are not used."""
     around = {base, *(one.folder.parent for one in found)}
     top = unpacked(base, top=True)
+    aside = [top / name for name in inside(top).folders] if found[0].split is not None else []
+    beside = [folder for folder in aside if not is_split(folder.name)]
+    without = [folder.name for folder in aside if is_split(folder.name) and not holds(folder)]
     while top != base:
         around.add(top)
         top = top.parent
-    if base != root and len(inside(base.parent).folders) == 1:
-        around.add(base.parent)
+    while base != root and len(inside(base.parent).folders) == 1:
+        base = base.parent
+        around.add(base)
     lists: list[str] = []
-    loose = 0
+    loose: Counter[str] = Counter()
     for folder in sorted(around):
         names = inside(folder).files
         above = prefix(folder, root)
         lists += [above + name for name in names if suffix_of(name) in LISTS]
-        loose += sum(map(is_picture, names))
+        loose[above or "./"] += sum(map(is_picture, names))
+    for folder in beside:
+        loose[prefix(folder, root)] += sum(map(is_picture, files_of(folder)))
     notes = []
     if lists:
         notes.append(f"labels are the class folders' names; not used: {shortened(lists)}")
-    if loose:
-        notes.append(f"{loose} pictures lie outside the class folders: not read")
+    if loose.total():
+        where = shortened([f"{folder} ({count})" for folder, count in loose.items() if count])
+        notes.append(f"{loose.total()} pictures lie outside the class folders: not read: {where}")
+    if without:
+        notes.append(f"the folder of a split holds no picture: {shortened(without)}")
     return notes
+
+
+def holds(folder: Path) -> bool:
+    """Whether a picture lies in the folder or below it."""
+    return any(map(is_picture, files_of(folder)))

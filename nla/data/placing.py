@@ -2,17 +2,15 @@
 
 import os
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from .folders import inside, is_picture, listing, shortened
+from .folders import is_picture, listing, shortened, walk
 from .manifest import refuse
 from .names import composed, fold, split_among
-
-DEEPEST = 8
 
 
 def pictures_below(base: Path) -> dict[str, str]:
@@ -20,24 +18,7 @@ def pictures_below(base: Path) -> dict[str, str]:
 
     Links to folders are followed, but not round in a loop.
     """
-    return {composed(name): name for name in walk(str(base))}
-
-
-def walk(
-    folder: str,
-    above: str = "",
-    parents: tuple[tuple[int, int], ...] = (),
-) -> Iterator[str]:
-    """The pictures in ``folder`` and below, each name with ``above`` before it."""
-    state = os.stat(folder)
-    me = (state.st_dev, state.st_ino)
-    if me in parents or len(parents) > DEEPEST:
-        return
-    content = inside(folder)
-    for name in filter(is_picture, content.files):
-        yield above + name
-    for name in content.folders:
-        yield from walk(f"{folder}/{name}", f"{above}{name}/", (*parents, me))
+    return {composed(name): name for name in walk(str(base)) if is_picture(name)}
 
 
 def folders_of(names: pd.Series) -> pd.Series:

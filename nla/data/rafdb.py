@@ -5,12 +5,23 @@ from pathlib import Path
 import pandas as pd
 
 from .corruption import relabel
-from .folders import class_layout, class_tree, files, listing, locate, matching, prefix
+from .folders import (
+    class_folders,
+    class_layout,
+    class_tree,
+    files,
+    find,
+    listing,
+    locate,
+    loose_splits,
+    matching,
+    prefix,
+)
 from .manifest import EXPRESSIONS, DataError, data_root
-from .names import codes, order_note, splits
+from .names import SPLIT_NAMES, codes, fold, order_note, splits
 from .parsing import finish, label_list
 from .placing import pictures_below, placed
-from .tables import csv_rows
+from .tables import Listed, csv_rows
 
 RAFDB = EXPRESSIONS[:7]
 NAMES = ("rafdb", "raf-db", "raf_db", "raf", "basic", "raf-basic", "dataset")
@@ -18,6 +29,7 @@ LISTS = (
     *("EmoLabel/list_patition_label.txt", "list_patition_label.txt"),
     *("*/list_patition_label.txt", "EmoLabel/list_partition_label.txt"),
 )
+CSVS = ("*train*.csv", "*label*.csv")
 
 
 def read_rafdb(root: str | Path | None = None, labels: str | Path | None = None) -> pd.DataFrame:
@@ -30,19 +42,18 @@ def read_rafdb(root: str | Path | None = None, labels: str | Path | None = None)
     (:func:`nla.data.corruption.relabel`).
     """
     root = data_root(root)
-    csvs = ("*train*.csv", "*label*.csv")
     base, layout = locate(
         root,
         "RAF-DB",
         NAMES,
         files(*LISTS)._replace(said="EmoLabel/list_patition_label.txt"),
         class_layout("train/1/*.jpg", RAFDB, 1),
-        files(*csvs)._replace(said="train_labels.csv"),
+        files(*CSVS)._replace(said="train_labels.csv"),
     )
     if layout == 0:
         manifest = rafdb_list(root, base, matching(base, *LISTS)[0])
     elif layout == 1:
-        frame, notes = class_tree(root, base)
+        frame, notes = rafdb_tree(root, base)
         manifest = rafdb_numbers(frame, base, notes)
     else:
         listed = csv_rows(root, base)
@@ -77,6 +88,19 @@ def rafdb_list(root: Path, base: Path, path: Path) -> pd.DataFrame:
         }
     )
     return finish(manifest, notes)
+
+
+def rafdb_tree(root: Path, base: Path) -> Listed:
+    """Class folders; or, where a split's pictures lie in none, the csv files if they label all."""
+    found = class_folders(base)
+    loose = {SPLIT_NAMES[fold(name)] for name in loose_splits(base, found)}
+    listed = find(root, NAMES, files(*CSVS)) if loose else None
+    if listed:
+        rows, notes = csv_rows(root, listed[0])
+        given = {SPLIT_NAMES[fold(one.split)] for one in found if one.split is not None}
+        if given | loose <= set(rows.get("split", ())):
+            return Listed(rows, [*notes, "labels are those of the csv files"])
+    return Listed(*class_tree(root, base))
 
 
 def rafdb_numbers(rows: pd.DataFrame, base: Path, notes: list[str]) -> pd.DataFrame:
