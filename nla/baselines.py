@@ -30,11 +30,22 @@ class CrossEntropyLoss(Method):
         """Logits (B, K), targets (B,) integers, progress = epoch / epochs in [0, 1]."""
         terms = self.observe(logits, flipped_logits, targets, progress)
         losses = self.losses(in_float32(logits), targets.long(), progress)
+        check_losses(losses, targets, self)
         return terms._replace(total=losses.mean())
 
     def losses(self, logits: Tensor, targets: Tensor, progress: float) -> Tensor:
         """The loss of each sample, (B,), from logits (B, K) in float32 or float64."""
         return F.cross_entropy(logits, targets, reduction="none")
+
+
+def check_losses(losses: object, targets: Tensor, method: Method) -> None:
+    """ValueError unless these are a loss for each sample, as a method has to give them."""
+    shape = tuple(losses.shape) if isinstance(losses, Tensor) else type(losses).__name__
+    if shape != tuple(targets.shape):
+        raise ValueError(
+            f"losses of {type(method).__name__} must give the loss of each sample, a tensor "
+            f"({len(targets)},) and not their mean (reduction='none'); it gave {shape}"
+        )
 
 
 class TwoViews(CrossEntropyLoss):

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import tyro
 
 from nla.cli import print_notes, print_table
+from nla.methods import LOSSES
 from nla.training.config import DEMO, DEMO_BASELINE, PAPER, PAPER112, PHOTOGRAPHS, Config
 from nla.training.loading import load_data
 from nla.training.loop import fit
@@ -28,6 +29,8 @@ Preset = Literal["none", "demo", "demo-baseline", "paper", "paper112", "photogra
 
 def train_with(arguments: list[str]) -> None:
     """``nla train`` with these options; a preset or settings file gives their defaults."""
+    # the losses that there are now, for --loss and --help: one's own may have been named since
+    Config.__annotations__["loss"] = Literal[tuple(LOSSES)]
     command = functools.partial(train, config=starting_point(arguments))
     tyro.cli(command, prog="nla train", args=arguments)
 

@@ -45,6 +45,21 @@ class LossTerms(NamedTuple):
     scores: Scores
     factor: Tensor | None = None  # of the cross-entropy in the loss, where it is not 1 + w*
 
+    def verify(self, count: int, method: str) -> None:
+        """ValueError unless the total is one number, and all else one for each of the samples."""
+        parts = {**self._asdict(), **self.scores._asdict()}
+        del parts["scores"]
+        for name, value in parts.items():
+            expected = () if name == "total" else (count,)
+            if value is None and name == "factor":
+                continue
+            if not isinstance(value, Tensor) or value.shape != expected:
+                shape = tuple(value.shape) if isinstance(value, Tensor) else value
+                raise ValueError(
+                    f"{method}: {name} in its LossTerms must be a tensor of shape {expected}, got "
+                    f"{shape}"
+                )
+
     def record(self, logits: Tensor, targets: Tensor) -> dict[str, Tensor]:
         """The facts (B,) under their names in a run's dynamics files, detached.
 

@@ -1,5 +1,6 @@
 """Every method that a config can name."""
 
+import functools
 import inspect
 from collections.abc import Callable
 from functools import partial
@@ -9,6 +10,7 @@ from nla import baselines, long_tail
 from nla.consistency import released_divergence
 from nla.losses import Method, NLALoss
 from nla.malt import MALT
+from nla.naw import NAW
 from nla.parts import Parts, l1_distance
 from nla.rema import ReMa
 
@@ -54,21 +56,43 @@ LOSSES: dict[str, Callable[..., Method]] = {
 }
 
 
-def options_of(method: Callable[..., Method]) -> set[str]:
-    """The names of the options that a method takes."""
-    names = {*inspect.signature(method).parameters, "naw", "checked"}
-    made = method()
-    return names | ({"strength"} if made.strength is not None else set())
+def options_of(loss: str) -> frozenset[str]:
+    """The names of the options that a method takes, lam, variant, naw, strength, ...
+
+    ValueError for a name that ``LOSSES`` does not have, or that is not a method's there.
+    """
+    if loss not in LOSSES:
+        raise ValueError(
+            f"unknown loss {loss!r}; expected one of {', '.join(LOSSES)}; one of your own has to "
+            "be named in nla.methods.LOSSES first (see CONTRIBUTING.md)"
+        )
+    return taken_by(LOSSES[loss], loss)
 
 
-TAKES = {loss: options_of(method) for loss, method in LOSSES.items()}
-"""The options of each."""
+@functools.cache
+def taken_by(method: Callable[..., Method], loss: str) -> frozenset[str]:
+    """The options of a method that is called ``loss``, which is made once to see that it can be."""
+    always: dict[str, Any] = {"naw": NAW(), "checked": False}
+    try:
+        made = method(**always)
+        if isinstance(made, Method) and made.strength is not None:
+            always["strength"] = None  # its own
+            made = method(**always)
+    except TypeError as error:
+        raise ValueError(
+            f"loss {loss!r} cannot be made ({error}): LOSSES holds the class, whose __init__ takes "
+            "naw and checked by name (and strength, if it has one), as **options that go on to "
+            "super().__init__(**options), and has a default for everything else"
+        ) from error
+    if not isinstance(made, Method):
+        raise ValueError(
+            f"loss {loss!r} makes a {type(made).__name__}, which is no method: derive it from "
+            "nla.baselines.CrossEntropyLoss or nla.losses.Method"
+        )
+    return frozenset([*inspect.signature(method).parameters, *always])
 
 
 def build(loss: str, **options: Any) -> Method:
-    """The method called ``loss`` in ``LOSSES``, with those of ``options`` that it takes.
-
-    Options are lam, variant, naw, strength, ...; see ``TAKES``.
-    """
-    taken = {name: value for name, value in options.items() if name in TAKES[loss]}
-    return LOSSES[loss](**taken)
+    """The method called ``loss`` in ``LOSSES``, with those of ``options`` that it takes."""
+    taken = options_of(loss)
+    return LOSSES[loss](**{name: value for name, value in options.items() if name in taken})

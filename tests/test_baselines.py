@@ -6,10 +6,13 @@ import math
 import pytest
 import torch
 from conftest import TINY
+from small_data import QUICK, pictures
 from torch import nn
+from torch.nn import functional as F
 
 from nla import NAW, Config, NLALoss, Scores, fit
-from nla.methods import LOSSES, TAKES, build
+from nla.baselines import CrossEntropyLoss
+from nla.methods import LOSSES, build, options_of
 from nla.models import Output, resnet18, small_resnet
 from nla.rema import gate
 
@@ -104,7 +107,7 @@ def test_a_strength_of_ones_own_by_hand(name, strength, expected):
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_a_strength_that_nothing_depends_on_is_refused(name):
-    if "strength" in TAKES[name] and name not in ("ldam_no_margin", "cosine"):
+    if "strength" in options_of(name) and name not in ("ldam_no_margin", "cosine"):
         assert build(name, strength=0.3).strength == 0.3
         return
     with pytest.raises(ValueError, match="strength"):
@@ -461,3 +464,62 @@ def test_attention_maps_are_of_both_views_and_average_to_the_logits():
     logits = model(torch.cat([images, images.flip(-1)])).logits - model.fc.bias
     maps = torch.einsum("bchw,kc->bkhw", method.features, method.weights())
     torch.testing.assert_close(maps.mean((2, 3)), logits, rtol=1e-3, atol=1e-4)
+
+
+class Mean(CrossEntropyLoss):
+    def losses(self, logits, targets, progress):
+        return F.cross_entropy(logits, targets)
+
+
+class Number(CrossEntropyLoss):
+    def forward(self, logits, flipped_logits, targets, progress):
+        return F.cross_entropy(logits, targets)
+
+
+class Unsummed(CrossEntropyLoss):
+    def forward(self, logits, flipped_logits, targets, progress):
+        terms = self.observe(logits, flipped_logits, targets, progress)
+        return terms._replace(total=terms.cross_entropy)
+
+
+class Bare(CrossEntropyLoss):
+    def __init__(self):
+        super().__init__()
+
+
+class Needy(CrossEntropyLoss):
+    def __init__(self, margin, **options):
+        super().__init__(**options)
+
+
+class Strong(CrossEntropyLoss):
+    strength = 2.0
+
+    def __init__(self, naw=None, checked=True):
+        super().__init__(naw, checked)
+
+
+@pytest.mark.parametrize(
+    "own, message",
+    [
+        (Mean, r"losses of Mean must give the loss of each sample, a tensor \(8,\).*it gave \(\)"),
+        (Number, "Number gives a Tensor, not the nla.losses.LossTerms"),
+        (Unsummed, r"Unsummed: total in its LossTerms must be a tensor of shape \(\), got \(8,\)"),
+        (Bare, "'own' cannot be made.*takes naw and checked by name"),
+        (Needy, "'own' cannot be made.*'margin'.*a default for everything else"),
+        (Strong, "'own' cannot be made.*and strength, if it has one"),
+        (CrossEntropyLoss(), "'own' cannot be made.*LOSSES holds the class"),
+        (torch.nn.Identity, "makes a Identity, which is no method: derive it from"),
+    ],
+)
+def test_a_loss_of_ones_own_that_breaks_the_contract_is_told_of_it(
+    own, message, tmp_path, monkeypatch
+):
+    monkeypatch.setitem(LOSSES, "own", own)
+    with pytest.raises(ValueError, match=message):
+        fit(dataclasses.replace(QUICK, loss="own"), tmp_path / "run", False, pictures())
+
+
+def test_a_loss_that_nobody_named_is_said_to_need_a_name():
+    with pytest.raises(ValueError, match="unknown loss 'own'.*named in nla.methods.LOSSES"):
+        Config(loss="own")

@@ -1,14 +1,17 @@
 """The examples of CONTRIBUTING.md do what the page says."""
 
+import dataclasses
 import re
+import sys
 from pathlib import Path
 
 import nbformat
 import pytest
 import torch
 from PIL import Image
+from small_data import QUICK, pictures, tree
 
-from nla import methods
+from nla import cli, fit, methods, read_run
 from nla.data import EXPRESSIONS, datasets, make_faces
 
 ROOT = Path(__file__).parent.parent
@@ -35,13 +38,29 @@ def test_a_data_set(tmp_path, monkeypatch):
     assert "14 pictures, named by what they show" in names["manifest"].attrs["notes"]
 
 
-def test_a_loss(monkeypatch):
+def test_a_loss(monkeypatch, tmp_path):
     monkeypatch.setitem(methods.LOSSES, "poly", None)
     method = example("A loss")["Poly"]()
     logits = torch.log(torch.tensor([[0.25, 0.75], [0.5, 0.5]]))
     total = method(logits, None, torch.tensor([0, 1]), 0.5).total
     by_hand = -torch.log(torch.tensor([0.25, 0.5])) + torch.tensor([0.75, 0.5])
     assert total == pytest.approx(by_hand.mean().item())
+    run = fit(dataclasses.replace(QUICK, loss="poly"), tmp_path / "run", False, pictures())
+    assert run.config["loss"] == "poly" and len(run.epochs) == 1
+
+
+def test_the_command_line_has_a_loss_that_was_named_before_it_is_called(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setitem(methods.LOSSES, "poly", None)
+    example("A loss")
+    tree(tmp_path / "set")
+    quick = "--epochs 1 --size 24 --batch-size 8 --probe 8 --device cpu --cache".split()
+    place = ["--data", "folder", "--root", str(tmp_path / "set"), "--out", str(tmp_path / "run")]
+    monkeypatch.setattr(sys, "argv", ["nla", "train", "--loss", "poly", *place, *quick, ""])
+    cli.main()
+    assert "overall" in capsys.readouterr().out
+    assert read_run(tmp_path / "run").config["loss"] == "poly"
 
 
 def test_a_figure(planted_run, tmp_path):

@@ -13,14 +13,12 @@ from nla.data.images import Augmentation, Channels
 from nla.data.manifest import TRUTH
 from nla.files import LATER
 from nla.losses import VARIANTS
-from nla.methods import LOSSES, TAKES
+from nla.methods import options_of
 from nla.naw import NAW
 
 if TYPE_CHECKING:
-    Loss = str
     Variant = str
 else:
-    Loss = Literal[tuple(LOSSES)]
     Variant = Literal[VARIANTS]
 
 T = TypeVar("T")
@@ -84,7 +82,7 @@ class Config:
     # the literature, of which the set's own labels are the truth
     list_is: Literal["mended", "noisy"] = field(default="mended", metadata=LATER)
 
-    loss: Loss = "nla"  # the method to train with
+    loss: str = "nla"  # the method to train with, a name in nla.methods.LOSSES
     variant: Variant = "paper"  # of the NLA loss
     lam: float = 0.5  # weight of NAW against consistency, in losses that have it
     # a baseline's own constant, such as EAC's weight of attention; 0: its paper's
@@ -131,8 +129,9 @@ class Config:
         for low, high, names in LIMITS:
             for name in names.split():
                 _check_limits(name, getattr(self, name), low, high)
+        options = options_of(self.loss)
         for name in ("lam", "variant", "strength"):
-            if name not in TAKES[self.loss] and getattr(self, name) != getattr(Config, name):
+            if name not in options and getattr(self, name) != getattr(Config, name):
                 raise ValueError(
                     f"loss {self.loss!r} has no {name}: leave it at {getattr(Config, name)!r}"
                 )

@@ -25,6 +25,7 @@ from nla import models
 from nla.data.images import augment, shrunk, two_views
 from nla.data.manifest import DataError
 from nla.files import remove_leftovers, write
+from nla.losses import LossTerms, Method
 from nla.metrics import accuracies
 from nla.training.config import Config
 from nla.training.identity import (
@@ -255,6 +256,7 @@ def take_step(task: Task, state: State, network: Network, batch: Tensor, pixels:
     targets = task.labels[positions]
     progress = len(state.history) / config.epochs
     terms = state.method.on_outputs(first, second, targets, progress, positions)
+    check_terms(terms, state.method, len(positions))
     state.optimizer.zero_grad(set_to_none=True)
     (terms.total * share).backward()  # type: ignore[no-untyped-call]  # torch's
     state.optimizer.step()
@@ -265,6 +267,18 @@ def take_step(task: Task, state: State, network: Network, batch: Tensor, pixels:
     state.record.append({"position": positions, "loss": loss, **facts})
     state.step += 1
     state.seen += len(batch)
+
+
+def check_terms(terms: object, method: Method, count: int) -> None:
+    """ValueError unless a method gave what the loop and the record need of ``count`` samples."""
+    name = type(method).__name__
+    if not isinstance(terms, LossTerms):
+        raise TrainingError(
+            f"{name} gives a {type(terms).__name__}, not the nla.losses.LossTerms that forward and "
+            "on_outputs have to: begin with terms = self.observe(logits, flipped_logits, targets, "
+            "progress), and return terms._replace(total=...)"
+        )
+    terms.verify(count, name)
 
 
 def order_of(task: Task, epoch: int) -> Tensor:
