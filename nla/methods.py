@@ -55,6 +55,9 @@ LOSSES: dict[str, Callable[..., Method]] = {
     "malt_mirrored": partial(MALT, mirrored=True),
 }
 
+SHIPPED = dict(LOSSES)
+"""Those that the kit comes with, whatever is named in ``LOSSES`` later."""
+
 
 def options_of(loss: str) -> frozenset[str]:
     """The names of the options that a method takes, lam, variant, naw, strength, ...

@@ -14,6 +14,7 @@ from small_data import QUICK, pictures, tree
 from nla import fit, read_run
 from nla.data import DataError
 from nla.files import write
+from nla.methods import LOSSES
 from nla.training import loop
 from nla.training.config import Config
 from nla.training.identity import data_changes, data_key, default_folder, finished, marked
@@ -300,3 +301,86 @@ def test_a_finished_run_whose_data_is_gone_is_not_said_to_be_of_it(tmp_path):
     shutil.rmtree(tmp_path / "set")
     with pytest.raises(DataError, match="the finished run in .*run is of this data cannot be"):
         fit(config, run.folder, progress=False)
+
+
+OWN = """
+from functools import partial
+from torch.nn import functional as F
+from nla.baselines import CrossEntropyLoss, Focal
+
+SCALE = 1.0
+
+
+def scaled(losses):
+    return SCALE * losses
+
+
+class Own(CrossEntropyLoss):
+    def losses(self, logits, targets, progress):
+        return scaled(F.cross_entropy(logits, targets, reduction="none"))
+
+
+soft = partial(Focal, strength=2.5)
+"""
+
+
+def named(monkeypatch, folder, text, name="Own", loss="own"):
+    """Name a loss of the module ``text``, which stands in a new file."""
+    file = folder / f"{len(list(folder.glob('own*.py')))}/own.py"
+    file.parent.mkdir(parents=True)
+    file.write_text(text)
+    code = {"__name__": "own"}
+    exec(compile(text, str(file), "exec"), code)
+    monkeypatch.setitem(LOSSES, loss, code[name])
+    return dataclasses.replace(QUICK, loss=loss, epochs=2)
+
+
+EDITS = [
+    ("Own", 'F.cross_entropy(logits, targets, reduction="none")', "logits.square().mean(1)"),
+    ("Own", "return SCALE *", "return 3 *"),
+    ("Own", "SCALE = 1.0", "SCALE = 2.0"),
+    ("soft", "strength=2.5", "strength=3.5"),
+]
+
+
+@pytest.mark.parametrize("name, old, new", EDITS)
+def test_a_loss_that_was_edited_is_another_and_its_run_another(
+    name, old, new, data, tmp_path, monkeypatch, capsys
+):
+    config = named(monkeypatch, tmp_path / "a", OWN, name)
+    folder = fit(config, tmp_path / "run", False, data).folder
+    named(monkeypatch, tmp_path / "b", OWN, name)  # the same, from another file
+    fit(config, folder, True, data)
+    assert "run was trained before: read, not trained again" in capsys.readouterr().err
+    named(monkeypatch, tmp_path / "c", OWN.replace(old, new), name)
+    for _ in ("finished", "unfinished"):
+        with pytest.raises(RunError, match="another loss 'own': its source.*choose another folder"):
+            fit(config, folder, False, data)
+        (folder / "card.json").unlink(missing_ok=True)
+
+
+def test_a_loss_in_the_place_of_one_of_the_kits_is_another(run, data, tmp_path, monkeypatch):
+    assert run.card["loss_digest"] == ""
+    named(monkeypatch, tmp_path, OWN, loss="nla")
+    with pytest.raises(RunError, match="another loss 'nla'"):
+        again(run, run.folder, data)
+
+
+def test_a_loss_whose_source_is_not_to_be_had_is_said_to_be_so(data, tmp_path, monkeypatch):
+    code = {"__name__": "typed"}
+    exec(OWN, code)
+    monkeypatch.setitem(LOSSES, "own", code["Own"])
+    run = fit(dataclasses.replace(QUICK, loss="own"), tmp_path / "run", False, data)
+    assert run.card["loss_digest"] == "unknown"
+    assert any("the source of the loss 'own' is not to be had" in note for note in run.notes)
+
+
+@pytest.mark.parametrize("key", [{"loss_digest": "0123456789abcdef"}, {}])
+def test_a_run_without_a_digest_of_its_loss_is_still_found(run, copied, data, key):
+    card = {name: value for name, value in run.card.items() if name != "loss_digest"}
+    write(copied / "card.json", card | key)
+    if key:
+        with pytest.raises(RunError, match="another loss 'nla'"):
+            again(run, copied, data)
+    else:
+        assert again(run, copied, data).folder == copied

@@ -16,6 +16,7 @@ import pandas as pd
 from nla.data.manifest import class_names
 from nla.data.store import digests
 from nla.dlib_format import installed
+from nla.own_loss import UNKNOWN, source_digest
 from nla.training.config import PLACES, Config
 from nla.training.loading import Images, load_data
 from nla.training.record import Run, RunError, read_json
@@ -113,6 +114,7 @@ def finished(folder: Path, config: Config, manifest: pd.DataFrame) -> bool:
     if not (folder / "card.json").is_file():
         return False
     check_weights(run, config)
+    check_source(folder, run.card.get("loss_digest"), config.loss)
     return True
 
 
@@ -256,6 +258,20 @@ def check_weights(run: Run, config: Config) -> None:
             f"{run.folder} holds a run that began from other weights: the content of "
             f"{config.weights} has changed; {WAY_OUT}"
         )
+
+
+def check_source(folder: Path, began: str | None, loss: str) -> None:
+    """RunError if a run began with a loss of the same name that was made otherwise.
+
+    A loss without a source, or a run that did not write it down (None), is let pass.
+    """
+    now = source_digest(loss)
+    if began is None or UNKNOWN in (began, now) or began == now:
+        return
+    raise RunError(
+        f"{folder} holds a run of another loss {loss!r}: its source has changed since, or that of "
+        f"what it uses; {WAY_OUT}"
+    )
 
 
 def weights_digest(config: Config) -> str:

@@ -8,6 +8,7 @@ interruption with the same numbers.
 
 import copy
 import dataclasses
+import sys
 import time
 import zlib
 from pathlib import Path
@@ -81,7 +82,7 @@ def fit(
     manifest = marked(images, manifest)
     folder = Path(folder) if folder is not None else default_folder(config, manifest)
     if finished(folder, config, manifest):
-        return read_run(folder)
+        return read_again(folder, progress and world.rank == 0)
     check_precision(config, world.device)
     task = Task(config, folder, world, placed(images, world.device, config.resident), manifest)
     state = prepare(task)
@@ -89,7 +90,7 @@ def fit(
     with claimed(folder, world), stoppable() as stop:
         # another process may have come first
         if any(world.gather(world.rank == 0 and finished(folder, config, manifest))):
-            return read_run(folder)
+            return read_again(folder, progress and world.rank == 0)
         begin(task, state)
         train(task, state, stop, progress and world.rank == 0)
         if world.rank == 0:
@@ -98,6 +99,13 @@ def fit(
         world.gather(None)  # every process waits for the files
         if stop.is_set():
             raise KeyboardInterrupt(f"stopped; the run in {folder} has finished all the same")
+    return read_run(folder)
+
+
+def read_again(folder: Path, progress: bool) -> Run:
+    """The finished run in the folder; with ``progress`` it is said that nothing was trained."""
+    if progress:
+        tqdm.write(f"{folder} was trained before: read, not trained again", file=sys.stderr)
     return read_run(folder)
 
 
@@ -165,7 +173,7 @@ def begin(task: Task, state: State) -> None:
         write(folder / "manifest.parquet", task.manifest)
         (folder / "non_finite.json").unlink(missing_ok=True)  # of a beginning that led nowhere
     if (folder / "checkpoint.pt").is_file():
-        state.load(folder / "checkpoint.pt")
+        state.load(folder / "checkpoint.pt", task.config.loss)
         if world.rank > 0:
             state.record = []  # the first process has it
     apart = any(isinstance(part, _BatchNorm) for part in state.model.modules())
@@ -447,6 +455,7 @@ def card(task: Task, state: State) -> dict[str, Any]:
         "channels": task.images.shape[1],
         "data": data_key(task.manifest),
         "weights_digest": state.weights,
+        "loss_digest": state.source,
         "seconds": sum(row["seconds"] for row in state.history),
         "parts": state.parts,
         "notes": notes,

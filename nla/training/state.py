@@ -20,9 +20,10 @@ from nla.files import atomic
 from nla.long_tail import REWEIGHTED
 from nla.losses import Method
 from nla.methods import build
+from nla.own_loss import UNKNOWN, source_digest
 from nla.settling import settle
 from nla.training.config import VALUES, Config
-from nla.training.identity import weights_digest
+from nla.training.identity import check_source, weights_digest
 from nla.training.loading import Images
 from nla.training.processes import World
 from nla.training.record import RunError
@@ -78,6 +79,7 @@ class State:
     notes: list[str] = field(default_factory=list)  # sentences for the card
     averaged: AveragedModel | None = None  # the model with the running average of its weights
     weights: str = ""  # digest of the file of weights that the run began from
+    source: str = ""  # digest of a loss that is not the kit's own
 
     @property
     def scored(self) -> models.Classifier:
@@ -91,21 +93,22 @@ class State:
         content = {name: getattr(self, name).state_dict() for name in PARTS}
         content |= {name: getattr(self, name) for name in PLACE}
         content["generator"] = self.generator.get_state()
-        content["weights"] = self.weights
+        content["weights"], content["source"] = self.weights, self.source
         content["record"] = {name: values.cpu() for name, values in joined(self.record).items()}
         if self.averaged is not None:
             content["averaged"] = self.averaged.state_dict()
         with atomic(path) as temporary, open(temporary, "wb") as file:
             torch.save(content, file)
 
-    def load(self, path: Path) -> None:
-        """Go back to a checkpoint; RunError if it is of a run that began from other weights."""
+    def load(self, path: Path, loss: str) -> None:
+        """Go back to a checkpoint; RunError if it is of a run of other weights or another loss."""
         content = torch.load(path, map_location="cpu", weights_only=True)
         if content.get("weights", self.weights) != self.weights:  # older ones do not say
             raise RunError(
                 f"{path} is of a run that began from other weights: their file has changed since. "
                 "Put the old one back, choose another folder (--out), or delete it to train anew"
             )
+        check_source(path.parent, content.get("source"), loss)
         for name in PARTS:
             getattr(self, name).load_state_dict(content[name])
         if self.averaged is not None:
@@ -163,7 +166,12 @@ def prepare(task: Task) -> State:
     )
     schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, config.lr_decay)
     state = State(model, method, optimizer, schedule, Generator(device), notes=notes)
-    state.weights = weights_digest(config)
+    state.weights, state.source = weights_digest(config), source_digest(config.loss)
+    if state.source == UNKNOWN:
+        notes.append(
+            f"the source of the loss {config.loss!r} is not to be had, so that a later change of "
+            "it would not be noticed: define it in a file"
+        )
     if config.ema:
         average = get_ema_multi_avg_fn(config.ema)  # type: ignore[no-untyped-call]  # torch's
         state.averaged = AveragedModel(model, multi_avg_fn=average, use_buffers=True)
