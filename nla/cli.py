@@ -17,7 +17,7 @@ import pandas as pd
 import tyro
 from tqdm import tqdm
 
-from nla.data.manifest import TRUTH, DataError, class_names
+from nla.data.manifest import OWN_CLASSES, TRUTH, DataError, class_names
 from nla.files import write
 from nla.training.record import Run, read_run
 
@@ -491,6 +491,8 @@ def corrupt(
 ) -> None:
     """Write corrupted training labels as the literature's lists are, one 'name label' a line.
 
+    The labels of a folder or csv of your own are names, of the other sets numbers from 1.
+
     Args:
         root: its folder; by default found in data/ or where NLA_DATA_ROOT points.
         ratio: share of the training labels that change.
@@ -514,7 +516,7 @@ def corrupt(
         changed = corruption.confuse_labels(manifest, given, seed)
     else:
         changed = confused_by_model(manifest, root, run, ratio, seed)
-    corruption.write_list(changed, out)
+    corruption.write_list(changed, out, named=name in OWN_CLASSES)
     train = changed[changed["split"] == "train"]
     wrong = (train["label"] != train["true_label"]).sum()
     print(f"wrote {out}: {wrong} of {len(train)} labels are not the true ones")
@@ -574,7 +576,7 @@ def correct(
         gone = correction.faceless(labels)
     after = correction.mend(manifest, decisions, name, root)
     print_notes(after.attrs["notes"])
-    old = correction.write_corrected(manifest, after, out, gone)
+    old = correction.write_corrected(manifest, after, out, gone, name in OWN_CLASSES)
     print(f"wrote {out}: {(after['split'] == 'train').sum()} labels; the old ones are in {old}")
 
 

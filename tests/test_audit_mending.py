@@ -1,5 +1,6 @@
 """From decisions to a better training set: corrected lists, and training with them."""
 
+from dataclasses import replace
 from typing import get_args
 
 import numpy as np
@@ -258,6 +259,29 @@ def test_skipped_images_may_stand_in_a_list_and_are_counted(tmp_path):
     images, manifest = load_data(Config(**options, labels=labels, missing="skip"))
     assert len(images) == 41
     assert "1 lines of" in " ".join(manifest.attrs["notes"])
+
+
+def test_a_list_read_in_another_order_of_classes_is_warned_of_and_one_with_names_is_right(
+    mistaken, tmp_path
+):
+    correct(mistaken)
+    before = (mistaken / "list_before.txt").read_text().splitlines()
+    assert {line.split("\t")[1] for line in before} == set(NAMES)
+    options = {"data": "folder", "root": str(mistaken / "set"), "size": 32}
+    turned = Config(**options, classes=NAMES[::-1])
+    as_before = replace(turned, labels=str(mistaken / "list_before.txt"))
+    _, manifest = load_data(as_before)
+    assert "0 labels of the list differ" in manifest.attrs["notes"][-1]
+    assert "WARNING" not in " ".join(manifest.attrs["notes"])
+    numbered = tmp_path / "numbers.txt"
+    before = read_folder(mistaken / "set")
+    write_list(before, numbered)
+    differ = (before["label"] != 3)[before["split"] == "train"].sum()  # happiness stays the middle
+    assert numbered.read_text().split()[1] == "6"
+    _, manifest = load_data(replace(turned, labels=str(numbered)))
+    said = " ".join(manifest.attrs["notes"])
+    assert f"WARNING: {differ} of 112 labels of the list are others than before" in said
+    assert "--classes" in said and ", ".join(NAMES[::-1]) in said
 
 
 def test_order_of_the_decisions_changes_nothing(mistaken, tmp_path):

@@ -217,6 +217,29 @@ def test_the_list_is_the_literatures_and_reads_back(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["noise.txt", "rows.txt"]
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("Zornig Überrascht", "sehr fröhlich", "fröhlich"),
+        ("0", "1", "2"),
+        ("3", "2", "1"),
+        ("1", "10.0", "3_calm"),
+        ("2 tired", "1 calm", "no label"),
+    ],
+)
+def test_classes_of_ones_own_are_listed_by_name_whatever_their_order(tmp_path, names):
+    manifest = rafdb_like((5, 4, 3), test=3)
+    manifest.attrs["classes"] = list(names)
+    noisy = flip_labels(manifest, 0.5, 1)
+    write_list(noisy, tmp_path / "noise.txt")
+    assert relabel(manifest, tmp_path / "noise.txt")["label"].equals(noisy["label"])
+    turned = manifest.assign(label=2 - manifest["label"])
+    turned.attrs["classes"] = list(names[::-1])
+    after = relabel(turned, tmp_path / "noise.txt")
+    train = after["split"] == "train"
+    assert (2 - after["label"][train]).equals(noisy["label"][train])
+
+
 ABSENT = (300, 100, 200, 400, 150, 120, 0, 90)  # CK+: contempt, and no neutral
 
 

@@ -29,6 +29,7 @@ from .pixels import digests, read_pixels
 KEEP, RELABEL, TWO, NONE = DECISIONS = ("keep", "relabel", "two expressions", "no face")
 COLUMNS = ("data", "split", "image", "label", "decision", "to")
 IMAGE = ["split", "image"]
+HANDFUL = 5  # labels that may all be wrong
 
 
 def read_decisions(path: str | Path, name: str, classes: Sequence[str]) -> pd.DataFrame:
@@ -192,10 +193,12 @@ def write_corrected(
     after: pd.DataFrame,
     out: str | Path,
     gone: Sequence[str] = (),
+    named: bool | None = None,
 ) -> Path:
     """Write the corrected training list, and beside it the old one, whose path is returned.
 
-    ``gone``: names of images without a face that are in neither manifest any more.
+    ``gone``: names of images without a face that are in neither manifest any more; ``named``: see
+    :func:`nla.data.corruption.write_list`.
 
     Both are lists as the literature has them, ``name label``; the label of an image without a face
     is ``no-face``. DataError if two images have one name, or if a class does.
@@ -204,8 +207,8 @@ def write_corrected(
     old = out.with_name(f"{out.stem}_before{out.suffix or '.txt'}")
     if after["no_face"].any() and NO_FACE in class_names(after):
         raise DataError(f"a class is called {NO_FACE!r}, as images without a face are: rename it")
-    write_list(before, old, gone)
-    write_list(after, out, gone)
+    write_list(before, old, gone, named)
+    write_list(after, out, gone, named)
     return old
 
 
@@ -219,8 +222,22 @@ def mended(
     """
     result = relabel(manifest, path, elsewhere)
     before = manifest["label"].loc[result.index]
-    note = f"{int((result['label'] != before).sum())} labels of the list differ from those before"
+    differ = int((result["label"] != before).sum())
+    note = f"{differ} labels of the list differ from those before"
+    trained = int((result["split"] == "train").sum())
+    if differ > max(HANDFUL, trained / 2):
+        result = noted(result, unlikely(differ, trained, class_names(manifest)))
     if knows_truth(manifest):
         return noted(result, note)
     result = noted(result, f"{note}, and are taken as the better ones").drop(columns="kind")
     return result.assign(true_label=result["label"])
+
+
+def unlikely(differ: int, count: int, classes: Sequence[str]) -> str:
+    """A warning that so many labels of a list are rather read in another order than mended."""
+    return (
+        f"WARNING: {differ} of {count} labels of the list are others than before, which no mending "
+        "explains: was it written with the classes in another order (--classes, or a class "
+        f"folder renamed since)? Numbers in it count from 1 in the order {', '.join(classes)}; "
+        "if it is a list of noise, say --list-is noisy"
+    )

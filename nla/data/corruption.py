@@ -17,7 +17,7 @@ import pandas as pd
 from nla.files import write
 
 from .manifest import CLEAR, EXPRESSIONS, VOTERS, DataError, class_names, refuse, validate
-from .parsing import label_list, pairs
+from .parsing import label_list, pairs, quoted
 
 Integers = npt.NDArray[np.int64]
 Numbers = npt.NDArray[np.float64]
@@ -340,9 +340,12 @@ def write_list(
     manifest: pd.DataFrame,
     path: str | Path,
     faceless: Collection[str] = (),
+    named: bool | None = None,
 ) -> None:
     """Write the training labels as the literature does, ``name label`` with labels from 1.
 
+    ``named``: the classes' names behind a tab in place of numbers, which mean nothing once the
+    classes have another order; by default for a set that has classes of its own.
     The label is ``no-face`` where a column ``no_face`` says so, and for the names ``faceless`` of
     images that are not in the manifest. DataError if two images have one name. The file is whole
     or absent.
@@ -355,11 +358,15 @@ def write_list(
             f"{twice.iloc[0]} shows several faces, which a list of names "
             "cannot tell apart: cut them out into files of their own first"
         )
-    labels = (train["label"] + 1).astype(str)
+    if named is None:
+        named = "classes" in manifest.attrs
+    written = dict(enumerate(map(quoted, class_names(manifest))))
+    labels = train["label"].map(written) if named else (train["label"] + 1).astype(str)
     if "no_face" in manifest:
         labels[train["no_face"]] = NO_FACE
-    gone = [f"{name} {NO_FACE}" for name in faceless]
-    lines = [*(names + " " + labels), *gone]
+    between = "\t" if named else " "
+    gone = [f"{name}{between}{NO_FACE}" for name in faceless]
+    lines = [*(names + between + labels), *gone]
     write(path, "\n".join(lines) + "\n")
 
 
@@ -371,7 +378,7 @@ def relabel(
     """Replace the training labels by those of such a list; ``true_label`` stays, ``kind`` follows.
 
     The list names every training image (rows of fer2013.csv go by their number), by its name alone
-    or by its path; labels are numbers from 1 in the order of the set's classes, or their names, or
+    or by its path; labels are names of the set's classes, or numbers from 1 in their order, or
     ``no-face``: such rows are left out, and a note counts them.
     Lines for other splits are ignored: evaluation is never relabelled. So are those for images
     ``elsewhere``, names of images of the set that are not in the manifest; with None all lines for

@@ -25,6 +25,7 @@ EXPRESSIONS = (
 )
 """The canonical class order, RAF-DB's; sets with seven classes use the first seven."""
 
+OWN_CLASSES = ("folder", "csv")  # sets that know no classes but those of the user
 SPLITS = ("train", "val", "test")
 KINDS = ("clean", "ambiguous", "noisy")
 VOTERS = 10  # people who said what each image of FERPlus shows

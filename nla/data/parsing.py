@@ -11,7 +11,7 @@ import pandas as pd
 from PIL import Image
 
 from .manifest import BOX, EXPRESSIONS, DataError, refuse, validate
-from .names import codes
+from .names import codes, whole_number
 
 NO_PICTURE = (  # formats that Pillow names but that hold films, icons, pages or measurements
     *("MPEG", "FLI", "ICO", "CUR", "ICNS", "EPS", "WMF", "PSD"),
@@ -84,26 +84,38 @@ def lines_of(path: str | Path) -> pd.Series:
 
 
 def pairs(path: str | Path) -> pd.DataFrame:
-    """Read a list of ``name label`` lines, separated by blanks or tabs: name, label, by line."""
+    """Read a list of ``name label`` lines: name, label, by line.
+
+    The last tab separates them, or, in a line without one, the last blank.
+    """
     lines = lines_of(path)
-    parts = lines.str.rsplit(n=1, expand=True).reindex(columns=[0, 1])
-    lacking = parts[1].isna() | parts[0].str.contains(r"[,;]$")
+    halves = lines.map(lambda line: line.rsplit("\t" if "\t" in line else None, 1))
+    first = halves.str[0].str.strip()
+    lacking = (halves.str.len() < 2) | first.str.contains(r"[,;]$")
     refuse(lacking, lines, path, "is not 'name label' separated by a blank")
-    names = safe(parts[0].str.strip(), path)
-    return pd.DataFrame({"name": names, "label": parts[1]})
+    return pd.DataFrame({"name": safe(first, path), "label": halves.str[1].str.strip()})
 
 
 def label_list(path: str | Path, order: Sequence[str] = EXPRESSIONS, gap: str = "") -> pd.Series:
     """Read a list of ``name label`` lines: places in ``order``, by name without ``_aligned``.
 
-    -1 where the label is ``gap``.
+    A label is a name, or a number from 1; in quotes (:func:`quoted`) it is a name whatever it
+    looks like. -1 where the label is ``gap``.
     """
     listed = pairs(path)
     names = listed["name"].str.replace("_aligned", "")
     refuse(names.duplicated(), names, path, "is listed twice; keep one of the lines")
     labels = listed["label"]
-    given = codes(labels[labels != gap], order, path, 1, classes=order)
+    is_name = labels.str.fullmatch('".+"') & ~labels.isin(order)
+    named = codes(labels[is_name].str[1:-1], order, path, None, classes=order)
+    others = codes(labels[~is_name & (labels != gap)], order, path, 1, classes=order)
+    given: pd.Series = pd.concat([named, others])
     return given.reindex(labels.index, fill_value=-1).set_axis(pd.Index(names))
+
+
+def quoted(name: str) -> str:
+    """A class's name as a list has it: in quotes if it is a number, which would be read as one."""
+    return name if whole_number(name) is None else f'"{name}"'
 
 
 def safe(names: pd.Series, path: object) -> pd.Series:

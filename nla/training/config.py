@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin
 
 from nla import face_resnet
 from nla.data.images import Augmentation, Channels
-from nla.data.manifest import TRUTH
+from nla.data.manifest import OWN_CLASSES, TRUTH
 from nla.files import LATER
 from nla.losses import VARIANTS
 from nla.methods import options_of
@@ -24,7 +24,6 @@ else:
 T = TypeVar("T")
 Architecture = Literal["small_resnet", "resnet18", "resnet50", "face_resnet"]
 PLACES = ("root", "cache", "labels")  # fields that say where data lies, not what it is
-OWN_CLASSES = ("folder", "csv")  # sets that know no classes but those of the user
 UNSAFE = re.compile(r'[\x00-\x1f\x7f<>:"/\\|?*]|\.{2,}')  # in a folder's name, on some system
 LONGEST = 100  # bytes of a name within a folder's name
 PAPERS_VALUES: tuple[Channels, Channels] = (Augmentation.mean, Augmentation.std)
