@@ -178,6 +178,20 @@ def test_evaluation_is_never_relabelled_and_that_is_said(mistaken, capsys):
     assert test and f"{test} decisions are about validation or test images: not applied" in said
 
 
+def test_images_that_a_run_drew_for_validation_are_evaluation_with_the_set_too(
+    mistaken, tmp_path, capsys
+):
+    made = lines(mistaken)
+    train = made.index[made["split"] == "train"]
+    moved = int((made.loc[train, "decision"] == "relabel").sum())
+    made.loc[train, "split"] = "val"
+    made.to_csv(tmp_path / "made.csv", index=False)
+    correct(mistaken, decisions=tmp_path / "made.csv")
+    said = capsys.readouterr().out
+    assert moved and "note: 0 labels changed" in said
+    assert "100 decisions are about validation or test images: not applied" in said
+
+
 def test_labels_planted_by_a_run_are_corrected_through_the_run(tmp_path, capsys):
     config = Config(train_faces=60, test_faces=14, noise=0.4, epochs=1, probe=8, batch_size=16)
     run = fit(config, tmp_path / "run", progress=False)

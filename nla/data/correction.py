@@ -150,9 +150,11 @@ def corrected(manifest: pd.DataFrame, decisions: pd.DataFrame, positions: Intege
 
     ``positions``: where the image of each decision stands.
     ``keep`` and ``two expressions`` leave the label as it is. Evaluation is never relabelled: the
-    notes count the decisions on other splits, and what was changed.
+    notes count the decisions on other splits, and what was changed. An image counts as the split
+    that it was judged in too: a run may have drawn its validation from the set's training images.
     """
-    train = (manifest["split"] == "train").to_numpy()[positions]
+    trained_on = (decisions["split"] == "train").to_numpy()
+    train = trained_on & (manifest["split"] == "train").to_numpy()[positions]
     applied = decisions[train]
     rows = positions[train]
     moved = (applied["decision"] == RELABEL).to_numpy()
