@@ -567,6 +567,7 @@ def correct(
         listed_labels = trained.config.get("labels", "")
         if listed_labels not in ("", TRUTH):
             gone = correction.faceless(listed_labels)
+        root = root or Path(trained.config["root"])
         name, manifest = str(trained.config["data"]), trained.manifest
         manifest.attrs.setdefault("classes", trained.classes)
     else:

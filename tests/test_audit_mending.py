@@ -1,5 +1,6 @@
 """From decisions to a better training set: corrected lists, and training with them."""
 
+import unicodedata
 from dataclasses import replace
 from typing import get_args
 
@@ -15,6 +16,7 @@ from nla.analysis.audit import BY, audit
 from nla.analysis.audit_explorer import AuditExplorer, audit_explorer
 from nla.analysis.audit_page import page_content
 from nla.data import EXPRESSIONS, DataError, make_faces, read_folder, relabel
+from nla.data.correction import mend, read_decisions
 from nla.data.corruption import write_list
 from nla.data.manifest import knows_truth
 from nla.training.config import PAPER
@@ -117,6 +119,11 @@ def lines(root):
         ({"decision": "maybe"}, "line 2: 'maybe' is none of keep, relabel"),
         ({"to": "calm", "decision": "relabel"}, "line 2: 'calm' is no class of folder"),
         ({"digest": f"{1:016x}"}, "line 2: .* shows other pixels now"),
+        ({"digest": "1.23E+15"}, "line 2: '1.23E.15' is no digest.* a spreadsheet changed it"),
+        ({"decision": "keep", "to": "fear"}, "line 2: 'fear' stands in the column to, and only"),
+        ({"decision": "two expressions", "to": "fear"}, "line 2: 'fear' stands in the column to"),
+        ({"decision": "no face", "to": "fear"}, "line 2: 'fear' stands in .*leave to empty"),
+        ({"split": "some"}, "line 2: 'some' is no split"),
     ],
 )
 def test_what_does_not_fit_is_refused_by_name(mistaken, tmp_path, change, message):
@@ -125,6 +132,50 @@ def test_what_does_not_fit_is_refused_by_name(mistaken, tmp_path, change, messag
     made.to_csv(tmp_path / "bad.csv", index=False)
     with pytest.raises(DataError, match=message):
         correct(mistaken, decisions=tmp_path / "bad.csv")
+
+
+def test_decisions_are_read_however_images_and_names_are_written(mistaken, tmp_path):
+    correct(mistaken)
+    expected = (mistaken / "list.txt").read_bytes()
+    made = lines(mistaken)
+    whole = str(mistaken / "set") + "/" + made["image"]
+    made["image"] = whole.where(made.index % 2 == 0, made["image"].str.replace("/", "\\"))
+    made["digest"] = made["digest"].str.upper()
+    for column in ("data", "split", "label", "decision", "to"):
+        made[column] = made[column].str.title()
+    made.loc[made["label"] == "Happiness", "label"] = "happy"
+    made.to_csv(tmp_path / "other.csv", index=False)
+    correct(mistaken, decisions=tmp_path / "other.csv")
+    assert (mistaken / "list.txt").read_bytes() == expected
+
+
+def test_decomposed_letters_in_decisions_are_the_sets(tmp_path):
+    tree(tmp_path / "set", 1, ("fröhlich", "müde"))
+    manifest = read_folder(tmp_path / "set")
+    image = unicodedata.normalize("NFD", "train/müde/0.png")
+    text = f"data,split,image,label,decision,to\nfolder,train,{image},müde,relabel,fröhlich\n"
+    (tmp_path / "made.csv").write_text(text, encoding="utf-8")
+    after = mend(manifest, tmp_path / "made.csv", "folder", tmp_path / "set")
+    assert (after["label"] != manifest["label"]).sum() == 1
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        (None, "not readable .*name the csv saved from the page"),
+        (b"", "holds no decision; save the decisions from the page again"),
+        (b"data,split,image,label,decision,to\n\n", "holds no decision; save"),
+        ("data,ü".encode("utf-16"), "not UTF-8; save the decisions .*as csv in UTF-8"),
+        ("data".encode("utf-16-le"), "not UTF-8; save"),
+        ("data,ü\n".encode("latin-1"), "not UTF-8; save"),
+    ],
+)
+def test_a_file_that_holds_no_decisions_says_how_to_get_them(tmp_path, content, message):
+    file = tmp_path / "made.csv"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(DataError, match=message):
+        read_decisions(file, "folder", NAMES)
 
 
 def test_a_label_that_changed_since_is_refused_by_name(mistaken, tmp_path):

@@ -22,7 +22,8 @@ from .corruption import (
     relabelled,
     write_list,
 )
-from .manifest import DataError, class_names, knows_truth, refuse
+from .manifest import DataError, class_names, data_root, knows_truth, refuse
+from .names import composed, expression_of, fold, splits
 from .parsing import pairs, table
 from .pixels import digests, read_pixels
 
@@ -32,28 +33,95 @@ IMAGE = ["split", "image"]
 HANDFUL = 5  # labels that may all be wrong
 
 
-def read_decisions(path: str | Path, name: str, classes: Sequence[str]) -> pd.DataFrame:
+def read_decisions(
+    path: str | Path, name: str, classes: Sequence[str], root: str | Path | None = None
+) -> pd.DataFrame:
     """The decisions in a file, as text, by line; ``to`` and ``label`` are of ``classes``.
 
+    Names are found in any case, images with ``\\`` for ``/`` or by their whole path below ``root``.
     DataError, naming the line, if they are of another data set than ``name``, if a class or a
-    decision is unknown, or if an image was judged twice and differently.
+    decision is unknown, if a decision that changes no label names a new one, or if an image was
+    judged twice and differently.
     """
-    found = table(path, COLUMNS)
-    data = found["data"]
-    label = found["label"]
-    decision = found["decision"]
+    found = saved(path)
+    data = spelled(found["data"], [name])
+    label = spelled(found["label"], classes)
+    decision = spelled(found["decision"], DECISIONS)
+    to = spelled(found["to"], classes)
     no_class = f"is no class of {name}: {', '.join(classes)}"
     refuse(data != name, data, path, f"is the set that was judged, not {name}: name that one")
     refuse(~label.isin(classes), label, path, no_class)
     refuse(~decision.isin(DECISIONS), decision, path, f"is none of {', '.join(DECISIONS)}")
     moved = decision == RELABEL
-    to = found["to"].where(moved, "")
     refuse(moved & ~to.isin(classes), to, path, no_class)
-    found = found.assign(to=to)
+    confirmed = (decision == KEEP) & (to == label)
+    message = (
+        f"stands in the column to, and only {RELABEL} gives another label: "
+        f"write {RELABEL} as the decision, or leave to empty"
+    )
+    refuse(~moved & ~confirmed & (to != ""), to, path, message)
+    found = found.assign(
+        split=splits(found["split"], path),
+        image=tidied(found["image"], root),
+        label=label,
+        decision=decision,
+        to=to.where(moved, ""),
+    )
+    if "digest" in found:
+        found["digest"] = hexadecimal(found["digest"], path)
     found = found.drop_duplicates([*IMAGE, "label", "decision", "to"])
     twice = found.duplicated(IMAGE)
     refuse(twice, found["image"], path, "was judged twice, and differently; keep one of the lines")
     return found
+
+
+def saved(path: str | Path) -> pd.DataFrame:
+    """The table in a file of decisions; DataError, with the way out, if that holds none."""
+    again = "save the decisions from the page again"
+    try:
+        text = Path(path).read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = "\0"
+    except OSError as error:
+        said = f"not readable ({error.strerror or error}); name the csv saved from the page"
+        raise DataError(f"{path}: {said}") from None
+    if "\0" in text:
+        raise DataError(f"{path}: not UTF-8; {again}, or as csv in UTF-8 from the spreadsheet")
+    if len(text.strip().splitlines()) < 2:
+        raise DataError(f"{path}: holds no decision; {again}")
+    return table(path, COLUMNS)
+
+
+def spelled(given: pd.Series, names: Sequence[str]) -> pd.Series:
+    """What was written as one of ``names``, in any case or in another word for an expression."""
+    known = {fold(name): name for name in names}
+    meant = {text: known.get(fold(text)) for text in given.unique()}
+    for text, name in meant.items():
+        expression = expression_of(text)
+        if name is None:
+            meant[text] = expression if expression in names else text
+    return given.map(meant)
+
+
+def tidied(images: pd.Series, root: str | Path | None = None) -> pd.Series:
+    """Paths with ``/`` and composed letters, and without the ``root`` before them."""
+    paths = images.str.replace("\\", "/", regex=False).str.normalize("NFC")
+    if root is not None:
+        for folder in (Path(root).absolute(), Path(root).resolve()):
+            paths = paths.str.removeprefix(composed(folder.as_posix()) + "/")
+    return paths.str.removeprefix("./")
+
+
+def hexadecimal(digest: pd.Series, path: object) -> pd.Series:
+    """Digests in small letters, or none; DataError for what a spreadsheet made of one."""
+    small = digest.str.lower()
+    strange = (small != "") & ~small.str.fullmatch("[0-9a-f]{16}")
+    message = (
+        "is no digest, which has 16 digits from 0 to f: a spreadsheet changed it; save the "
+        "decisions from the page again, and open them with the column digest as text"
+    )
+    refuse(strange, digest, path, message)
+    return small
 
 
 def keys(manifest: pd.DataFrame) -> pd.Series:
@@ -68,7 +136,7 @@ def placed(decisions: pd.DataFrame, manifest: pd.DataFrame, path: object) -> Int
     An image is known by its path or row, and by its split where that is there more than once.
     DataError, naming the first, if there is no such image, or if its label has changed since.
     """
-    key = keys(manifest)
+    key = tidied(keys(manifest))
     wanted = decisions["image"]
     if key.duplicated().any():
         key = manifest["split"] + " " + key
@@ -139,7 +207,7 @@ def mend(
     Every decision has to fit: class names, image, label, and, where the file says which they were,
     pixels, of the files under ``root`` or by the manifest's own ``digest``.
     """
-    decisions = read_decisions(path, name, class_names(manifest))
+    decisions = read_decisions(path, name, class_names(manifest), data_root(root))
     positions = placed(decisions, manifest, path)
     said = check_pixels(decisions, manifest.iloc[positions], root, path)
     return noted(corrected(manifest, decisions, positions), *said)
