@@ -13,6 +13,7 @@ from test_views import drawn_run
 from nla import fit
 from nla.analysis.audit import audit
 from nla.files import write
+from nla.methods import LOSSES
 from nla.training.record import RunError, read_run
 
 
@@ -133,3 +134,9 @@ def test_what_a_record_is_of_is_said_of_the_audit_too(tmp_path):
     config = dataclasses.replace(TINY, train_faces=40, test_faces=10, loss="mixup_drw", epochs=2)
     notes = audit(fit(config, tmp_path, progress=False)).attrs["notes"]
     assert notes == ["what is on record of a sample is of it mixed with another"]
+
+
+def test_a_run_of_a_loss_that_is_unknown_here_can_be_audited(planted_run, monkeypatch):
+    known = audit(planted_run)
+    monkeypatch.delitem(LOSSES, planted_run.config["loss"])
+    pd.testing.assert_frame_equal(audit(planted_run), known)

@@ -13,7 +13,7 @@ import pandas as pd
 
 from nla.analysis import judges, views
 from nla.analysis.judges import COMBINED, JUDGES, Evidence, on_the_plane
-from nla.methods import build
+from nla.methods import LOSSES, build
 from nla.training.loading import Images
 from nla.training.record import Run, RunError
 
@@ -59,7 +59,8 @@ def audit(
             notes.append("no class is suggested for training rows: the run did not record nearest")
     else:
         notes.append("training rows are left out: the run was trained with record=False")
-    if remark := build(run.config["loss"]).remark:
+    loss = run.config["loss"]
+    if loss in LOSSES and (remark := build(loss).remark):  # one's own may be unknown here
         notes.append(remark)
     if by == "margin":
         parts.append(held_out(run))
