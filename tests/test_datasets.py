@@ -452,6 +452,14 @@ def test_affectnet_damaged_annotation(tmp_path, content):
     refused("2_exp.npy: '' is no label", read_affectnet, tmp_path)
 
 
+def test_affectnets_pictures_without_annotation_are_counted(tmp_path):
+    fake.affectnet(tmp_path, "arrays")
+    (tmp_path / "train_set/annotations/2_exp.npy").unlink()
+    manifest = read_affectnet(tmp_path)
+    said = "1 pictures have no _exp.npy: not read: train_set/images/2.jpg"
+    assert len(manifest) == 11 and said in manifest.attrs["notes"]
+
+
 # ------------------------------------------------------------------------------------ anybody's own
 
 

@@ -5,7 +5,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .folders import Layout, class_layout, class_tree, files, inside, locate, matching, prefix
+from .folders import (
+    Layout,
+    class_layout,
+    class_tree,
+    files,
+    inside,
+    is_picture,
+    locate,
+    matching,
+    prefix,
+    shortened,
+)
 from .manifest import EXPRESSIONS, data_root
 from .names import codes, order_note, refuse_from_one, splits
 from .parsing import finish, left_out, table
@@ -107,6 +118,7 @@ def affectnet_arrays(root: Path, base: Path) -> Listed:
     """AffectNet's folder release: one small npy file with the label for each image."""
     rows = []
     places = []
+    without: list[str] = []
     for folder in matching(base, "*_set"):
         images = prefix(folder, root) + "images/"
         named = {Path(name).stem: name for name in inside(folder / "images").files}
@@ -115,8 +127,14 @@ def affectnet_arrays(root: Path, base: Path) -> Listed:
             name = named.get(stem, f"{stem}.jpg")
             rows.append((images + name, label_in(file), folder.name))
             places.append(str(file))
+        read = {name for name, _, _ in rows}
+        there = [images + name for name in inside(folder / "images").files if is_picture(name)]
+        without += [name for name in there if name not in read]
     frame = pd.DataFrame(rows, places, ["path", "label", "split"], dtype=object)
-    return Listed(frame.assign(split=splits(frame["split"], base)), [])
+    notes = []
+    if without:
+        notes.append(f"{len(without)} pictures have no _exp.npy: not read: {shortened(without)}")
+    return Listed(frame.assign(split=splits(frame["split"], base)), notes)
 
 
 def label_in(file: Path) -> str:
