@@ -190,8 +190,23 @@ def test_face_boxes_are_cut_out(tmp_path):
         read_pixels(tmp_path, box).shape == (1, 3, 10, 20)
         and (read_pixels(tmp_path, box) == 200).all()
     )
-    assert read_pixels(tmp_path, box.assign(box_width=500, box_x=-3)).shape == (1, 3, 10, 40)
+    assert read_pixels(tmp_path, box.assign(box_width=50, box_x=-3)).shape == (1, 3, 10, 40)
     refused("a.png, row 0: .*outside the image", read_pixels, tmp_path, box.assign(box_x=40))
+    already_cut = box.assign(box_x=30, box_width=180)
+    message = refused("largely outside the image of 40 x", read_pixels, tmp_path, already_cut)
+    assert "leave the columns of the box out" in message
+
+
+def test_a_box_of_the_picture_before_it_was_set_upright_is_refused(tmp_path):
+    orientation = Image.Exif()
+    orientation[274] = 6  # turned by a quarter
+    Image.new("RGB", (100, 60)).save(tmp_path / "a.jpg", exif=orientation)
+    box = pd.DataFrame(
+        {"path": ["a.jpg"], "box_x": 0, "box_y": 0, "box_width": 90, "box_height": 50}
+    )
+    refused("a.jpg, row 0: .*fits the image as stored, 100 x 60", read_pixels, tmp_path, box)
+    upright = box.assign(box_width=50, box_height=90)
+    assert read_pixels(tmp_path, upright).shape == (1, 3, 90, 50)
 
 
 def test_turned_photographs_stand_upright(tmp_path):

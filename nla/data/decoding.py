@@ -73,8 +73,9 @@ def read_image(
     """
     try:
         with opened(path) as image:
+            stored = image.size
             upright, bits = plain(image)
-        return (upright if box is None else cut(upright, box)), bits
+        return (upright if box is None else cut(upright, box, stored)), bits
     except OSError as error:
         if error.errno in MACHINE:
             raise DataError(
@@ -151,14 +152,32 @@ def eight_bits(image: Image.Image) -> tuple[Image.Image, int]:
     return Image.fromarray(upper.astype(np.uint8)), bits
 
 
-def cut(image: Image.Image, box: Box) -> Image.Image:
-    """The part of ``image`` inside the face box (x, y, width, height)."""
+def cut(image: Image.Image, box: Box, stored: tuple[int, int]) -> Image.Image:
+    """The part of ``image`` inside the face box (x, y, width, height).
+
+    A box may reach over the border. Refused if less than half of it is inside, or if it only fits
+    the picture as ``stored`` (width, height), before it was set upright.
+    """
     x, y, width, height = (int(side) for side in box)
     left, top = max(x, 0), max(y, 0)
     right = min(x + width, image.width)
     bottom = min(y + height, image.height)
+    said = f"the face box {[x, y, width, height]}"
     if left >= right or top >= bottom:
-        raise Refused(f"the face box {[x, y, width, height]} lies outside the image")
+        raise Refused(f"{said} lies outside the image")
+    inside = (right - left) * (bottom - top)
+    if 2 * inside < width * height:
+        raise Refused(
+            f"{said} lies largely outside the image of {image.width} x {image.height}; if the "
+            f"pictures are faces that were cut out already, leave the columns of the box out of "
+            f"the csv"
+        )
+    fits = left == x and top == y and x + width <= stored[0] and y + height <= stored[1]
+    if inside < width * height and fits:
+        raise Refused(
+            f"{said} fits the image as stored, {stored[0]} x {stored[1]}, but not upright as its "
+            f"EXIF orientation turns it; save it upright, or give the box of the upright image"
+        )
     return image.crop((left, top, right, bottom))
 
 
