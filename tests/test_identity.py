@@ -384,3 +384,47 @@ def test_a_run_without_a_digest_of_its_loss_is_still_found(run, copied, data, ke
             again(run, copied, data)
     else:
         assert again(run, copied, data).folder == copied
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        "dynamics/epoch_001.parquet",
+        "predictions/epoch_000.parquet",
+        "latents/epoch_000.npz",
+        "latents/epoch_002.npz",
+        "model.safetensors",
+    ],
+)
+def test_a_folder_that_lost_a_file_is_no_finished_run(run, copied, data, part):
+    (copied / part).unlink()
+    with pytest.raises(RunError) as refused:
+        again(run, copied, data)
+    said = str(refused.value)
+    assert f"has written {part}, and they are gone" in said and "delete it to train anew" in said
+
+
+def test_many_lost_files_are_counted(run, copied, data):
+    shutil.rmtree(copied / "dynamics")
+    shutil.rmtree(copied / "predictions")
+    with pytest.raises(RunError, match=r"epoch_001.parquet and 1 more file, and they are gone"):
+        again(run, copied, data)
+
+
+def test_the_best_model_is_missed_where_there_was_one(tmp_path, data):
+    images, manifest = data
+    split = manifest["split"].where(manifest.index < 18, "val")
+    loaded = images, manifest.assign(split=split)
+    run = fit(QUICK, tmp_path / "run", False, loaded)
+    (run.folder / "best.safetensors").unlink()
+    with pytest.raises(RunError, match="has written best.safetensors"):
+        fit(QUICK, run.folder, False, loaded)
+
+
+@pytest.mark.parametrize("part", ["dynamics/epoch_000.parquet", "latents/epoch_000.npz"])
+def test_an_unfinished_run_that_lost_a_file_does_not_go_on(run, copied, data, part):
+    for name in ("card.json", part):
+        (copied / name).unlink()
+    with pytest.raises(RunError, match=f"has written {part}, and they are gone"):
+        fit(Config.parse(run.config), copied, False, data)
+    assert not (copied / "card.json").exists()

@@ -19,7 +19,7 @@ from nla.dlib_format import installed
 from nla.own_loss import UNKNOWN, source_digest
 from nla.training.config import PLACES, Config
 from nla.training.loading import Images, load_data
-from nla.training.record import Run, RunError, read_json
+from nla.training.record import Run, RunError, read_json, snapshot_epochs
 
 RECORDED = (  # what a run leaves once it has recorded anything that a new run might not overwrite
     "checkpoint.pt",
@@ -96,8 +96,8 @@ def recorded(folder: Path) -> list[str]:
 def finished(folder: Path, config: Config, manifest: pd.DataFrame) -> bool:
     """Whether the folder holds the finished run of this config on this data (marked).
 
-    False for an unfinished one, and for none. RunError if what it holds is another run's: the
-    message says what differs, in numbers, and the way out.
+    False for an unfinished one, and for none. RunError if what it holds is another run's, or if
+    files of it are gone: the message says what differs, in numbers, and the way out.
     """
     check_config(folder, config)
     if not recorded(folder):
@@ -115,7 +115,36 @@ def finished(folder: Path, config: Config, manifest: pd.DataFrame) -> bool:
         return False
     check_weights(run, config)
     check_source(folder, run.card.get("loss_digest"), config.loss)
+    validated = "val_mean" in run.epochs and run.epochs["val_mean"].notna().any()
+    last = [f"latents/epoch_{config.epochs:03d}.npz", "model.safetensors"]
+    check_parts(folder, [*parts_of(config, config.epochs, bool(validated)), *last])
     return True
+
+
+def parts_of(config: Config, epochs: int, validated: bool) -> list[str]:
+    """Names of the files that so many epochs of a run have left; with validation, the best model.
+
+    The checkpoint is not among them: who does not want to go on may delete it.
+    """
+    names = ["manifest.parquet", "epochs.csv"]
+    for epoch in range(epochs):
+        names += [f"predictions/epoch_{epoch:03d}.parquet"]
+        names += [f"dynamics/epoch_{epoch:03d}.parquet"] * config.record
+    snapshots = snapshot_epochs(config.epochs, config.snapshots)
+    names += [f"latents/epoch_{epoch:03d}.npz" for epoch in snapshots if epoch < epochs]
+    return [*names, *["best.safetensors"] * validated]
+
+
+def check_parts(folder: Path, names: list[str]) -> None:
+    """RunError, naming those that are missing, unless a run's folder has all of these files."""
+    missing = [name for name in names if not (folder / name).is_file()]
+    if not missing:
+        return
+    more = f" and {counted(len(missing) - 3, 'more file')}" * (len(missing) > 3)
+    raise RunError(
+        f"{folder} is incomplete: its run has written {', '.join(missing[:3])}{more}, and they are "
+        f"gone; put them back, {WAY_OUT}"
+    )
 
 
 def check_config(folder: Path, config: Config) -> None:

@@ -31,10 +31,12 @@ from nla.metrics import accuracies
 from nla.training.config import Config
 from nla.training.identity import (
     check_config,
+    check_parts,
     data_key,
     default_folder,
     finished,
     marked,
+    parts_of,
 )
 from nla.training.inference import autocast, embed, in_layout, predict
 from nla.training.loading import (
@@ -174,6 +176,9 @@ def begin(task: Task, state: State) -> None:
         (folder / "non_finite.json").unlink(missing_ok=True)  # of a beginning that led nowhere
     if (folder / "checkpoint.pt").is_file():
         state.load(folder / "checkpoint.pt", task.config.loss)
+        validated = any(row.get("val_mean", -1) >= 0 for row in state.history)
+        if state.history:
+            check_parts(folder, parts_of(task.config, len(state.history), validated))
         if world.rank > 0:
             state.record = []  # the first process has it
     apart = any(isinstance(part, _BatchNorm) for part in state.model.modules())
