@@ -18,7 +18,7 @@ import tyro
 from tqdm import tqdm
 
 from nla.data.manifest import OWN_CLASSES, TRUTH, DataError, class_names
-from nla.files import write
+from nla.files import check_table, write
 from nla.training.record import Run, read_run
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ Judge = Literal[
     "outside_margin",
     "combined",
 ]
+NEAREST = 0.1  # cosine under which no pictures are alike
 Classes = tuple[str, ...]
 Repeated = tyro.conf.UseAppendAction[tuple[Path, ...]]
 Triple = tuple[float, float, float]
@@ -138,7 +139,7 @@ def audit(
     """Rank a run's labels, of all splits, the most suspect first, and write the list.
 
     Args:
-        out: the list, a csv.
+        out: the list, a csv (or parquet).
         top: rows to print.
         by: the judge; all but margin rank training labels only.
         folds: train so many models, each without its share of the training images, for the judges
@@ -152,8 +153,12 @@ def audit(
     from nla.analysis import judges
     from nla.analysis.audit import audit as ranked
     from nla.analysis.audit_page import write_page
-    from nla.training import Config
+    from nla.training.config import Config, check_limits
 
+    check_table(out)
+    check_limits("top", top, 1, None)
+    check_limits("faces", faces, 1, None)
+    check_limits("near", near, NEAREST, 1)
     trained = read_run(run)
     config = Config.parse(trained.config)
     if root is not None:
@@ -334,6 +339,8 @@ def predict(
     """
     from nla.training import inference, opening
 
+    if out is not None:
+        check_table(out)
     opened = opening.open_model(weights, size, names_in(order), mean, std)
     table = inference.predict_files(opened, listed(images))
     print_notes(table.attrs["notes"])
@@ -412,6 +419,8 @@ def check_data(
     """
     from nla.data import check
 
+    if out is not None:
+        check_table(out)
     options: dict[str, Any] = {"classes": classes} if classes else {}
     with Bar(desc="decoding", unit="image", leave=False) as bar:
         report = check.check(name, root, bar.at, **options)
@@ -444,6 +453,8 @@ def sheet(
     from nla.analysis import figures as draw
     from nla.data import store
 
+    if per_class < 1:
+        raise DataError(f"per_class must be at least 1, got {per_class}")
     manifest = manifest_of(name, root, classes)
     part = manifest[manifest["split"] == split]
     if part.empty:

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 LATER = {"later": True}  # metadata of a config's field: it came after keys had been written down
+TABLES = (".csv", ".parquet")  # suffixes of the files that hold one
 STALE = 3600  # seconds without a byte after which a temporary file is a killed writer's
 
 
@@ -70,12 +71,16 @@ def remove_leftovers(folder: Path) -> None:
 def write(path: str | Path, content: Any) -> None:
     """By the name's suffix: a table as .csv or .parquet, a dict as .json, of arrays as .npz.
 
-    One of tensors as .safetensors; otherwise text, in utf-8. WriteError if the disk or the folder
-    does not let it.
+    One of tensors as .safetensors; text as it is, in utf-8. WriteError if the disk or the folder
+    does not let it, or for a table with another suffix.
     """
+    if isinstance(content, pd.DataFrame):
+        check_table(path)
     with atomic(path) as temporary:
-        match Path(path).suffix:
-            case ".csv" if isinstance(content, pd.DataFrame):
+        match Path(path).suffix.lower():
+            case _ if isinstance(content, str):
+                write_text(temporary, content)
+            case ".csv":
                 content.to_csv(temporary, index=False, encoding="utf-8", lineterminator="\n")
             case ".parquet":
                 content.to_parquet(temporary, index=False)
@@ -89,8 +94,12 @@ def write(path: str | Path, content: Any) -> None:
 
                 tensors = {name: tensor.contiguous().cpu() for name, tensor in content.items()}
                 temporary.write_bytes(save(tensors))
-            case _:
-                write_text(temporary, content)
+
+
+def check_table(path: str | Path) -> None:
+    """WriteError unless the name says how a table is to be written."""
+    if Path(path).suffix.lower() not in TABLES:
+        raise WriteError(f"{path}: a table is written as {' or '.join(TABLES)}: name it so")
 
 
 def write_text(path: Path, text: str) -> None:

@@ -295,6 +295,36 @@ def test_corrected_labels_are_trained_anew_and_the_old_run_is_kept(tmp_path, cap
         call("train", *own(tmp_path / "moved"), "--out", first[0].removeprefix("recorded in "))
 
 
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (("--out", "z.html", "--html"), "z.html: a table is written as .csv or .parquet"),
+        (("--top", "-1"), "top must be at least 1, got -1"),
+        (("--faces", "0"), "faces must be at least 1, got 0"),
+        (("--near", "0"), "near must be from 0.1 to 1, got 0"),
+        (("--near", "2"), "near must be from 0.1 to 1, got 2"),
+        (("--near", "nan"), "near must be from 0.1 to 1, got nan"),
+        (("--folds", "1000"), "1000 folds of [0-9]+ training images: choose from 2 to [0-9]+"),
+    ],
+)
+def test_what_no_audit_can_be_made_with_is_refused(
+    tiny_run, tmp_path, monkeypatch, options, message
+):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=message):
+        call("audit", tiny_run.folder, *options)
+    assert not list(tmp_path.iterdir())
+
+
+def test_tables_of_other_commands_have_a_name_before_work_begins(tiny_run, tmp_path):
+    weights = tiny_run.folder / "model.safetensors"
+    for command in (("predict", "--weights", weights, "x.png"), ("data", "check", "--data", "csv")):
+        with pytest.raises(ValueError, match="a table is written as .csv or .parquet: name it so"):
+            call(*command, "--out", tmp_path / "z.html")
+    with pytest.raises(ValueError, match="per_class must be at least 1, got 0"):
+        call("data", "sheet", "--data", "csv", "--per-class", 0)
+
+
 def test_predict_takes_a_list_and_goes_on_past_a_damaged_picture(tiny_run, tmp_path, capsys):
     good = colour_folder(tmp_path / "set")[0]
     (tmp_path / "bad.jpg").write_bytes(good.read_bytes()[:100])

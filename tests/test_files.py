@@ -83,3 +83,15 @@ def test_text_is_utf_8_with_the_same_line_ends_everywhere(tmp_path):
     assert (tmp_path / "a.txt").read_bytes() == "Überraschung\n".encode()
     write(tmp_path / "a.csv", pd.DataFrame({"ärger": [1]}))
     assert (tmp_path / "a.csv").read_bytes() == "ärger\n1\n".encode()
+
+
+def test_a_table_is_written_as_its_name_says_or_not_at_all_and_text_as_it_is(tmp_path):
+    table = pd.DataFrame({"a": [1]})
+    write(tmp_path / "LIST.CSV", table)
+    assert (tmp_path / "LIST.CSV").read_text() == "a\n1\n"
+    for name in ("list.html", "list", "list.txt"):
+        with pytest.raises(WriteError, match=f"{name}: a table is written as .csv or .parquet"):
+            write(tmp_path / name, table)
+    write(tmp_path / "list.json", "a.jpg 1\n")
+    assert (tmp_path / "list.json").read_text() == "a.jpg 1\n"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["LIST.CSV", "list.json"]

@@ -127,7 +127,7 @@ class Config:
                 object.__setattr__(self, item.name, float(value))
         for low, high, names in LIMITS:
             for name in names.split():
-                _check_limits(name, getattr(self, name), low, high)
+                check_limits(name, getattr(self, name), low, high)
         options = options_of(self.loss)
         for name in ("lam", "variant", "strength"):
             if name not in options and getattr(self, name) != getattr(Config, name):
@@ -220,7 +220,7 @@ def _check_kind(item: "dataclasses.Field[Any]", value: object) -> None:
         raise ValueError(f"{item.name} must be a number ({kind}), got {value!r}")
 
 
-def _check_limits(name: str, value: float, low: float, high: float | None) -> None:
+def check_limits(name: str, value: float, low: float, high: float | None) -> None:
     """ValueError, naming the limits, for a number beyond them or none."""
     if low <= value and (high is None or value <= high):
         return

@@ -40,7 +40,8 @@ def out_of_fold(
     train = np.flatnonzero(manifest["split"] == "train")
     alone = ~manifest["digest"].iloc[train].duplicated().to_numpy()
     if not 2 <= folds <= alone.sum():
-        raise TrainingError(f"{folds} folds of {alone.sum()} training images: choose from 2 on")
+        most = alone.sum()
+        raise TrainingError(f"{folds} folds of {most} training images: choose from 2 to {most}")
     options = replace(config, snapshots=1, record=False)
     place = Path(folder) / f"{folds}-{data_key(manifest)}-{options.key}"
     file = place / "out_of_fold.parquet"
