@@ -3,6 +3,8 @@ import dataclasses
 import functools
 import hashlib
 import json
+import os
+import re
 import shutil
 import subprocess
 import sys
@@ -24,7 +26,7 @@ from nla.training.inference import forward, predict
 from nla.training.loop import TrainingError
 from nla.training.opening import restore
 from nla.training.processes import World
-from nla.training.record import RunError, snapshot_epochs
+from nla.training.record import Run, RunError, snapshot_epochs
 from nla.training.state import Task, shared
 
 PARTS = ("dynamics", "predictions", "latents")
@@ -449,3 +451,95 @@ def test_one_and_one_point_zero_are_one_config():
         Config(record="no")
     with pytest.raises(ValueError, match="erase_p must be from 0 to 1, got 50"):
         Augmentation(erase_p=50)
+
+
+def lost_line(file):
+    lines = file.read_text().splitlines()
+    file.write_text("\n".join([lines[0], *lines[2:]]))
+
+
+def doubled_line(file):
+    lines = file.read_text().splitlines()
+    file.write_text("\n".join([*lines, lines[-1]]))
+
+
+def semicolons(file):
+    file.write_text(file.read_text().replace(",", ";"))
+
+
+def cut(file):
+    os.truncate(file, 300)
+
+
+DAMAGE = [
+    ("epochs.csv", lost_line, "it has no epoch 0"),
+    ("epochs.csv", doubled_line, "it has too many epochs"),
+    ("epochs.csv", semicolons, "it has no column epoch"),
+    ("epochs.csv", lambda file: file.write_text(""), "no whole csv file"),
+    ("config.json", lambda file: file.write_text("{}"), "it has no name"),
+    ("config.json", lambda file: file.write_text("[]"), "no whole json file"),
+    ("card.json", cut, "no whole json file"),
+    ("manifest.parquet", cut, "no whole parquet file"),
+    ("dynamics/epoch_002.parquet", cut, "no whole parquet file"),
+    ("predictions/epoch_002.parquet", cut, "no whole parquet file"),
+    ("latents/epoch_000.npz", lambda file: file.write_text("x"), "no whole npz file"),
+    ("latents/epoch_003.npz", cut, "no whole npz file"),
+]
+
+
+@pytest.mark.parametrize("name, damage, why", DAMAGE)
+def test_a_damaged_file_of_a_run_is_named_with_the_way_out(tiny_run, tmp_path, name, damage, why):
+    folder = shutil.copytree(tiny_run.folder, tmp_path / "run")
+    damage(folder / name)
+    message = f"{re.escape(name)} is damaged \\({why}\\): put a whole one back, or delete"
+    with pytest.raises(RunError, match=message):
+        run = read_run(folder)
+        run.summary(), run.samples(), run.latents
+
+
+def test_a_manifest_that_is_gone_is_said_to_be_gone(tiny_run, tmp_path):
+    folder = shutil.copytree(tiny_run.folder, tmp_path / "run")
+    (folder / "manifest.parquet").unlink()
+    with pytest.raises(RunError, match="manifest.parquet is missing: put it back, or train"):
+        read_run(folder).summary()
+
+
+def test_an_unfinished_run_has_the_epochs_that_it_recorded(tiny_run, tmp_path):
+    folder = shutil.copytree(tiny_run.folder, tmp_path / "run")
+    for name in ("card.json", "predictions/epoch_002.parquet"):
+        (folder / name).unlink()
+    file = folder / "epochs.csv"
+    file.write_text("\n".join(file.read_text().splitlines()[:-1]))
+    assert len(Run(folder).epochs) == 2
+    lost_line(file)
+    with pytest.raises(RunError, match="it has no epoch 0"):
+        assert Run(folder).epochs
+
+
+@pytest.mark.parametrize("damage", [lambda file: file.write_text("bad"), cut])
+def test_a_damaged_checkpoint_is_named_with_the_way_out(tiny_run, tmp_path, damage):
+    folder = shutil.copytree(tiny_run.folder, tmp_path / "run")
+    (folder / "card.json").unlink()
+    damage(folder / "checkpoint.pt")
+    with pytest.raises(RunError, match=r"checkpoint.pt is damaged \(no whole pt file\)"):
+        fit(TINY, folder, progress=False)
+
+
+@pytest.mark.parametrize("epoch", [1.5, "last", None])
+def test_an_epoch_that_is_no_whole_number_is_refused(tiny_run, epoch):
+    for table in (tiny_run.samples, tiny_run.predictions):
+        with pytest.raises(RunError, match="an epoch is a whole number from 0"):
+            table(epoch)
+
+
+def test_epochs_are_counted_from_the_last_as_far_as_there_are_any(tiny_run):
+    assert tiny_run.samples(-3).equals(tiny_run.samples(0))
+    with pytest.raises(RunError, match="no predictions of epoch -5; it has 3 epochs"):
+        tiny_run.predictions(-5)
+
+
+def test_an_epoch_that_was_not_recorded_says_so(tiny_run, tmp_path):
+    folder = shutil.copytree(tiny_run.folder, tmp_path / "run")
+    (folder / "dynamics/epoch_001.parquet").unlink()
+    with pytest.raises(RunError, match="no dynamics of epoch 1: they were not recorded, or"):
+        read_run(folder).samples(1)

@@ -17,7 +17,7 @@ from nla.training.config import Config
 from nla.training.identity import data_key, marked
 from nla.training.loading import Images, some_of
 from nla.training.loop import TrainingError, fit
-from nla.training.record import Run
+from nla.training.record import Run, read_table
 
 
 def out_of_fold(
@@ -46,7 +46,7 @@ def out_of_fold(
     place = Path(folder) / f"{folds}-{data_key(manifest)}-{options.key}"
     file = place / "out_of_fold.parquet"
     if file.is_file():
-        return pd.read_parquet(file)
+        return read_table(file)
     inside = some_of(images, train)
     part = manifest.iloc[train].reset_index(drop=True)
     dealt_to = dealt(part["label"].to_numpy()[alone], folds, config.seed)

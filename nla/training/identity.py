@@ -157,17 +157,16 @@ def check_config(folder: Path, config: Config) -> None:
                 f"{WAY_OUT}"
             )
         return
-    content = read_json(file)
     if not held:  # the beginning of a run that recorded nothing may be replaced, but nothing else
         try:
-            Config.parse(content)
+            Config.parse(read_json(file))
         except (TypeError, ValueError):
             raise RunError(
                 f"{file} is none of this version's runs, and would be overwritten: choose another "
                 "folder (--out)"
             ) from None
         return
-    changes = config_changes(content, config)
+    changes = config_changes(Run(folder).config, config)
     if changes:
         raise RunError(f"{folder} holds a run of another config ({', '.join(changes)}); {WAY_OUT}")
 

@@ -4,7 +4,10 @@ A run folder holds raw facts only; everything shown is derived from them later, 
 and the images.
 """
 
+import contextlib
 import json
+import operator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +23,7 @@ from nla.metrics import accuracies, confusion, other_prior
 FORMAT = 2  # of the run folder, in card.json; raised whenever a file's meaning changes
 WEIGHING = ("nla", "naw", "attached", "epsilon_0", "epsilon_1")  # losses that contain w*
 ADJUSTING = ("logit_adjusted", "malt")  # losses that adjust for how common classes are
+NEEDED = ("name", "data", "loss", "epochs", "seed")  # fields that every config.json has
 READABLE = (1, FORMAT)  # in format 1 the weight of ReMa's runs was another number: the factor - 1
 
 
@@ -48,7 +52,11 @@ class Run:
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        return read_json(self.folder / "config.json")
+        file = self.folder / "config.json"
+        content = read_json(file)
+        if lacking := [name for name in NEEDED if name not in content]:
+            raise damaged(file, f"it has no {lacking[0]}")
+        return content
 
     @cached_property
     def card(self) -> dict[str, Any]:
@@ -57,12 +65,27 @@ class Run:
     @cached_property
     def manifest(self) -> pd.DataFrame:
         """One row per image, as trained on; every ``index`` column below refers to its rows."""
-        return pd.read_parquet(self.folder / "manifest.parquet")
+        return read_table(self.folder / "manifest.parquet")
 
     @cached_property
     def epochs(self) -> pd.DataFrame:
-        """One row per epoch: loss and its parts, accuracies, learning rate, epsilon, seconds."""
-        return pd.read_csv(self.folder / "epochs.csv")
+        """One row per epoch: loss and its parts, accuracies, learning rate, epsilon, seconds.
+
+        RunError unless they are all that the run has gone through.
+        """
+        file = self.folder / "epochs.csv"
+        with reading(file):
+            table = pd.read_csv(file)
+        if "epoch" not in table:
+            raise damaged(file, "it has no column epoch")
+        count = self.config["epochs"]
+        if not (self.folder / "card.json").is_file():  # the last may not be in the table yet
+            files = len(list((self.folder / "predictions").glob("epoch_*.parquet")))
+            count = min(files, max(len(table), files - 1))
+        if table["epoch"].tolist() != list(range(count)):
+            lost = sorted({*range(count)} - {*table["epoch"]})
+            raise damaged(file, f"it has no epoch {lost[0]}" if lost else "it has too many epochs")
+        return table
 
     @property
     def name(self) -> str:
@@ -144,7 +167,11 @@ class Run:
         files = sorted((self.folder / "latents").glob("epoch_*.npz"))
         if not files:
             raise RunError(f"{self.folder} has no latent snapshots; train it anew to have them")
-        return {int(file.stem[6:]): dict(np.load(file, allow_pickle=False)) for file in files}
+        snapshots = {}
+        for file in files:
+            with reading(file):
+                snapshots[int(file.stem[6:])] = dict(np.load(file, allow_pickle=False))
+        return snapshots
 
     def confusion(
         self, epoch: int = -1, split: str = "test", normalize: str | None = None
@@ -194,23 +221,57 @@ class Run:
         return table
 
     def _table(self, part: str, epoch: int, facts: list[str]) -> pd.DataFrame:
-        epoch = int(self.epochs["epoch"].iloc[epoch] if epoch < 0 else epoch)
-        file = self.folder / part / f"epoch_{epoch:03d}.parquet"
+        try:
+            epoch = operator.index(epoch)
+        except TypeError:
+            raise RunError(
+                f"an epoch is a whole number from 0, or -1 for the last, got {epoch!r}"
+            ) from None
+        count = len(self.epochs)
+        place = epoch + count if epoch < 0 else epoch
+        if not 0 <= place < count:
+            raise RunError(f"{self.folder} has no {part} of epoch {epoch}; it has {count} epochs")
+        file = self.folder / part / f"epoch_{place:03d}.parquet"
         if not file.is_file():
             raise RunError(
-                f"{self.folder} has no {part} of epoch {epoch}; it has {len(self.epochs)} epochs"
+                f"{self.folder} has no {part} of epoch {place}: they were not recorded, or the "
+                "file is gone; put it back, or train the run anew"
             )
-        return pd.read_parquet(file).join(self.manifest.filter(facts), on="index")
+        return read_table(file).join(self.manifest.filter(facts), on="index")
+
+
+def damaged(file: Path, why: str) -> RunError:
+    """The error of a file that is not as the kit has written it, with the way out."""
+    return RunError(
+        f"{file} is damaged ({why}): put a whole one back, or delete the run's folder to train it "
+        "anew"
+    )
+
+
+@contextlib.contextmanager
+def reading(file: Path) -> Iterator[None]:
+    """RunError, with the way out, where a file of a run is missing or cannot be read."""
+    if not file.is_file():
+        raise RunError(f"{file} is missing: put it back, or train the run anew")
+    try:
+        yield
+    except (PermissionError, MemoryError):
+        raise
+    except Exception as error:  # damage can make a reader raise anything
+        raise damaged(file, f"no whole {file.suffix[1:]} file") from error
+
+
+def read_table(file: Path) -> pd.DataFrame:
+    """The table in a parquet file of a run; RunError if it is missing or damaged."""
+    with reading(file):
+        table: pd.DataFrame = pd.read_parquet(file)
+    return table
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object that a json file holds; RunError, naming the file, if it holds none."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        content = None
-    if not isinstance(content, dict):
-        raise RunError(f"{path} is damaged: it holds no JSON object; restore it, or train anew")
+    """The object that a json file of a run holds; RunError if it is missing or holds none."""
+    with reading(path):
+        content = dict(json.loads(path.read_text(encoding="utf-8")).items())
     return content
 
 

@@ -26,7 +26,7 @@ from nla.training.config import VALUES, Config
 from nla.training.identity import check_source, weights_digest
 from nla.training.loading import Images
 from nla.training.processes import World
-from nla.training.record import RunError
+from nla.training.record import RunError, reading
 from nla.weights import load_weights
 
 NETWORKS = 64  # compiled ones that are kept: one for each size of images and of batch, in each run
@@ -102,7 +102,11 @@ class State:
 
     def load(self, path: Path, loss: str) -> None:
         """Go back to a checkpoint; RunError if it is of a run of other weights or another loss."""
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with reading(path):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+            content.setdefault("parts", [])  # once there were none
+            for name in (*PARTS, *PLACE, "generator", "record"):
+                content[name]
         if content.get("weights", self.weights) != self.weights:  # older ones do not say
             raise RunError(
                 f"{path} is of a run that began from other weights: their file has changed since. "
@@ -114,7 +118,6 @@ class State:
         if self.averaged is not None:
             self.averaged.load_state_dict(content["averaged"])
         self.generator.set_state(content["generator"])
-        content.setdefault("parts", [])  # once there were none
         for name in PLACE:
             setattr(self, name, content[name])
         device = next(self.model.parameters()).device
