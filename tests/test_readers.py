@@ -22,7 +22,9 @@ from nla.data import (
 )
 from nla.data.manifest import class_names, data_root, validate
 from nla.data.names import SYNONYMS, expression_of, fold, name_classes, natural, whole_number
-from nla.data.parsing import IMAGES, safe
+from nla.data.parsing import IMAGES, label_list, safe
+from nla.data.parsing import table as csv_table
+from nla.data.pixels import read_pixels
 
 LOOSE = {
     "max_examples": 25,
@@ -575,3 +577,57 @@ def test_a_csv_beside_class_folders_is_taken_at_any_depth(tmp_path):
         tree(tmp_path / f"fer {above}")
         fake.fer2013(tmp_path / f"fer {above}", (3, 3), ("Training", "PublicTest"))
         assert "row" in read_fer2013(tmp_path / f"fer {above.split('/')[0]}")
+
+
+# ------------------------------------------------------------------------- damaged csv and lists
+
+
+def test_a_line_is_named_as_an_editor_counts_it(tmp_path):
+    rows = ["path,label", "", "1.png,sad", "", "2.png,hapy", ""]
+    table(tmp_path, "\n".join(["", *rows]))
+    refused("labels.csv, line 6: 'hapy'", read_csv, tmp_path)
+    table(tmp_path, "\n".join(rows).replace("hapy", "happy"))
+    assert list(of(read_csv(tmp_path)).values()) == ["sadness", "happiness"]
+    text = fake.fer2013(tmp_path / "fer", (3, 4), ("Training", "PublicTest")).read_text()
+    (tmp_path / "fer/fer2013.csv").write_text(text.replace("Usage\n", "Usage\n\n"))
+    assert read_pixels(tmp_path / "fer", read_fer2013(tmp_path / "fer"), 48).shape[0] == 2
+
+
+def test_a_quote_that_swallows_lines_is_refused(tmp_path):
+    rows = [f"{i}.png,happy,note" for i in range(9)]
+    rows[3] = '3.png,happy,"note'
+    table(tmp_path, "path,label,comment\n" + "\n".join(rows))
+    refused("labels.csv, line 5 or above: a quote is opened", read_csv, tmp_path)
+    rows[6] += '"'
+    table(tmp_path, "path,label,comment\n" + "\n".join(rows))
+    refused("labels.csv, line 5: 'note.*a quote is not closed", read_csv, tmp_path)
+
+
+def test_what_is_wrong_with_a_csv_is_said(tmp_path):
+    table(tmp_path, "path,label\n1.png,sad\n\n2.png,sad, really\n")
+    message = refused("labels.csv, line 4: 3 fields, but 2", read_csv, tmp_path)
+    assert "quotes" in message and "download" not in message
+    for encoding in ("latin-1", "utf-16"):
+        table(tmp_path, "path,label\né.png,sad\n", encoding=encoding)
+        refused("labels.csv: not readable as csv.*save it as UTF-8", read_csv, tmp_path)
+    refused("none.csv: no such file$", csv_table, tmp_path / "none.csv", ())
+    refused("none.txt: no such file$", label_list, tmp_path / "none.txt")
+
+
+@pytest.mark.parametrize("column", ["Partition", "set", "subset", "fold", "dataset"])
+def test_a_column_whose_values_are_splits_is_the_split(tmp_path, column):
+    rows = "".join(f"{i}.png ,{WORDS[i]},{('train', 'Test')[i % 2]}\n" for i in range(6))
+    table(tmp_path, f"path,label,{column}\n" + rows)
+    manifest = read_csv(tmp_path)
+    assert list(manifest["split"]) == ["train", "test"] * 3
+    assert list(manifest["path"]) == [f"{i}.png" for i in range(6)]  # without the blank
+    assert f"the split is taken from column {column.lower()}" in notes(manifest)
+    table(tmp_path, f"path,label,{column}\n" + rows.replace("Test", "7"))
+    assert "not used: " + column.lower() in notes(read_csv(tmp_path))
+
+
+def test_a_comment_in_a_list_is_named(tmp_path):
+    for split in ("train", "test"):
+        rows = [f"{split}{i}.png {WORDS[i]}" for i in range(4)]
+        table(tmp_path, "\n".join(["# a list", *rows] if split == "test" else rows), f"{split}.txt")
+    refused("test.txt, line 1: '# a' is no picture's name", read_csv, tmp_path)

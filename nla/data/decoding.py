@@ -223,9 +223,10 @@ def csv_source(
 ) -> Callable[[int], tuple[Image.Image, int]]:
     """The images of FER2013's csv, in the order of ``manifest``."""
     path = fer2013_csv(root)
-    lines = manifest["row"].to_numpy() + 2
-    column = table(path, ("pixels",))["pixels"]
-    texts = column.reindex(lines, fill_value="").to_numpy(object)
+    column = table(path, ("pixels",))["pixels"].rename_axis("line").reset_index()
+    wanted = column.reindex(manifest["row"], fill_value="")
+    texts = wanted["pixels"].to_numpy(object)
+    lines = wanted["line"].to_numpy(object)
 
     def read(i: int) -> tuple[Image.Image, int]:
         try:

@@ -1,6 +1,9 @@
 """Tables and lists read strictly: right, or a DataError naming the line; and how a reader ends."""
 
+import gzip
 import hashlib
+import itertools
+import re
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -37,18 +40,19 @@ def table(path: str | Path, columns: Sequence[str], header: bool = True) -> pd.D
     Columns are found in any case, and then called as in ``columns``.
     """
     try:
+        above = blank_lines(path)
         frame = pd.read_csv(
             path,
             dtype=str,
             na_filter=False,
             encoding="utf-8-sig",
             skipinitialspace=True,
+            skip_blank_lines=False,  # they count
+            skiprows=above,
             header="infer" if header else None,
         )
     except (OSError, EOFError, ValueError, OverflowError, zlib.error) as error:
-        raise DataError(
-            f"{path}: not readable as csv ({error}); download or unpack it again"
-        ) from None
+        raise DataError(f"{path}{unreadable(error)}") from None
     if not header and frame.shape[1] == len(columns):
         frame.columns = pd.Index(columns)
     found = [str(column).strip() for column in frame.columns]
@@ -64,16 +68,50 @@ def table(path: str | Path, columns: Sequence[str], header: bool = True) -> pd.D
         )
     if frame.empty:
         raise DataError(f"{path}: no rows below the header; download or unpack it again")
-    return frame.set_axis(frame.index + 1 + header)
+    frame = frame.set_axis(frame.index + 1 + header + above)
+    for column in frame:
+        several = frame[column].str.contains("\n", regex=False)
+        message = "goes on in the next line: a quote is not closed, or text holds a line break"
+        refuse(several, frame[column], path, message)
+    return frame[(frame != "").any(axis=1)]
+
+
+def blank_lines(path: str | Path) -> int:
+    """How many blank lines stand above the first line of a csv."""
+    opened = gzip.open if str(path).lower().endswith(".gz") else open
+    with opened(path, "rb") as stream:
+        blank = itertools.takewhile(lambda line: not line.strip(b"\xef\xbb\xbf \t\r\n"), stream)
+        return sum(1 for _ in blank)
+
+
+def unreadable(error: Exception) -> str:
+    """Why a csv cannot be read, and what to do, to stand behind its path."""
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return ": no such file"
+    if isinstance(error, UnicodeDecodeError):
+        return f": not readable as csv ({error}); save it as UTF-8, or unpack it again"
+    fields = re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", str(error))
+    if fields:
+        expected, line, found = fields.groups()
+        return (
+            f", line {line}: {found} fields, but {expected} in the lines above; put text with "
+            f"commas into quotes"
+        )
+    opened = re.search(r"EOF inside string starting at row (\d+)", str(error))
+    if opened:
+        return f", line {int(opened[1]) + 1} or above: a quote is opened and never closed"
+    return f": not readable as csv ({error}); download or unpack it again"
 
 
 def lines_of(path: str | Path) -> pd.Series:
     """The lines of a text that are not blank, stripped, indexed by line number."""
     try:
         text = Path(path).read_bytes().decode("utf-8-sig")
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file") from None
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(
-            f"{path}: not readable as text ({error}); give lines of 'name label'"
+            f"{path}: not readable as text ({error}); give lines of 'name label' in UTF-8"
         ) from None
     lines = pd.Series(text.split("\n"), dtype=object).str.strip()
     lines.index += 1
@@ -119,8 +157,11 @@ def quoted(name: str) -> str:
 
 
 def safe(names: pd.Series, path: object) -> pd.Series:
-    """``names`` with ``/`` for ``\\``; refused if one is empty or could lead out of the folder."""
-    slashed = names.str.replace("\\", "/", regex=False)
+    """``names`` without blanks around them, with ``/`` for ``\\``.
+
+    Refused if one is empty or could lead out of the folder.
+    """
+    slashed = names.str.strip().str.replace("\\", "/", regex=False)
     single = slashed.str.replace(r"/(?:\.?/)+", "/", regex=True)
     short = single.str.replace(r"^\./", "", regex=True)
     outside = short.str.contains(r"(?:^|/)\.\.(?:/|$)|^/|^[A-Za-z]:|[\x00-\x1f]")

@@ -8,7 +8,7 @@ import pandas as pd
 
 from .folders import inside, is_picture, prefix, shortened
 from .manifest import BOX, DataError, refuse
-from .names import expression_of, split_of, splits, whole_number
+from .names import SPLIT_NAMES, expression_of, fold, split_of, splits, whole_number
 from .parsing import lines_of, pairs, safe, table
 from .placing import folders_of, pictures_below, placed, split_in
 
@@ -19,6 +19,8 @@ IMAGE_COLUMNS = (
 )
 LABEL_COLUMNS = ("label", "expression", "emotion", "exp")
 SPLIT_COLUMNS = ("split", "usage", "phase")
+PERHAPS_SPLIT = ("partition", "subset", "set", "fold", "dataset")
+"""Columns that are the split if all their values are names of splits."""
 SIZED_BOXES = (
     ("face_x", "face_y", "face_width", "face_height"),
     BOX,
@@ -77,16 +79,25 @@ def columns_of(frame: pd.DataFrame, path: Path) -> Columns:
     label = one_label(frame, labels, path)
     boxes = [box for box in (*SIZED_BOXES, *CORNER_BOXES) if set(box) <= set(frame)]
     box = boxes[0] if boxes else ()
-    split = divided[0] if divided else ""
-    others = frame.columns.drop([image, label, *divided[:1], *box])
+    perhaps = [name for name in among(PERHAPS_SPLIT, frame) if are_splits(frame[name])]
+    split = [*divided, *perhaps, ""][0]
+    taken = [image, label, *box, *([split] if split else [])]
+    others = frame.columns.drop(taken)
     unused = [name for name in others if not name.startswith("unnamed:")]
     notes = []
     if unused or (image, label) != ("path", "label"):
         said = f"{path.name}: the image from column {image}, the label from {label}"
         notes.append(said + (f"; not used: {shortened(unused, 12)}" if unused else ""))
+    if split in perhaps:
+        notes.append(f"{path.name}: the split is taken from column {split}")
     if box:
         notes.append(f"{path.name}: the face is cut out at the columns {', '.join(box)}")
     return Columns(image, label, split, box, notes)
+
+
+def are_splits(values: pd.Series) -> bool:
+    """Whether all values are names of splits."""
+    return all(fold(value) in SPLIT_NAMES for value in values.unique())
 
 
 def one_label(
@@ -160,18 +171,21 @@ def box_of(
 def listed_pairs(path: Path) -> Listed:
     """The rows of a plain list of ``path label``."""
     part = pairs(path).rename(columns={"name": "path"})
+    other = ~part["path"].map(is_picture).astype(bool)
+    refuse(other, part["path"], path, "is no picture's name, as other lines have; take it out")
     part["split"] = pd.Series(split_of(path), index=part.index, dtype=object)
     refuse(part["path"].duplicated(), part["path"], path, "occurs twice; keep one of the lines")
     return Listed(part, [])
 
 
 def is_list(path: Path) -> bool:
-    """Whether a text's first line is an image's name and a label."""
+    """Whether most of a text's first lines are an image's name and a label."""
     try:
-        first = lines_of(path).iloc[0]
+        first = lines_of(path).head(100)
     except DataError:
         return False
-    return is_picture(first.rsplit(maxsplit=1)[0])
+    named = [is_picture(line.rsplit(maxsplit=1)[0]) for line in first]
+    return 2 * sum(named) > len(named)
 
 
 def is_csv(path: Path) -> bool:
