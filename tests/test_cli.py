@@ -21,7 +21,7 @@ from nla.cli import main, run_command
 from nla.data import EXPRESSIONS, DataError, make_faces
 from nla.data.datasets import READERS
 from nla.models import model_from
-from nla.training.inference import evaluate
+from nla.training.inference import evaluate, pictures
 from nla.training.loading import load_data
 
 SMALL = "--train-faces 80 --test-faces 40 --epochs 1 --probe 20 --noise 0.2".split()
@@ -84,6 +84,8 @@ def test_every_field_of_the_config_is_an_option_with_help(capsys):
         and "--augmentation.erase-p" in text
         and "share of training labels" in text
     )
+    *_, of_flip = text.split("--augmentation.flip-p")
+    assert "enlarged: the noise" in text and "enlarged: the noise" not in of_flip
 
 
 def test_data_commands_on_a_folder_of_ones_own(tmp_path, capsys):
@@ -323,6 +325,16 @@ def test_tables_of_other_commands_have_a_name_before_work_begins(tiny_run, tmp_p
             call(*command, "--out", tmp_path / "z.html")
     with pytest.raises(ValueError, match="per_class must be at least 1, got 0"):
         call("data", "sheet", "--data", "csv", "--per-class", 0)
+
+
+def test_predict_follows_links_to_folders(tmp_path):
+    for name in ("faces/1.png", "elsewhere/deep/2.png", "faces/.hidden/3.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "faces/linked").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere/round").symlink_to(tmp_path / "faces")
+    files, notes = pictures([tmp_path / "faces"])
+    assert files == [tmp_path / "faces/1.png", tmp_path / "faces/linked/deep/2.png"] and not notes
 
 
 def test_predict_takes_a_list_and_goes_on_past_a_damaged_picture(tiny_run, tmp_path, capsys):

@@ -34,8 +34,8 @@ class Augmentation:
     # height and width of the image when the noise is added, before it is enlarged: the noise is
     # enlarged with it, and so smoother and weaker; 0: noise of the pixels as the network sees them
     noise_size: int = field(default=0, metadata=LATER)
-    flip_p: float = 0.5
-    erase_p: float = 0.5
+    flip_p: float = 0.5  # of the mirror image
+    erase_p: float = 0.5  # of a box that is erased
     erase_area: Range = (0.02, 0.30)  # fraction of the image
     erase_ratio: Range = (0.3, 3.3)  # height / width of the erased box
     shift: int = 0  # up to so many whole pixels each way; the border is repeated

@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from nla import models
+from nla.data.folders import walk
 from nla.data.images import mirror, normalize
 from nla.data.manifest import EXPRESSIONS, DataError, class_names
 from nla.data.store import open_image
@@ -139,18 +140,18 @@ def pixels_of(file: Path, size: int, channels: int) -> Tensor:
 
 
 def pictures(paths: Iterable[str | Path]) -> tuple[list[Path], list[str]]:
-    """The files named, and all pictures in the folders named, hidden ones left out; and notes."""
+    """The files named, and all pictures in the folders named, hidden ones left out; and notes.
+
+    Links to folders are followed, as the readers do, but not round in a loop.
+    """
     suffixes = {suffix.lower() for suffix in Image.registered_extensions()}
     files, notes = [], []
     for path in map(Path, [paths] if isinstance(paths, str | Path) else paths):
         if not path.is_dir():
             files.append(path)
             continue
-        inside = []
-        for file in sorted(path.rglob("*")):
-            hidden = any(part.startswith(".") for part in file.relative_to(path).parts)
-            if file.is_file() and not hidden:
-                inside.append(file)
+        below = sorted(path / name for name in walk(str(path)))
+        inside = [file for file in below if file.is_file()]
         found = [file for file in inside if file.suffix.lower() in suffixes]
         if len(found) < len(inside):
             notes.append(f"{path}: {len(inside) - len(found)} files are no pictures by their name")
