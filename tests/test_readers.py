@@ -1,5 +1,6 @@
 """Other people's data: what readers take in any spelling, what they say, what they refuse."""
 
+import shlex
 import shutil
 import unicodedata
 
@@ -20,6 +21,7 @@ from nla.data import (
     read_folder,
     read_rafdb,
 )
+from nla.data.check import check
 from nla.data.manifest import class_names, data_root, validate
 from nla.data.names import SYNONYMS, expression_of, fold, name_classes, natural, whole_number
 from nla.data.parsing import IMAGES, label_list, safe
@@ -631,3 +633,51 @@ def test_a_comment_in_a_list_is_named(tmp_path):
         rows = [f"{split}{i}.png {WORDS[i]}" for i in range(4)]
         table(tmp_path, "\n".join(["# a list", *rows] if split == "test" else rows), f"{split}.txt")
     refused("test.txt, line 1: '# a' is no picture's name", read_csv, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "listed, lies, too", [("a/1.jpg", "A/1.JPG", "A/1.jpg"), ("1.JPG", "a/1.jpg", "b/1.jpg")]
+)
+def test_capital_letters_of_a_name_do_not_matter(tmp_path, listed, lies, too):
+    fake.picture(tmp_path / lies, 1)
+    table(tmp_path, f"path,label\n{listed},happy\n2.jpg,sad\n")
+    fake.picture(tmp_path / "2.png", 2)
+    manifest = read_csv(tmp_path)
+    assert lies in set(manifest["path"])
+    said = notes(manifest)
+    assert f"labels.csv names differ in capital letters: {listed} is {lies}" in said
+    assert "only the suffix of 2.png differs: write it into the list" in said
+    fake.picture(tmp_path / too, 1)
+    refused(f"line 2: '{listed}' may be {lies}, {too}", read_csv, tmp_path)
+
+
+def test_rafdbs_pictures_with_a_suffix_in_capitals(tmp_path):
+    fake.rafdb(tmp_path)
+    for file in (tmp_path / "Image/aligned").iterdir():
+        file.rename(file.with_suffix(".JPG"))
+    manifest = read_rafdb(tmp_path)
+    assert all((tmp_path / path).is_file() for path in manifest["path"])
+
+
+def test_one_strange_name_among_expressions_is_said_first(tmp_path):
+    tree(tmp_path, [*WORDS[:5], "none"])
+    said = read_folder(tmp_path).attrs["notes"]
+    assert said[0].startswith("all classes but none are expressions, and because of none none is")
+    (tmp_path / "train/none").rename(tmp_path / "train/joyful")
+    (tmp_path / "test/none").rename(tmp_path / "test/Joy")
+    assert class_names(read_folder(tmp_path)) == EXPRESSIONS[:7]
+
+
+def test_the_classes_of_a_remedy_can_be_pasted_in_a_shell(tmp_path):
+    tree(tmp_path, ("not happy", "it's fear", "sad"))
+    message = refused("did you mean", read_folder, tmp_path)
+    own = shlex.split(message.rsplit("--classes ", 1)[1])
+    assert class_names(read_folder(tmp_path, classes=own)) == tuple(own)
+
+
+def test_a_class_that_training_does_not_see_is_said(tmp_path):
+    tree(tmp_path, ("happy", "sad"), ("train", "test"))
+    assert not any("no training image" in note for note in read_folder(tmp_path).attrs["notes"])
+    fake.picture(tmp_path / "test/fear/1.png", 99)
+    for said in (read_folder(tmp_path).attrs["notes"], check("folder", tmp_path).notes):
+        assert "no training image is of the class fear, held-out images are" in said

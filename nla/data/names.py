@@ -6,6 +6,7 @@ mean nothing by themselves: the order they were taken in is said in a note, with
 
 import difflib
 import re
+import shlex
 import unicodedata
 from collections.abc import Hashable, Iterable, Sequence
 from pathlib import Path
@@ -21,10 +22,14 @@ SYNONYMS = {
     "fearful": "fear",
     "afraid": "fear",
     "scared": "fear",
+    "frightened": "fear",
     "disgusted": "disgust",
     "happy": "happiness",
+    "joy": "happiness",
+    "joyful": "happiness",
     "sad": "sadness",
     "angry": "anger",
+    "rage": "anger",
     "contemptuous": "contempt",
     **{name: name for name in EXPRESSIONS},
 }
@@ -39,6 +44,8 @@ SPLIT_NAMES = {
 }
 NO_LABEL = ("", "nan", "null", "na", "n/a")
 MOST_CLASSES = 1000
+FEW = 2
+"""So many names that are no expressions, among more that are, may be there by mistake."""
 NEAR = 0.7
 """How alike a name must be to an expression to be taken for a misspelling (difflib's ratio)."""
 
@@ -238,7 +245,7 @@ def name_classes(
 def named_by_hand(given: pd.Series, path: object, order: tuple[str, ...]) -> Labels:
     """Labels that are the names in ``order``, or their numbers counted from 0 or 1."""
     if len(order) < 2 or len({fold(name) for name in order}) < len(order):
-        raise DataError(f"--classes {' '.join(order)}: give two or more names, each of them once")
+        raise DataError(f"--classes {shlex.join(order)}: give two or more names, each of them once")
     numbers = numbers_in(given)
     first: int | None = 0
     if not numbers or all(whole_number(name) is not None for name in order):
@@ -276,7 +283,7 @@ def own_names(
     for text in distinct:
         names.setdefault(fold(text), composed(text).strip())
     own = tuple(names.values())
-    remedy = f"--classes {' '.join(own[:12])}{' ...' if len(own) > 12 else ''}"
+    remedy = f"--classes {shlex.join(own)}"
     refuse_near_names(given, path, words, remedy)
     if words and len(words) < len(distinct):
         number = given.map(whole_number).notna()
@@ -291,6 +298,14 @@ def own_names(
         note += f"; not treated as expressions, beside names that are none: {', '.join(known)}"
     if not words:
         note += "; numbers say no expression: name them in this order with --classes NAME NAME ..."
+    strange = [name for name in own if not expression_of(name)]
+    if len(strange) <= FEW and len(known) > FEW * len(strange):
+        few = ", ".join(strange)
+        loud = (
+            f"all classes but {few} are expressions, and because of {few} none is taken for one: "
+            f"rename or remove {few}, unless a set with classes of its own is meant"
+        )
+        return Labels(labels, own, [loud, note])
     return Labels(labels, own, [note])
 
 

@@ -259,6 +259,18 @@ def with_test(
     return manifest, [*notes, f"{ONE_SPLIT}{few}"]
 
 
+def untaught(manifest: pd.DataFrame, names: Sequence[str]) -> list[str]:
+    """A note on the classes that are shown by held-out images alone."""
+    split = manifest.get("split", pd.Series("train", manifest.index))
+    train = split == "train"
+    taught = set(manifest.loc[train, "label"])
+    truth = manifest.get("true_label", manifest["label"])
+    lacking = [names[label] for label in sorted(set(truth[~train]) - taught)]
+    if not taught or not lacking:
+        return []
+    return [f"no training image is of the class {', '.join(lacking)}, held-out images are"]
+
+
 def finish(
     manifest: pd.DataFrame,
     notes: Sequence[str] = (),
@@ -278,6 +290,7 @@ def finish(
         face = ["path", *(side for side in BOX if side in manifest)]
         twice = manifest.duplicated(face)
         refuse(twice, manifest["path"], "images", "occurs twice; keep one of them")
+    said += untaught(manifest, own or EXPRESSIONS)
     manifest, said = with_test(manifest, said, root)
     if "true_label" not in manifest:
         manifest["true_label"] = manifest["label"]

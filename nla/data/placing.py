@@ -61,10 +61,11 @@ def placed(
     """
     wanted, notes = with_suffix([composed(name) for name in names.to_list()], there)
     fitting = by_ending(wanted, split.to_list(), there)
+    notes += in_any_case(fitting, wanted, split.to_list(), there, path)
     refuse_several(fitting, names, path)
     above: Counter[str] = Counter()
     for keys, name in zip(fitting, wanted, strict=True):
-        above.update(key.removesuffix(name) for key in keys)
+        above.update(key[: len(key) - len(name)] for key in keys)
     folders = above.most_common()
     usual = folders[0][0] if folders else ""
     if not {folder.lower() for folder in above} <= {"", *expected}:
@@ -80,11 +81,43 @@ def placed(
         notes.append(
             f"{gone} of {len(names)} pictures that {path.name} names are not there "
             f"({place}{name}); looked for below {looked}, where there is: {there_is}"
+            f"{other_suffix(name, there)}"
         )
     found = []
     for keys, name in zip(fitting, wanted, strict=True):
         found.append(there[keys[0]] if keys else usual + name)
     return pd.Series(found, names.index, dtype=object), notes
+
+
+def in_any_case(
+    fitting: list[list[str]],
+    names: list[str],
+    split: list[str | None],
+    there: Collection[str],
+    path: Path,
+) -> list[str]:
+    """Fill in ``fitting`` the pictures called like names but for capital letters; and a note."""
+    lacking = [i for i, keys in enumerate(fitting) if not keys]
+    if not lacking:
+        return []
+    small: dict[str, list[str]] = {}
+    for key in there:
+        small.setdefault(key.casefold(), []).append(key)
+    again = by_ending([names[i].casefold() for i in lacking], [split[i] for i in lacking], small)
+    for i, keys in zip(lacking, again, strict=True):
+        fitting[i] = [key for folded in keys for key in small[folded]]
+    found = [i for i in lacking if fitting[i]]
+    if not found:
+        return []
+    first = f"{names[found[0]]} is {fitting[found[0]][0]}"
+    return [f"{len(found)} pictures that {path.name} names differ in capital letters: {first}"]
+
+
+def other_suffix(name: str, there: Collection[str]) -> str:
+    """The end of a sentence, if a picture is called ``name`` but for its suffix."""
+    stem = os.path.splitext(name)[0].casefold()
+    alike = [key for key in there if f"/{os.path.splitext(key)[0]}".casefold().endswith(f"/{stem}")]
+    return f"; only the suffix of {alike[0]} differs: write it into the list" if alike else ""
 
 
 def refuse_several(

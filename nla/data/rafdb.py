@@ -69,11 +69,11 @@ def rafdb_list(root: Path, base: Path, path: Path) -> pd.DataFrame:
     names = labels.index.to_series()
     split = splits(names.str.split("_").str[0], path)
     there = pictures_below(base)
-    called = {key.rpartition("/")[2] for key in there}
+    called = {fold(key.rpartition("/")[2]) for key in there}
     aligned = names.str.replace(r"(\.[^.]*)$", r"_aligned\1", regex=True)
-    if called & set(aligned):
+    if called & set(map(fold, aligned)):
         names = aligned
-    elif not called & set(names):
+    elif not called & set(map(fold, names)):
         raise DataError(
             f"{base}: no images that {path.name} names; unpack them into Image/aligned or "
             f"Image/original. Found: {listing(base)}; in Image: {listing(base / 'Image')}"
