@@ -246,3 +246,14 @@ def test_real_fer2013_sample_is_incomplete(data_root):
     assert any("train" in problem and "expected 28709" in problem for problem in report.problems)
     assert not any("decoded" in problem for problem in report.problems)
     assert any("another split" in note for note in report.notes)
+
+
+def test_a_split_that_no_list_names_is_a_problem(tmp_path):
+    for name in ("train/1.png", "train/2.png", "test/3.png", "more/4.png"):
+        fake.picture(tmp_path / name, len(name) + int(name[-5]))
+    fake.write(tmp_path / "labels.csv", "path,label\ntrain/1.png,happy\ntrain/2.png,sad\n")
+    said = "pictures lie in the folder of a split of which the lists name none: test"
+    report = check("csv", tmp_path)
+    assert said in report.problems and said not in report.notes
+    (tmp_path / "test").rename(tmp_path / "unlabelled")
+    assert not any("of a split" in problem for problem in check("csv", tmp_path).problems)

@@ -609,6 +609,8 @@ def test_what_is_wrong_with_a_csv_is_said(tmp_path):
     table(tmp_path, "path,label\n1.png,sad\n\n2.png,sad, really\n")
     message = refused("labels.csv, line 4: 3 fields, but 2", read_csv, tmp_path)
     assert "quotes" in message and "download" not in message
+    table(tmp_path, "path,label\n1.png,sad,\n2.png,sad,\n")
+    refused("labels.csv, line 1: .*the lines below have more fields", read_csv, tmp_path)
     for encoding in ("latin-1", "utf-16"):
         table(tmp_path, "path,label\né.png,sad\n", encoding=encoding)
         refused("labels.csv: not readable as csv.*save it as UTF-8", read_csv, tmp_path)

@@ -20,6 +20,7 @@ from .gathering import Decoding, Facts, Progress, gather, silent
 from .manifest import DataError, class_names, data_root
 from .parsing import TWO_SPLITS
 from .pixels import assumptions
+from .tables import UNLISTED
 
 PUBLISHED = pd.read_csv(Path(__file__).with_name("published.csv"), comment="#").set_index(
     ["set", "split", "class"]
@@ -72,15 +73,17 @@ def check(
     absent = damage["wrong"] == ABSENT
     undecoded = damage[~absent]
     said = undecoded["name"] + ", " + undecoded["where"] + ": " + undecoded["wrong"]
+    unlisted = [note for note in manifest.attrs["notes"] if note.startswith(UNLISTED)]
     problems = [
         *differences(table),
         *untrainable(name, root, manifest, options),
+        *unlisted,
         *some("labels have no image", damage.loc[absent, "file"]),
         *some("images cannot be decoded", said),
     ]
     twice = copies(listed[there])
     notes = [
-        *manifest.attrs["notes"],
+        *(note for note in manifest.attrs["notes"] if note not in unlisted),
         *assumptions(facts[there]),
         *copies_told(twice),
         *(strays(root, manifest["path"]) if "path" in manifest else ()),

@@ -65,6 +65,7 @@ def table(path: str | Path, columns: Sequence[str], header: bool = True) -> pd.D
         raise DataError(
             f"{path}, line 1: expected {expected} separated by commas; "
             f"found {', '.join(found)[:200]}"
+            + ("" if counted else "; the lines below have more fields: put commas into quotes")
         )
     if frame.empty:
         raise DataError(f"{path}: no rows below the header; download or unpack it again")

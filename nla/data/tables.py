@@ -34,6 +34,7 @@ CORNER_BOXES = (
     ("xmin", "ymin", "xmax", "ymax"),
     ("x1", "y1", "x2", "y2"),
 )
+UNLISTED = "pictures lie in the folder of a split of which the lists name none:"
 FURTHEST = 10**5
 """No pixel lies further from a picture's corner."""
 
@@ -243,9 +244,9 @@ def gathered(
         notes = [*notes, *said]
     named = {str(path): part for path, part in parts.items()}
     rows = pd.concat(named)
-    unlisted = len(set(there.values()) - set(rows["path"]))
+    unlisted = set(there.values()) - set(rows["path"])
     if unlisted:
-        notes.append(f"{unlisted} pictures below {base} are in none of the lists: not read")
+        notes.append(f"{len(unlisted)} pictures below {base} are in none of the lists: not read")
     face = ["path", *(side for side in BOX if side in rows)]
     boxed = [part for part in parts.values() if BOX[0] in part]
     if boxed and len(boxed) < len(parts):
@@ -253,6 +254,9 @@ def gathered(
     message = "occurs twice in these files; keep one of the lines"
     refuse(rows.duplicated(face), rows["path"], base, message)
     rows, said = divided(rows)
+    spoken = {split_in(folder) for folder in {name.rpartition("/")[0] for name in unlisted}}
+    lost = {split for split in spoken if split is not None} - set(rows.get("split", ()))
+    said += [f"{UNLISTED} {split}" for split in sorted(lost)]
     rows["path"] = prefix(base, root) + rows["path"]
     return Listed(rows, [*notes, *said])
 
