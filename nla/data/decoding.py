@@ -223,10 +223,11 @@ def csv_source(
 ) -> Callable[[int], tuple[Image.Image, int]]:
     """The images of FER2013's csv, in the order of ``manifest``."""
     path = fer2013_csv(root)
-    column = table(path, ("pixels",))["pixels"].rename_axis("line").reset_index()
-    wanted = column.reindex(manifest["row"], fill_value="")
-    texts = wanted["pixels"].to_numpy(object)
-    lines = wanted["line"].to_numpy(object)
+    rows = manifest["row"].to_numpy()
+    column = table(path, ("pixels",))["pixels"]
+    texts = column.reset_index(drop=True).reindex(rows, fill_value="").to_numpy(object)
+    places = pd.Series(column.index).reindex(rows, fill_value=-1).to_numpy()
+    lines = np.where(places < 0, rows + 2, places)  # of a row that is not there: where it would be
 
     def read(i: int) -> tuple[Image.Image, int]:
         try:
