@@ -219,8 +219,8 @@ def test_expressions_can_be_told_apart():
 @pytest.mark.parametrize(
     "wrong, message",
     [
-        ({"n": 0}, "n is 0"),
-        ({"size": 8}, "size 8"),
+        ({"n": 0}, "n of drawn faces must be at least 1, got 0"),
+        ({"size": 8}, "size of drawn faces must be at least 16, got 8"),
         ({"ambiguous": -0.1}, "ambiguous is -0.1"),
         ({"noisy": 1.2}, "noisy 1.2"),
         ({"ambiguous": 0.6, "noisy": 0.6}, "together up to 1"),
@@ -228,8 +228,8 @@ def test_expressions_can_be_told_apart():
         ({"proportions": [1, 2]}, "seven numbers"),
         ({"proportions": [0] * 7}, "not all 0"),
         ({"split": "dev"}, "train, val, test"),
-        ({"nuisance": -1}, "nuisance -1"),
-        ({"chunk": 0}, "chunk 0"),
+        ({"nuisance": -1}, "nuisance of drawn faces must be at least 0, got -1"),
+        ({"chunk": 0}, "chunk of drawn faces must be at least 1, got 0"),
     ],
 )
 def test_bad_arguments(wrong, message):

@@ -17,6 +17,8 @@ from conftest import TINY
 from safetensors.torch import load_file
 
 from nla import NAW, Config, Scores, fit, read_run
+from nla.analysis import figures
+from nla.analysis.audit import audit
 from nla.data.images import Augmentation
 from nla.data.store import digests
 from nla.files import atomic, write
@@ -190,6 +192,10 @@ def test_noise_and_imbalance_change_training_labels_only():
         ({"epochs": 0}, "at least 1"),
         ({"data": "imagenet"}, "imagenet"),
         ({"variant": "v3"}, "released_v1"),
+        ({"device": "gpu"}, "unknown device 'gpu': use auto, or one of cpu"),
+        ({"device": "meta"}, "there is no device meta here: use auto, or cpu"),
+        ({"naw": {"slope": -1}}, r"naw must be a NAW, as in NAW\(\.\.\.\), got {'slope': -1}"),
+        ({"size": 7}, "size of drawn faces must be at least 16, got 7"),
     ],
 )
 def test_wrong_options_are_named(tmp_path, change, message):
@@ -543,3 +549,26 @@ def test_an_epoch_that_was_not_recorded_says_so(tiny_run, tmp_path):
     (folder / "dynamics/epoch_001.parquet").unlink()
     with pytest.raises(RunError, match="no dynamics of epoch 1: they were not recorded, or"):
         read_run(folder).samples(1)
+
+
+def test_a_finished_run_of_a_device_that_is_not_here_is_read(tiny_run, tmp_path):
+    folder = shutil.copytree(tiny_run.folder, tmp_path / "run")
+    write(folder / "config.json", tiny_run.config | {"device": "meta"})
+    elsewhere = dataclasses.replace(TINY, device="meta")
+    assert fit(elsewhere, folder, progress=False).summary() == tiny_run.summary()
+
+
+def test_a_learning_rate_of_zero_is_said_to_change_nothing(tmp_path):
+    config = dataclasses.replace(TINY, train_faces=32, epochs=1, lr=0)
+    assert any("learning rate is 0" in note for note in fit(config, tmp_path, False).notes)
+
+
+def test_what_is_no_config_and_no_run_is_refused_with_what_is_wanted(tiny_run):
+    with pytest.raises(TypeError, match=r"fit takes a Config, as in fit\(Config.*got 'nla'"):
+        fit("nla")
+    folder = str(tiny_run.folder)
+    with pytest.raises(TypeError, match=r"as read_run\(folder\) gives it, got"):
+        audit(folder)
+    for given in (folder, [tiny_run, tiny_run.folder]):
+        with pytest.raises(TypeError, match=r"draws what was read, as by read_run\(folder\), got"):
+            figures.training_curves(given)

@@ -15,7 +15,7 @@ from nla.analysis import judges, views
 from nla.analysis.judges import COMBINED, JUDGES, Evidence, on_the_plane
 from nla.methods import LOSSES, build
 from nla.training.loading import Images
-from nla.training.record import Run, RunError
+from nla.training.record import Run, RunError, check_run
 
 SEEN = ("trained on", "held out")
 BY = (*JUDGES, "combined")  # what labels can be ranked by
@@ -49,6 +49,7 @@ def audit(
 
     ``attrs["notes"]`` says what is left out. RunError if nothing was recorded.
     """
+    check_run(run)
     if by not in BY:
         raise RunError(f"no judge is called {by!r}; there are {', '.join(BY)}")
     parts, notes = [], []

@@ -201,10 +201,19 @@ def say_missing(characters: str) -> None:
 
 
 def figure_of(function: Callable[P, Figure]) -> Callable[P, Figure]:
-    """The decorated function draws in the kit's style; matplotlib's own settings stay."""
+    """The decorated function draws in the kit's style; matplotlib's own settings stay.
+
+    TypeError where it is given the folder of a run in place of the run.
+    """
 
     @functools.wraps(function)
     def styled(*args: P.args, **kwargs: P.kwargs) -> Figure:
+        given = args[0] if args else None
+        for one in given if isinstance(given, list | tuple) else [given]:
+            if isinstance(one, str | Path):
+                raise TypeError(
+                    f"{function.__name__} draws what was read, as by read_run(folder), got {one!r}"
+                )
         with mpl.rc_context(STYLE):
             return function(*args, **kwargs)
 

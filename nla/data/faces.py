@@ -82,11 +82,10 @@ def make_faces(
     drawn at once) nothing; ``nuisance`` scales pose, light, blur, grain, occlusion. DataError for
     bad input.
     """
-    if n < 1 or size < 16 or nuisance < 0 or chunk < 1:
-        raise DataError(
-            f"n is {n}, size {size}, nuisance {nuisance}, chunk {chunk}: "
-            "they have to be at least 1, 16, 0 and 1"
-        )
+    limits = (("n", n, 1), ("size", size, 16), ("nuisance", nuisance, 0), ("chunk", chunk, 1))
+    for name, value, least in limits:
+        if value < least:
+            raise DataError(f"{name} of drawn faces must be at least {least}, got {value}")
     if split not in SPLITS:
         raise DataError(f"split is {split!r}: use one of {', '.join(SPLITS)}")
     generator = torch.Generator().manual_seed(seed)

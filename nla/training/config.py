@@ -212,6 +212,10 @@ def _check_kind(item: "dataclasses.Field[Any]", value: object) -> None:
         )
     if item.type is bool and not isinstance(value, bool):
         raise ValueError(f"{item.name} must be True or False, got {value!r}")
+    if isinstance(item.type, type) and dataclasses.is_dataclass(item.type):
+        kind = item.type.__name__
+        if not isinstance(value, item.type):
+            raise ValueError(f"{item.name} must be a {kind}, as in {kind}(...), got {value!r}")
     if item.type not in (int, float):
         return
     allowed = (int,) if item.type is int else (int, float)

@@ -48,7 +48,14 @@ from nla.training.loading import (
     placed,
     probe_rows,
 )
-from nla.training.processes import claimed, fast_in_bf16, join_world, stoppable
+from nla.training.processes import (
+    claimed,
+    devices,
+    fast_in_bf16,
+    is_there,
+    join_world,
+    stoppable,
+)
 from nla.training.provenance import surroundings, with_part
 from nla.training.record import FORMAT, Run, RunError, read_run, snapshot_epochs
 from nla.training.state import Network, State, Task, joined, prepare, shared
@@ -77,6 +84,8 @@ def fit(
     weights or losses are no longer finite. KeyboardInterrupt (Ctrl-C, the stop button of a
     notebook) comes after a checkpoint.
     """
+    if not isinstance(config, Config):
+        raise TypeError(f"fit takes a Config, as in fit(Config(loss='nla')), got {config!r}")
     if folder is not None:
         check_config(Path(folder), config)  # before the data is read
     world = join_world(config.device)
@@ -85,6 +94,8 @@ def fit(
     folder = Path(folder) if folder is not None else default_folder(config, manifest)
     if finished(folder, config, manifest):
         return read_again(folder, progress and world.rank == 0)
+    if not is_there(world.device):
+        raise TrainingError(f"there is no device {world.device} here: use auto, or {devices()}")
     check_precision(config, world.device)
     task = Task(config, folder, world, placed(images, world.device, config.resident), manifest)
     state = prepare(task)

@@ -48,9 +48,9 @@ class World(NamedTuple):
 def join_world(device: str) -> World:
     """One process; or one of those that ``torchrun`` or ``accelerate launch`` has started.
 
-    The environment tells which.
+    The environment tells which. ValueError for a device of no kind that there is.
     """
-    chosen = best_device() if device == "auto" else torch.device(device)
+    chosen = best_device() if device == "auto" else named_device(device)
     size = int(os.environ.get("WORLD_SIZE", 1))
     if size == 1:
         return World(0, 1, chosen)
@@ -62,6 +62,30 @@ def join_world(device: str) -> World:
         # left to the interpreter's end, it can abort the process
         atexit.register(distributed.destroy_process_group)
     return World(distributed.get_rank(), distributed.get_world_size(), chosen)
+
+
+def named_device(name: str) -> torch.device:
+    """The device of that name, there or not; ValueError where PyTorch knows none of its kind."""
+    try:
+        return torch.device(name)
+    except RuntimeError:
+        raise ValueError(f"unknown device {name!r}: use auto, or one of {devices()}") from None
+
+
+def devices() -> str:
+    """The devices of this machine in words."""
+    if best_device().type == "cpu":
+        return "cpu (there is no accelerator here)"
+    kind, count = best_device().type, torch.accelerator.device_count()
+    return ", ".join(["cpu", kind, *(f"{kind}:{index}" for index in range(count))])
+
+
+def is_there(device: torch.device) -> bool:
+    """Whether this machine has the device."""
+    if device.type == "cpu":
+        return True
+    here = device.type == best_device().type
+    return here and (device.index or 0) < torch.accelerator.device_count()
 
 
 def best_device() -> torch.device:

@@ -275,6 +275,12 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
+def check_run(run: object) -> None:
+    """TypeError for what is no run, such as the folder of one."""
+    if not isinstance(run, Run):
+        raise TypeError(f"a run is wanted here, as read_run(folder) gives it, got {run!r}")
+
+
 def read_run(folder: str | Path) -> Run:
     """Open a run folder. RunError if it is not one, is unfinished, or has another format."""
     folder = Path(folder)

@@ -179,6 +179,8 @@ def prepare(task: Task) -> State:
         average = get_ema_multi_avg_fn(config.ema)  # type: ignore[no-untyped-call]  # torch's
         state.averaged = AveragedModel(model, multi_avg_fn=average, use_buffers=True)
         notes.append(f"scored and kept is the running average of the weights, decay {config.ema}")
+    if config.lr == 0:
+        notes.append("the learning rate is 0: no weight has changed in training")
     if config.start_size:
         sizes = sorted({config.size_at(epoch) for epoch in range(config.epochs)} - {config.size})
         notes.append(
