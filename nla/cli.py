@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from nla.training import Config
     from nla.training.loading import Images
 
+PIPE_CLOSED = 141  # exit status, 128 + SIGPIPE, as of other programs whose reader has gone
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 
 DataSet = Literal["rafdb", "fer2013", "ferplus", "affectnet", "folder", "csv"]
@@ -176,16 +177,18 @@ def audit(
     images = loaded[0] if loaded is not None else None
     found = ranked(trained, by, images, table)
     write(out, found)
-    print(found.head(top).to_string(index=False, float_format="{:.3f}".format))
-    print_notes(found.attrs["notes"])
-    groups = found["seen"].value_counts()
-    shares = ", ".join(f"{count} {seen}" for seen, count in groups.items())
-    print(f"wrote {out}: {len(found)} labels ({shares}), the most suspect first")
+    page = None
     if html:
         twins = None
         if near < 1 and images is not None:
             twins = judges.copies_within(trained, images, near)
         page = write_page(trained, found, out.with_suffix(".html"), images, faces, twins)
+    print(found.head(top).to_string(index=False, float_format="{:.3f}".format))
+    print_notes(found.attrs["notes"])
+    groups = found["seen"].value_counts()
+    shares = ", ".join(f"{count} {seen}" for seen, count in groups.items())
+    print(f"wrote {out}: {len(found)} labels ({shares}), the most suspect first")
+    if page is not None:
         print(f"wrote {page}: open it in a browser; decisions are saved from there")
 
 
@@ -343,11 +346,12 @@ def predict(
         check_table(out)
     opened = opening.open_model(weights, size, names_in(order), mean, std)
     table = inference.predict_files(opened, listed(images))
+    if out is not None:
+        write(out, table)
     print_notes(table.attrs["notes"])
     with pd.option_context("display.max_colwidth", 60):
         print(table.to_string(index=False, float_format="{:.3f}".format, na_rep=""))
     if out is not None:
-        write(out, table)
         print(f"wrote {out}: {len(table)} pictures")
 
 
@@ -424,12 +428,13 @@ def check_data(
     options: dict[str, Any] = {"classes": classes} if classes else {}
     with Bar(desc="decoding", unit="image", leave=False) as bar:
         report = check.check(name, root, bar.at, **options)
+    if out is not None:
+        write(out, report.files)
     print(report.table.to_string(index=False, na_rep="?"))
     for mark, lines in (("note", report.notes), ("problem", report.problems)):
         for line in lines:
             print(f"{mark}: {line}")
     if out is not None:
-        write(out, report.files)
         print(f"wrote {out}: {len(report.files)} bad files")
     sys.exit(bool(report.problems))
 
@@ -650,7 +655,14 @@ def main() -> None:
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")
     try:
-        run_command(sys.argv[1:])
+        try:
+            run_command(sys.argv[1:])
+        finally:
+            sys.stdout.flush()  # else a pipe that was closed is noticed only at the very end
+    except BrokenPipeError:  # by head, say, which has seen enough
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())  # for what is flushed at the very end
+        sys.exit(PIPE_CLOSED)
     except KeyboardInterrupt as stop:
         sys.exit(f"nla: {stop or 'stopped'}")
     except (ValueError, OSError) as error:

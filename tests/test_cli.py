@@ -421,3 +421,20 @@ def test_a_name_cannot_leave_the_folder_of_runs():
     for name in ("../../elsewhere", "/tmp/x", "C:\\x", "a/b", "..", "\n"):
         folder = Config(name=name).folder
         assert folder.parent == Path("data/runs") and ".." not in folder.name.split("-")[1:2]
+
+
+def test_a_reader_that_has_seen_enough_loses_no_file_and_hears_no_complaint(tiny_run, tmp_path):
+    folder = tmp_path / "faces"
+    folder.mkdir()
+    Image.fromarray(np.zeros((48, 48, 3), np.uint8)).save(folder / "a.png")
+    for number in range(150):
+        (folder / f"{number}.png").symlink_to(folder / "a.png")
+    out = tmp_path / "said.csv"
+    gone, end = os.pipe()
+    os.close(gone)  # whatever is written to the other end, nobody reads it
+    weights = tiny_run.folder / "model.safetensors"
+    command = [sys.executable, "-m", "nla", "predict", folder, "--weights", weights, "--out", out]
+    done = subprocess.run(command, stdout=end, stderr=subprocess.PIPE, text=True)
+    os.close(end)
+    assert (done.returncode, done.stderr) == (141, "")
+    assert len(pd.read_csv(out)) == 151
