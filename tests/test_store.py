@@ -1,4 +1,5 @@
 import os
+import pickle
 import re
 import signal
 import struct
@@ -504,6 +505,31 @@ def test_a_stale_store_is_replaced(tmp_path, small_parts):
     # another size is another store, beside it
     pack(tmp_path / "faces", manifest, tmp_path / "packed", size=6)
     assert len(stored(tmp_path / "packed")) == 2
+
+
+def test_a_stale_store_that_somebody_uses_is_read_on(tmp_path):
+    manifest = folder_of(tmp_path / "set")
+    first = pack(tmp_path / "set", manifest, tmp_path / "cache")
+    before, digests = first[:].clone(), store.digests(first)
+    fake.picture(tmp_path / "set" / manifest["path"][0], 99, 12)
+    second = pack(tmp_path / "set", manifest, tmp_path / "cache")
+    assert os.name == "nt" or not first.path.exists()  # Windows keeps what is open
+    assert not torch.equal(second[:], before)
+    for again in (first, first.subset(range(7))):
+        assert torch.equal(again[:], before) and (store.digests(again) == digests).all()
+    copy = pickle.loads(pickle.dumps(second.subset([3, 4])))
+    assert torch.equal(copy[:], second[[3, 4]])
+
+
+def test_a_store_that_nobody_has_any_more_is_closed(tmp_path):
+    packed = pack(tmp_path / "set", folder_of(tmp_path / "set"), tmp_path / "cache")
+    number = packed.file.number
+    part = packed.subset([1])
+    del packed
+    assert len(part[:]) == 1 and os.fstat(number)
+    del part
+    with pytest.raises(OSError):
+        os.fstat(number)
 
 
 def test_a_set_that_was_moved_keeps_its_store_unless_its_files_changed(tmp_path, decoded):

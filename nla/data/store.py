@@ -13,7 +13,9 @@ a damaged one is packed anew.
 import contextlib
 import hashlib
 import math
+import mmap
 import os
+import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -64,11 +66,19 @@ def load(
     manifest = reader(name)(root, **options)
     if cache:
         packed = pack(root, manifest, cache, size, channels, missing=missing)
-        facts = read_facts(packed.path)
+        facts = read_facts(packed.file.number)
         assert facts is not None, "pack has verified them"
         return packed, leave_out(manifest, facts)
     images, facts = in_memory(root, manifest, size, channels, missing)
     return images, leave_out(manifest, facts)
+
+
+class Held:
+    """A file that is held open for reading, by its ``number``, until nobody needs this any more."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.number = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        weakref.finalize(self, os.close, self.number)
 
 
 class Packed:
@@ -77,12 +87,15 @@ class Packed:
 
     A selection keeps its axis whatever its length; a whole number alone gives one image (C, H, W).
     The file is mapped anew for each batch, so that nothing that was read stays in this process's
-    memory.
+    memory, and held open between them: where another process removes it, since the images have
+    changed, whoever has it reads on. A process that it is sent to (pickled) opens it again.
     """
 
-    def __init__(self, path: str | Path, rows: Rows = slice(None)) -> None:
-        stored = mapped(path).shape
-        self.path = Path(path)
+    def __init__(
+        self, path: str | Path, rows: Rows = slice(None), file: Held | None = None
+    ) -> None:
+        self.path, self.file = Path(path), file or Held(path)
+        stored = mapped(self.file.number).shape
         self.rows = np.atleast_1d(np.arange(stored[0])[selection(rows)])
         self.shape = (len(self.rows), *stored[1:])
 
@@ -91,22 +104,41 @@ class Packed:
 
     def __getitem__(self, rows: Rows) -> Tensor:
         chosen = self.rows[selection(rows)]
-        return torch.from_numpy(np.array(mapped(self.path)[chosen]))
+        return torch.from_numpy(np.array(mapped(self.file.number)[chosen]))
+
+    def __reduce__(self) -> tuple[type["Packed"], tuple[Path, npt.NDArray[np.int64]]]:
+        return Packed, (self.path, self.rows)
 
     def subset(self, rows: Rows) -> "Packed":
         """The same store, seen through some of its rows."""
-        return Packed(self.path, self.rows[selection(rows)])
+        return Packed(self.path, self.rows[selection(rows)], self.file)
 
     def facts(self) -> Facts | None:
         """The facts of these rows, None for a file that has none."""
-        every = read_facts(self.path)
+        every = read_facts(self.file.number)
         return None if every is None else every[self.rows]
 
 
-def mapped(path: str | Path) -> Pixels:
-    """The pixels (N, C, H, W) of a store, mapped."""
-    pixels: Pixels = np.load(path, mmap_mode="r")
-    return pixels
+def mapped(number: int) -> Pixels:
+    """The pixels (N, C, H, W) of a store that is open under that number, mapped."""
+    return behind(number)[0]
+
+
+def behind(number: int) -> tuple[Pixels, mmap.mmap]:
+    """The pixels of an open store, and the whole file, mapped, placed at what stands behind them.
+
+    ValueError for a file that does not hold such pixels.
+    """
+    file = mmap.mmap(number, 0, access=mmap.ACCESS_READ)
+    if np.lib.format.read_magic(file) != (1, 0):
+        raise ValueError("the store is not of the format that it is written in")
+    shape, by_column, kind = np.lib.format.read_array_header_1_0(file)
+    if by_column or kind != np.uint8:
+        raise ValueError("the store holds no pixels")
+    begin, count = file.tell(), math.prod(shape)
+    pixels = np.frombuffer(file, np.uint8, count, begin).reshape(shape)
+    file.seek(begin + count)
+    return pixels, file
 
 
 def selection(rows: Rows) -> Any:
@@ -117,17 +149,15 @@ def selection(rows: Rows) -> Any:
     return values if values.size else values.astype(np.int64)
 
 
-def read_facts(path: str | Path) -> Facts | None:
-    """The facts of all images that stand behind their pixels, None if there are none or they are
-    damaged.
+def read_facts(number: int) -> Facts | None:
+    """The facts of all images that stand behind their pixels in an open store, None if there are
+    none or they are damaged.
     """
-    pixels = mapped(path)
-    with open(path, "rb") as file:
-        file.seek(pixels.offset + pixels.nbytes)  # type: ignore[attr-defined]  # a memmap has one
-        try:
-            facts, own = np.load(file), np.load(file)
-        except Exception:  # a damaged header can make numpy raise anything
-            return None
+    pixels, file = behind(number)
+    try:
+        facts, own = np.load(file), np.load(file)  # type: ignore[arg-type]  # it reads and seeks
+    except Exception:  # a damaged header can make numpy raise anything
+        return None
     alike = facts.dtype == FACTS and facts.shape == (len(pixels),)
     return facts if alike and own == digest_of(facts) else None
 
@@ -226,23 +256,27 @@ def whole_store(folder: Path, name: Name, count: int, missing: Missing) -> Packe
     it must have.
     """
     for path in sorted(folder.glob(f"{name.what}-{name.state}-*.npy")):
-        facts = verified(path, count)
+        try:
+            file = Held(path)
+        except FileNotFoundError:  # another process has just removed it
+            continue
+        facts = verified(file.number, count)
         if facts is not None:
             there = facts["channels"] > 0
             if there.all() or missing == "skip":
-                return Packed(path, np.flatnonzero(there))
+                return Packed(path, np.flatnonzero(there), file)
     return None
 
 
-def verified(path: Path, count: int) -> Facts | None:
-    """The facts of the ``count`` images in the store if each has the digest it was written with,
-    else None.
+def verified(number: int, count: int) -> Facts | None:
+    """The facts of the ``count`` images in an open store if each has the digest it was written
+    with, else None.
     """
     try:
-        facts = read_facts(path)
+        facts = read_facts(number)
         if facts is None or len(facts) != count:
             return None
-        same = hashed(lambda rows: mapped(path)[rows], count) == facts["digest"]
+        same = hashed(lambda rows: mapped(number)[rows], count) == facts["digest"]
     except Exception:  # a damaged header can make numpy raise anything
         return None
     return facts if same.all() else None
