@@ -199,7 +199,8 @@ def pictures_of(run: Run, config: "Config") -> "tuple[Images, pd.DataFrame] | No
     try:
         return images_as_trained(run, config)
     except (ValueError, OSError) as error:
-        print_notes([f"without the faces: {error}"])
+        way_out = "" if config.data == "faces" else "; where it was moved, --root names its folder"
+        print_notes([f"without the faces: {error}{way_out}"])
         return None
 
 
@@ -511,7 +512,8 @@ def corrupt(
 
     Args:
         root: its folder; by default found in data/ or where NLA_DATA_ROOT points.
-        ratio: share of the training labels that change.
+        ratio: probability with which each training label changes; for kind prediction the share
+            that do; not for kind matrix.
         matrix: for kind matrix, a csv of K x K probabilities without a header.
         run: for kind prediction, a finished run on the same data.
         classes: your own class names in the order of the labels (folder, csv).

@@ -370,7 +370,8 @@ def test_the_command_writes_a_page_with_or_without_the_faces(mistaken, tmp_path,
     page = (tmp_path / "audit.html").read_text()
     assert f"wrote {tmp_path / 'audit.html'}" in said and "data:image/jpeg" in page
     call("audit", mistaken / "run", "--out", list_, "--html", "--root", tmp_path / "gone")
-    assert "note: without the faces: " in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "note: without the faces: " in said and "--root names its folder" in said
     assert "data:image/jpeg" not in (tmp_path / "audit.html").read_text()
     folder_of_faces(tmp_path / "other", 60)
     call("audit", mistaken / "run", "--out", list_, "--html", "--root", tmp_path / "other")

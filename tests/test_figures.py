@@ -222,6 +222,11 @@ def test_odd_runs_draw(odd_run):
                 draw()
 
 
+def test_what_cannot_be_scored_is_not_offered(planted_run):
+    with pytest.raises(RunError, match="no train samples to score; it scored those of test$"):
+        planted_run.confusion(split="train")
+
+
 def test_surface_is_the_weight():
     naw, grid = NAW(), figures.weight_grid(NAW(), 0.3, 101)
     sigma = np.array(naw.covariances(0.3)[0])

@@ -177,12 +177,13 @@ class Run:
         self, epoch: int = -1, split: str = "test", normalize: str | None = None
     ) -> pd.DataFrame:
         """Confusion matrix (K, K) on a split, true classes in rows."""
-        rows = self.predictions(epoch).query("split == @split")
+        predictions = self.predictions(epoch)
+        rows = predictions.query("split == @split")
         if rows.empty:
-            raise RunError(
-                f"{self.folder} has no {split} samples to score; its splits are "
-                f"{', '.join(self.manifest['split'].unique())}"
-            )
+            scored, every = predictions["split"].unique(), self.manifest["split"].unique()
+            there = "it scored those of" if len(scored) else "its splits are"
+            names = ", ".join(scored if len(scored) else every)
+            raise RunError(f"{self.folder} has no {split} samples to score; {there} {names}")
         return confusion(rows["true_label"], rows["prediction"], self.classes, normalize)
 
     @property
