@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from nla.data.manifest import OWN_CLASSES, TRUTH, DataError, class_names
 from nla.files import check_table, write
-from nla.training.record import Run, read_run
+from nla.training.record import Run, display_names, read_run
 
 if TYPE_CHECKING:
     from nla.training import Config
@@ -78,7 +78,9 @@ def runs_of(folders: tuple[Path, ...]) -> list[Run]:
 
 def print_table(runs: list[Run]) -> None:
     """One column a run: test accuracies in percent, and the mean w* of each kind of sample."""
-    table = pd.DataFrame([run.summary() for run in runs]).set_index("method").T
+    named = zip(runs, display_names(runs), strict=True)
+    columns = [run.summary() | {"method": name} for run, name in named]
+    table = pd.DataFrame(columns).set_index("method").T
     print(table.to_string(float_format="{:.2f}".format, na_rep=""))
 
 

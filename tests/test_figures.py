@@ -417,7 +417,7 @@ def test_a_confusion_of_many_classes_names_them_all(count):
     table = pd.DataFrame(np.eye(count, dtype=int), pd.Index(classes), pd.Index(classes))
 
     class Seen:
-        name = "a run"
+        name, folder = "a run", Path("a run")
 
         def confusion(self, split):
             return table
@@ -685,6 +685,32 @@ def test_runs_of_one_name_are_pooled_only_with_the_same_classes(planted_run, moo
     rows = [t.get_text() for t in figure.axes[0].get_yticklabels()]
     assert rows[0] == "calm (20)" and rows[3] == "surprise (10)" and len(rows) == 10
     assert flaws(figures.confusion_matrices([moods, planted_run])) == []
+
+
+def test_runs_of_one_name_and_other_options_or_data_stand_apart(planted_run, tmp_path):
+    def again(folder, changes=(), **columns):
+        run = plant(tmp_path / folder)
+        write(run.folder / "config.json", run.config | dict(changes))
+        write(run.folder / "manifest.parquet", run.manifest.assign(**columns))
+        return read_run(run.folder)
+
+    pixels = {"digest": np.arange(len(planted_run.manifest))}
+    first = again("first", **pixels)
+    seed = again("seed", {"seed": 1, "root": "elsewhere"}, **pixels)
+    others = {
+        "config": again("config", {"lr": 0.5}, **pixels),
+        "list": again("list", {"labels": "list.txt"}, **pixels),
+        "mended": again("mended", **pixels, true_label=(first.manifest["true_label"] + 1) % 7),
+        "test": again("test", digest=pixels["digest"] + 10),
+    }
+    assert "planted (" not in words(figures.per_class_accuracy([first, seed]))
+    for folder, other in others.items():
+        said = words(figures.per_class_accuracy([first, seed, other]))
+        assert "planted (first)" in said and f"planted ({folder})" in said
+        assert "planted (seed)" not in said
+    for draw in (figures.confusion_matrices, figures.training_curves):
+        said = words(draw([first, seed]))
+        assert "planted (first)" in said and "planted (seed)" in said
 
 
 def test_other_numbers_of_images_are_told(planted_run, tmp_path):

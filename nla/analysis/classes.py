@@ -12,7 +12,6 @@ from statsmodels.stats.proportion import proportion_confint
 from nla.analysis.style import (
     ONE,
     TWO,
-    display_names,
     figure_of,
     listed,
     method_looks,
@@ -20,14 +19,15 @@ from nla.analysis.style import (
     plain,
     wrapped,
 )
-from nla.training.record import Run
+from nla.training.record import Run, display_names, seeds_of_one
 
 
 @figure_of
 def per_class_accuracy(runs: Run | Sequence[Run], split: str = "test") -> Figure:
-    """Accuracy by true class with 95 % intervals (Wilson 1927), a mean over runs of one name.
+    """Accuracy by true class with 95 % intervals (Wilson 1927), a mean over the seeds of a run.
 
-    n counts images: scored by several runs of one name, an image is still one image, and the
+    Runs are seeds of one whose name, config and data are the same (:func:`seeds_of_one`); others
+    stand apart. n counts images: scored by several seeds, an image is still one image, and the
     interval is what other images would change, not what other seeds would. Where runs differ in n,
     each has its own, in their order. A class that a run does not know, or that does not occur, is
     empty. RunError if there is nothing to score.
@@ -36,7 +36,7 @@ def per_class_accuracy(runs: Run | Sequence[Run], split: str = "test") -> Figure
     by_run = scored_by_name(runs, split)
     of_image = ["method", "class", "image"]
     table = by_run.groupby(of_image, observed=True, sort=False)["hit"].mean().reset_index()
-    shown = dict(zip(display_names(runs), runs, strict=True))
+    shown = dict(zip(pooled_names(runs), runs, strict=True))
     looks = method_looks([run.name for run in shown.values()])
     rows = table["class"].cat.categories.size
     figure, axes = new_figure(ONE, 1.0 + 0.27 * rows)
@@ -74,7 +74,7 @@ def scored(run: Run, split: str, epoch: int = -1) -> pd.DataFrame:
 def scored_by_name(runs: Sequence[Run], split: str) -> pd.DataFrame:
     """A row a scored image of each run: image, method, class (of all runs' classes), hit (%)."""
     parts = []
-    for run, name in zip(runs, display_names(runs), strict=True):
+    for run, name in zip(runs, pooled_names(runs), strict=True):
         table = scored(run, split)
         hit = 100.0 * (table["true_label"] == table["prediction"])
         names = np.array(run.classes, dtype=object)[table["true_label"]]
@@ -83,6 +83,19 @@ def scored_by_name(runs: Sequence[Run], split: str) -> pd.DataFrame:
         parts.append(pd.DataFrame(facts))
     table = pd.concat(parts)
     return table.assign(**{"class": pd.Categorical(table["class"], all_classes(runs))})
+
+
+def pooled_names(runs: Sequence[Run]) -> list[str]:
+    """The runs' :func:`display_names`, one for all that are seeds of one."""
+    first: list[Run] = []
+    places = []
+    for run in runs:
+        known = [place for place, other in enumerate(first) if seeds_of_one(run, other)]
+        places += known[:1] or [len(first)]
+        if not known:
+            first.append(run)
+    names = display_names(first)
+    return [names[place] for place in places]
 
 
 def all_classes(runs: Sequence[Run]) -> list[str]:

@@ -13,7 +13,6 @@ from matplotlib.ticker import MaxNLocator
 from nla.analysis import views
 from nla.analysis.style import (
     ONE,
-    display_names,
     figure_of,
     grouping,
     listed,
@@ -23,7 +22,7 @@ from nla.analysis.style import (
     plain,
     wrapped,
 )
-from nla.training.record import Run, RunError
+from nla.training.record import Run, RunError, display_names
 
 MEANS = {"weight": "mean w*", "factor": "mean factor"}
 """Of the columns of a run's samples that say what a sample counts: what their mean is called."""

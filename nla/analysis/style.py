@@ -155,21 +155,6 @@ def listed(runs: Run | Sequence[Run]) -> list[Run]:
     return [runs] if isinstance(runs, Run) else list(runs)
 
 
-def display_names(runs: Sequence[Run]) -> list[str]:
-    """The runs' names; of runs with one name and different classes, the name with the classes."""
-    names = []
-    for run in runs:
-        sets = {other.classes for other in runs if other.name == run.name}
-        sizes = {len(classes) for classes in sets}
-        if len(sets) == 1:
-            names.append(run.name)
-        elif len(sizes) == len(sets):
-            names.append(f"{run.name} ({len(run.classes)} classes)")
-        else:
-            names.append(f"{run.name} ({', '.join(run.classes)})")
-    return names
-
-
 class Page(Figure):
     """A figure that says once which characters no font here has; they are drawn as boxes."""
 
