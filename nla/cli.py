@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from nla.data.manifest import OWN_CLASSES, TRUTH, DataError, class_names
 from nla.files import check_table, write
-from nla.training.record import Run, display_names, read_run
+from nla.training.record import Run, display_names, other_tests, read_run
 
 if TYPE_CHECKING:
     from nla.training import Config
@@ -82,6 +82,7 @@ def print_table(runs: list[Run]) -> None:
     columns = [run.summary() | {"method": name} for run, name in named]
     table = pd.DataFrame(columns).set_index("method").T
     print(table.to_string(float_format="{:.2f}".format, na_rep=""))
+    print_notes(other_tests(runs))
 
 
 def print_notes(notes: Iterable[str]) -> None:
@@ -111,6 +112,7 @@ def figures(
 
     runs = runs_of(run)
     images = images_of(runs[-1], faces)
+    print_notes(other_tests(runs))
     print("figures:", *draw_all(runs, out, results, html, images), sep="\n  ")
 
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 from PIL import Image
+from test_cli import call
 
 from nla import NAW, read_run, study
 from nla.analysis import figures, gallery, latents, style
@@ -711,6 +712,29 @@ def test_runs_of_one_name_and_other_options_or_data_stand_apart(planted_run, tmp
     for draw in (figures.confusion_matrices, figures.training_curves):
         said = words(draw([first, seed]))
         assert "planted (first)" in said and "planted (seed)" in said
+
+
+def test_runs_that_were_scored_on_other_images_are_compared_with_a_note(
+    planted_run, tmp_path, capsys
+):
+    def again(folder, shift, **columns):
+        run = plant(tmp_path / folder)
+        digest = np.arange(len(run.manifest)) + shift
+        write(run.folder / "manifest.parquet", run.manifest.assign(digest=digest, **columns))
+        return run.folder
+
+    first, same, other = again("first", 0), again("same", 0), again("other", 10)
+    judged = planted_run.manifest["true_label"].to_numpy(copy=True)
+    judged[-3:] = 0
+    call("show", first, same)
+    assert "note" not in (said := capsys.readouterr().out) and "planted (same)" in said
+    call("show", first, other, again("judged", 0, true_label=judged))
+    said = capsys.readouterr().out
+    assert (
+        "note: planted (other) and planted (first) were scored on different test images, 70 and "
+        "70, of which 60 are common" in said
+    )
+    assert "note: 3 test images of planted (judged) have another true label" in said
 
 
 def test_other_numbers_of_images_are_told(planted_run, tmp_path):

@@ -5,6 +5,7 @@ import shutil
 import unicodedata
 
 import fake_data as fake
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -371,6 +372,27 @@ def test_copies_of_a_file_stay_on_one_side_of_the_fifth(tmp_path):
     shown = manifest["path"].str.extract(r"(\d+)\.png")[0]
     assert manifest["split"].groupby(shown).nunique().max() == 1
     assert set(manifest["split"]) == {"train", "test"}
+
+
+def test_the_drawn_fifth_stays_when_single_pictures_come_go_and_are_mended(tmp_path):
+    def tested():
+        manifest = read_folder(tmp_path / "f")
+        rows = manifest[manifest["split"] == "test"]
+        assert rows.groupby("label").size().between(9, 11).all()
+        return {(tmp_path / "f" / path).read_bytes() for path in rows["path"]}
+
+    draw = np.random.default_rng(0)
+    for name in ("calm", "tense"):
+        (tmp_path / "f" / name).mkdir(parents=True)
+        for number in range(50):
+            pixels = draw.integers(0, 256, (8, 8, 3), np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "f" / name / f"{number}.png")
+    before = tested()
+    assert len(before) == 20
+    (tmp_path / "f/calm/3.png").rename(tmp_path / "f/tense/new.png")
+    (tmp_path / "f/calm/4.png").rename(tmp_path / "f/calm/0 first.png")
+    (tmp_path / "f/calm").rename(tmp_path / "f/zen")
+    assert len(before & tested()) >= 18
 
 
 def test_a_fifth_is_held_out_wherever_there_is_only_training(tmp_path):

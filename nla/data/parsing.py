@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import itertools
+import os
 import re
 import zlib
 from collections.abc import Mapping, Sequence
@@ -32,6 +33,7 @@ def picture_suffixes() -> tuple[str, ...]:
 IMAGES = picture_suffixes()
 TWO_SPLITS = "there is no third split: the second (PublicTest, validation) is the test"
 ONE_SPLIT = "there is no test and no validation: a fifth of each class, drawn with a fixed seed, "
+TAIL = 4096  # bytes of a picture by which it is known
 
 
 def table(path: str | Path, columns: Sequence[str], header: bool = True) -> pd.DataFrame:
@@ -191,17 +193,19 @@ def hold_out(
     share: float = 0.2,
     seed: int = 0,
     copies: npt.ArrayLike | None = None,
+    lots: npt.ArrayLike | None = None,
 ) -> pd.DataFrame:
     """Move a share (0..1) of each label's training rows to another split, drawn with ``seed``.
 
     ``copies`` (n,): alike for rows that show the same picture. They stay together, and go where the
-    first of them is drawn to go, whatever their labels.
+    first of them is drawn to go, whatever their labels. ``lots`` (n,): those with the lowest go,
+    in place of drawing.
     """
     could = (frame["split"] == "train").to_numpy()
     draw = np.random.default_rng(seed)
-    place = pd.Series(draw.random(could.sum()))
+    place = pd.Series(draw.random(could.sum()) if lots is None else np.asarray(lots)[could])
     label = frame["label"].to_numpy()[could]
-    chosen = place.groupby(label).rank(pct=True) <= share
+    chosen = place.groupby(label).rank(method="first", pct=True) <= share
     if copies is not None:
         chosen = chosen.groupby(np.asarray(copies)[could]).transform("first")
     moved = could.copy()
@@ -236,6 +240,34 @@ def pictures(root: Path, manifest: pd.DataFrame) -> pd.Series:
     return boxes.assign(content=content).groupby([*boxes, "content"], dropna=False).ngroup()
 
 
+def lots_of(root: Path, manifest: pd.DataFrame) -> npt.NDArray[np.float64]:
+    """A number from 0 to 1 for each row that its picture fixes, whatever stands beside it.
+
+    By the size and the last bytes of the file and the place in it, so that a test drawn by it stays
+    when other pictures come, go, or get another label, and when folders or files are renamed.
+    """
+    ends: dict[str, str] = {}
+    for path in manifest["path"].unique():
+        ends[path] = end_of(root / path)
+    marks = manifest["path"].map(ends)
+    for side in BOX:
+        if side in manifest:
+            marks = marks + " " + manifest[side].astype(str)
+    lots = [hashlib.blake2b(mark.encode(), digest_size=8).digest() for mark in marks]
+    return np.array([int.from_bytes(lot, "big") / 2**64 for lot in lots])
+
+
+def end_of(file: Path) -> str:
+    """The size and the last bytes of a file, as text; its name if it is not there."""
+    try:
+        with open(file, "rb") as content:
+            size = content.seek(0, os.SEEK_END)
+            content.seek(max(0, size - TAIL))
+            return f"{size} {content.read().hex()}"
+    except OSError:
+        return file.name
+
+
 def with_test(
     manifest: pd.DataFrame, notes: list[str], root: Path | None = None
 ) -> tuple[pd.DataFrame, list[str]]:
@@ -251,8 +283,11 @@ def with_test(
     if "val" in found:
         manifest = manifest.assign(split=manifest["split"].replace("val", "test"))
         return manifest, [*notes, TWO_SPLITS]
-    copies = None if root is None else pictures(root, manifest)
-    manifest = hold_out(manifest, copies=copies)
+    if root is None:
+        manifest = hold_out(manifest)
+    else:
+        lots = lots_of(root, manifest)
+        manifest = hold_out(manifest, copies=pictures(root, manifest), lots=lots)
     held = int((manifest["split"] == "test").sum())
     if held:
         return manifest, [*notes, f"{ONE_SPLIT}is the test: {held} of {len(manifest)} images"]

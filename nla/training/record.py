@@ -315,6 +315,32 @@ def seeds_of_one(run: Run, other: Run) -> bool:
     return bool((both["true_label_x"] == both["true_label_y"]).all())
 
 
+def other_tests(runs: Sequence[Run]) -> list[str]:
+    """Notes on runs that were scored on other test images, or on other truths, than the first."""
+    names = display_names(runs)
+    notes = []
+    for run, name in zip(runs[1:], names[1:], strict=True):
+        images = image_keys(runs[0], run)
+        if not images:  # runs that say of no image which it is
+            continue
+        facts = []
+        for one in (runs[0], run):
+            truth = one.manifest["true_label"].map(dict(enumerate(one.classes)))
+            test = one.manifest["split"] == "test"
+            facts.append(one.manifest.assign(truth=truth)[test][[*images, "truth"]])
+        first, its = (table.drop_duplicates(images) for table in facts)
+        both = first.merge(its, on=images)
+        judged = int((both["truth_x"] != both["truth_y"]).sum())
+        if not len(first) == len(its) == len(both):
+            notes.append(
+                f"{name} and {names[0]} were scored on different test images, {len(its)} and "
+                f"{len(first)}, of which {len(both)} are common: their accuracies do not compare"
+            )
+        if judged:
+            notes.append(f"{judged} test images of {name} have another true label in {names[0]}")
+    return notes
+
+
 def image_keys(run: Run, other: Run) -> list[str]:
     """The columns by which two runs' images are known: their pixels, else their files' names."""
     shared = [str(name) for name in run.manifest if name in other.manifest]
