@@ -30,7 +30,8 @@ NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 
 DataSet = Literal["rafdb", "fer2013", "ferplus", "affectnet", "folder", "csv"]
 OnDisk = Annotated[DataSet, tyro.conf.arg(name="data")]
-Split = Literal["train", "val", "test"]
+Split = Literal["train", "val", "test", "all"]
+Missing = Literal["refuse", "skip"]
 OUTSIDE = ("self_confidence", "normalized_margin", "outside_margin")  # judges that ask folds
 Judge = Literal[
     "margin",
@@ -282,6 +283,7 @@ def evaluate(
     mean: Triple | None = None,
     std: Triple | None = None,
     classes: Classes = (),
+    missing: Missing | None = None,
 ) -> None:
     """Score a model file, the kit's or another's, on a data set, and say what was assumed of it.
 
@@ -290,24 +292,35 @@ def evaluate(
             that run's model: size, normalisation and classes are the run's.
         data: by default what that run was trained on, else the built-in faces.
         root: folder of the data set.
+        split: what is scored; all: every image, also of a set whose test was drawn for want of one.
         size: pixels, height and width, that the model was trained with.
         order: of the model's outputs: rafdb, affectnet, ferplus, fer2013, alphabetical, or the
             names themselves with commas between them.
         mean: of the model's normalisation, three numbers from 0 to 1.
         std: of the model's normalisation.
         classes: the data set's own class names in the order of its labels (folder, csv).
+        missing: skip images that are not there or cannot be decoded, or refuse them; by default as
+            the run did.
     """
     from nla.training import Config, inference, load_data, opening
+    from nla.training.loading import read_whole
 
     opened = opening.open_model(weights, size, names_in(order), mean, std)
     config = replace(opened.config, labels="")  # a list of training labels is not needed
+    if missing is not None:
+        config = replace(config, missing=missing)
     if data is not None:
         changed = replace(config, data=data, classes=classes, noise=0.0, imbalance=1.0)
-        config = replace(changed, root=Config.root)
+        config = replace(changed, root=Config.root, validation=0.0, train_images=0)
     if root is not None:
         config = replace(config, root=str(root))
-    images, manifest = load_data(config)
+    foreign = data not in (None, "faces")  # needs no training images
+    images, manifest = read_whole(config) if foreign else load_data(config)
     print_notes([*opened.notes, *manifest.attrs.get("notes", ())])
+    if images.shape[1] > opened.model.in_channels:
+        print_notes(["the images are in colour, the model is for grey ones: they are made grey"])
+    elif images.shape[1] < opened.model.in_channels:
+        print_notes(["the images are grey, the model is for colour: in all three channels"])
     manifest = known_to(manifest, opened.classes, split)
     known = opened.classes, opened.label_counts, opened.taken_out
     scores = inference.evaluate(opened.model, images, manifest, config, split, *known)
@@ -315,10 +328,23 @@ def evaluate(
 
 
 def known_to(manifest: pd.DataFrame, classes: Classes, split: str) -> pd.DataFrame:
-    """The rows whose true class is one of ``classes``; how many others there are is printed."""
+    """The rows whose true class is one of ``classes``; how many others there are is printed.
+
+    DataError if there are others alone.
+    """
+    from nla.training.inference import rows_in
+
     names = pd.Series(class_names(manifest))
     strange = manifest["true_label"].isin(names.index[~names.isin(classes)])
-    left_out = manifest[strange & (manifest["split"] == split)]
+    scored = rows_in(manifest, split)
+    left_out = scored[strange[scored.index]]
+    if 0 < len(scored) == len(left_out):
+        shown = ", ".join(names[sorted(scored["true_label"].unique())])
+        raise DataError(
+            f"the model knows no class of the {len(scored)} images: they show {shown}, it knows "
+            f"{', '.join(classes)}; name the set's classes (--classes) or the model's (--order) "
+            "alike"
+        )
     for label, part in left_out.groupby("true_label"):
         print_notes([f"{len(part)} images of {names[label]}, unknown to the model, are left out"])
     return manifest[~strange]
@@ -483,6 +509,7 @@ def pack(
     into: Path = Path("data/cache"),
     size: int | None = None,
     classes: Classes = (),
+    missing: Missing = "refuse",
 ) -> None:
     """Decode every image once into a packed store that training maps into memory.
 
@@ -490,12 +517,13 @@ def pack(
         root: its folder; by default found in data/ or where NLA_DATA_ROOT points.
         size: pixels, height and width; by default as stored.
         classes: your own class names in the order of the labels (folder, csv).
+        missing: leave out images that are not there or cannot be decoded, or refuse them.
     """
     from nla.data import store
 
     manifest = manifest_of(name, root, classes)
     with Bar(desc="packing", unit="image", leave=False) as bar:
-        images = store.pack(root, manifest, into, size, progress=bar.at)
+        images = store.pack(root, manifest, into, size, progress=bar.at, missing=missing)
     print(f"{len(images)} images of {tuple(images.shape[1:])} in {into}")
 
 

@@ -16,11 +16,12 @@ from PIL import Image
 from safetensors.torch import load_file
 
 import nla
-from nla import Config, cli, cli_train
+from nla import Config, cli, cli_train, models
 from nla.cli import main, run_command
 from nla.data import EXPRESSIONS, DataError, make_faces
 from nla.data.datasets import READERS
 from nla.models import model_from
+from nla.training import inference
 from nla.training.inference import evaluate, pictures
 from nla.training.loading import load_data
 
@@ -369,6 +370,58 @@ def test_a_run_s_model_is_scored_as_it_was_in_the_run(options, tmp_path, capsys)
     lines = capsys.readouterr().out.splitlines()
     overall = next(line.split()[1] for line in lines if line.startswith("overall"))
     assert float(overall) == pytest.approx(recorded, abs=0.01)
+
+
+def test_another_set_is_scored_whatever_splits_and_colours_it_has(
+    tiny_run, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+
+    def scored(name, *options):
+        root = ("--data", "folder", "--root", tmp_path / name)
+        call("evaluate", "--weights", tiny_run.folder / "model.safetensors", *root, *options)
+        out = capsys.readouterr().out
+        return int(float(next(x.split()[1] for x in out.splitlines() if x.startswith("n ")))), out
+
+    draw = np.random.default_rng(0)
+    for place in ("tests/test/happy", "tests/test/sad", "flat/happy", "flat/sad"):
+        (tmp_path / place).mkdir(parents=True)
+        for number in range(10):
+            pixels = draw.integers(0, 256, (24, 24, 3), np.uint8)
+            Image.fromarray(pixels).save(tmp_path / place / f"{number}.png")
+    assert scored("tests")[0] == 20
+    assert scored("flat")[0] == 4
+    assert scored("flat", "--split", "all")[0] == 20
+    with pytest.raises(DataError, match="there are no val images; there are test$"):
+        scored("tests", "--split", "val")
+    (tmp_path / "flat/sad/0.png").write_bytes(b"damaged")
+    with pytest.raises(DataError, match="--missing skip"):
+        scored("flat")
+    assert scored("flat", "--split", "all", "--missing", "skip")[0] == 19
+    into = ("--into", tmp_path / "packed", "--missing", "skip")
+    call("data", "pack", "--data", "folder", "--root", tmp_path / "flat", *into)
+    assert capsys.readouterr().out.splitlines()[-1].startswith("19 images")
+    for old, new in (("happy", "calm"), ("sad", "tense")):
+        (tmp_path / "tests/test" / old).rename(tmp_path / "tests/test" / new)
+    with pytest.raises(DataError, match="they show calm, tense, it knows surprise, .*--classes"):
+        scored("tests")
+
+
+def test_a_model_for_grey_faces_scores_colour_ones_in_grey_as_pillow_makes_it(
+    tmp_path, capsys, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    pixels = np.random.default_rng(0).integers(0, 256, (24, 24, 3), np.uint8)
+    image = Image.fromarray(pixels)
+    made = inference.grey(torch.tensor(pixels).permute(2, 0, 1)[None])
+    assert (made[0, 0].numpy() == np.array(image.convert("L"))).all()
+    torch.save(models.small_resnet(7, 1).state_dict(), tmp_path / "grey.pth")
+    for name in ("happy", "sad"):
+        (tmp_path / "set/test" / name).mkdir(parents=True)
+        image.save(tmp_path / "set/test" / name / "1.png")
+    options = ("--order", "rafdb", "--size", 24, "--data", "folder", "--root", tmp_path / "set")
+    call("evaluate", "--weights", tmp_path / "grey.pth", *options)
+    assert "note: the images are in colour, the model is for grey ones" in capsys.readouterr().out
 
 
 def test_a_model_of_another_order_is_scored_in_that_order(tiny_run, tmp_path, capsys):

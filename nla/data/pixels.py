@@ -159,7 +159,7 @@ def judged(known: Known, missing: str) -> Facts:
     others = f", and {bad - 1} more" if bad > 1 else ""
     remedy = "`nla data check --out FILE` lists all of them"
     if bad < count:
-        remedy += ", `nla train --missing skip` leaves them out"
+        remedy += ", `nla train --missing skip` leaves them out (evaluate and data pack too)"
     first = faults[0]
     raise DataError(
         f"{bad} of {count} images cannot be had: {first.file}, {first.where}: {first.wrong}"

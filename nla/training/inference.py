@@ -43,13 +43,23 @@ def forward(
     model.eval()
     device, logits, latents = next(model.parameters()).device, [], []
     for batch in torch.split(torch.as_tensor(np.array(rows)), batch_size):
-        x = normalize(images[batch].to(device), config.augmentation)
+        pixels = images[batch].to(device)
+        if pixels.shape[1] > model.in_channels:
+            pixels = grey(pixels)
+        x = normalize(pixels, config.augmentation)
         x = x.expand(-1, model.in_channels, -1, -1)  # grey images for a model that knows colour
         with autocast(config, device):
             output = model(in_layout(mirror(x) if flip else x, config))
         logits.append(output.logits)
         latents.append(output.latent)
     return torch.cat(logits).float().cpu(), torch.cat(latents).float().cpu()
+
+
+def grey(images: Tensor) -> Tensor:
+    """Colour images (B, 3, H, W) in grey (B, 1, H, W), both uint8, as Pillow makes them."""
+    red, green, blue = images.int().unbind(1)
+    shade: Tensor = (19595 * red + 38470 * green + 7471 * blue + 2**15) // 2**16
+    return shade.to(torch.uint8)[:, None]
 
 
 def predict(
@@ -177,14 +187,13 @@ def evaluate(
     name. With ``label_counts``, how many training labels each of them had, also
     :func:`nla.metrics.other_prior`, for a loss that has ``taken_out`` so much. The index of
     ``manifest`` says which of ``images`` a row is. Grey images are given to a model for colour in
-    all three channels. DataError if the split is empty or has classes that the model does not know.
+    all three channels, and colour images in grey to one for grey. ``split``: "all" for every row.
+    DataError if the split is empty or has classes that the model does not know.
     """
-    part = manifest[manifest["split"] == split]
+    part = rows_in(manifest, split)
     if part.empty:
-        there = ", ".join(manifest["split"].unique())
+        there = ", ".join(manifest["split"].unique()) or "none at all"
         raise DataError(f"there are no {split} images; there are {there}")
-    if images.shape[1] > model.in_channels:
-        raise DataError("the images are in colour, and the model is for grey ones")
     names = tuple(classes) or EXPRESSIONS[: model.fc.out_features]
     labels = matched(part, class_names(manifest), names)
     p = forward(model, images, part.index.to_numpy(), config)[0].softmax(1).numpy()
@@ -192,6 +201,11 @@ def evaluate(
     if label_counts is not None:
         scores |= other_prior(labels, p, label_counts, names, taken_out)
     return scores | accuracies(labels, p.argmax(1), names)
+
+
+def rows_in(manifest: pd.DataFrame, split: str) -> pd.DataFrame:
+    """The rows of a split, or of "all"."""
+    return manifest if split == "all" else manifest[manifest["split"] == split]
 
 
 def matched(part: pd.DataFrame, theirs: tuple[str, ...], names: tuple[str, ...]) -> Rows:

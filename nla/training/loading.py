@@ -99,15 +99,7 @@ def listed(manifest: pd.DataFrame, config: Config, whole: pd.DataFrame) -> pd.Da
 
 def read_set(config: Config) -> tuple[Images, pd.DataFrame]:
     """The images and the manifest of a real data set, with a validation split if asked for."""
-    options: dict[str, Any] = {"classes": config.classes} if config.classes else {}
-    images, manifest = data.load(
-        config.data,
-        config.root,
-        size=config.size,
-        cache=config.cache or None,
-        missing=config.missing,
-        **options,
-    )
+    images, manifest = read_whole(config)
     there = set(manifest["split"])
     for split in ("train", "test"):
         if split not in there:
@@ -118,6 +110,19 @@ def read_set(config: Config) -> tuple[Images, pd.DataFrame]:
     if config.validation and "val" not in there:
         manifest = validated(images, manifest, config)
     return images, manifest
+
+
+def read_whole(config: Config) -> tuple[Images, pd.DataFrame]:
+    """The images and the manifest of a real data set as its reader gives them, whatever splits."""
+    options: dict[str, Any] = {"classes": config.classes} if config.classes else {}
+    return data.load(
+        config.data,
+        config.root,
+        size=config.size,
+        cache=config.cache or None,
+        missing=config.missing,
+        **options,
+    )
 
 
 def validated(images: Images, manifest: pd.DataFrame, config: Config) -> pd.DataFrame:
