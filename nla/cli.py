@@ -17,9 +17,10 @@ import pandas as pd
 import tyro
 from tqdm import tqdm
 
+from nla.analysis.comparing import display_names, other_tests
 from nla.data.manifest import OWN_CLASSES, TRUTH, DataError, class_names
 from nla.files import check_table, write
-from nla.training.record import Run, display_names, other_tests, read_run
+from nla.training.record import Run, read_run
 
 if TYPE_CHECKING:
     from nla.training import Config

@@ -354,7 +354,7 @@ def test_a_loss_that_was_edited_is_another_and_its_run_another(
     assert "run was trained before: read, not trained again" in capsys.readouterr().err
     named(monkeypatch, tmp_path / "c", OWN.replace(old, new), name)
     for _ in ("finished", "unfinished"):
-        with pytest.raises(RunError, match="another loss 'own': its source.*choose another folder"):
+        with pytest.raises(RunError, match="another loss 'own': the file.*choose another folder"):
             fit(config, folder, False, data)
         (folder / "card.json").unlink(missing_ok=True)
 

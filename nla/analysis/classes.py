@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from statsmodels.stats.proportion import proportion_confint
 
+from nla.analysis.comparing import display_names, seeds_of_one
 from nla.analysis.style import (
     ONE,
     TWO,
@@ -19,7 +20,7 @@ from nla.analysis.style import (
     plain,
     wrapped,
 )
-from nla.training.record import Run, display_names, seeds_of_one
+from nla.training.record import Run
 
 
 @figure_of

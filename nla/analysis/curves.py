@@ -11,6 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from nla.analysis import views
+from nla.analysis.comparing import display_names
 from nla.analysis.style import (
     ONE,
     figure_of,
@@ -22,7 +23,7 @@ from nla.analysis.style import (
     plain,
     wrapped,
 )
-from nla.training.record import Run, RunError, display_names
+from nla.training.record import Run, RunError
 
 MEANS = {"weight": "mean w*", "factor": "mean factor"}
 """Of the columns of a run's samples that say what a sample counts: what their mean is called."""

@@ -6,8 +6,10 @@ into: what the new run does not overwrite would stay, and the folder would hold 
 
 import dataclasses
 import hashlib
+import inspect
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ import pandas as pd
 from nla.data.manifest import class_names
 from nla.data.store import digests
 from nla.dlib_format import installed
-from nla.own_loss import UNKNOWN, source_digest
+from nla.methods import LOSSES, SHIPPED
 from nla.training.config import PLACES, Config
 from nla.training.loading import Images, load_data
 from nla.training.record import Run, RunError, read_json, snapshot_epochs
@@ -32,6 +34,7 @@ RECORDED = (  # what a run leaves once it has recorded anything that a new run m
     "latents/epoch_*[1-9]*",
     "tensorboard/*",
 )
+UNKNOWN = "unknown"  # in place of the digest of a source
 COMPARED = ("label", "true_label", "split", "digest")
 WAY_OUT = "choose another folder (--out), or delete it to train anew"
 
@@ -297,9 +300,37 @@ def check_source(folder: Path, began: str | None, loss: str) -> None:
     if began is None or UNKNOWN in (began, now) or began == now:
         return
     raise RunError(
-        f"{folder} holds a run of another loss {loss!r}: its source has changed since, or that of "
-        f"what it uses; {WAY_OUT}"
+        f"{folder} holds a run of another loss {loss!r}: the file it is written in has changed "
+        f"since; {WAY_OUT}"
     )
+
+
+def source_digest(loss: str) -> str:
+    """Sixteen hex digits of the file, or the notebook's cell, that a loss is written in.
+
+    Empty for a loss that the kit comes with; ``UNKNOWN`` where Python has no source. What the file
+    imports does not enter.
+    """
+    method: Any = LOSSES[loss]
+    if method is SHIPPED.get(loss):
+        return ""
+    options = ""
+    if isinstance(method, partial):
+        method, options = method.func, repr(method.keywords)
+    if method.__module__.startswith("nla."):
+        return digest_of(method.__qualname__ + options)
+    # a class in a notebook has no file, but its functions have
+    functions = [part for part in (method, *vars(method).values()) if inspect.isfunction(part)]
+    try:
+        lines, _ = inspect.findsource(functions[0])
+    except (IndexError, OSError, TypeError):
+        return UNKNOWN
+    return digest_of("".join(lines) + options)
+
+
+def digest_of(text: str) -> str:
+    """Sixteen hex digits of a text."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def weights_digest(config: Config) -> str:

@@ -20,10 +20,9 @@ from nla.files import atomic
 from nla.long_tail import REWEIGHTED
 from nla.losses import Method
 from nla.methods import build
-from nla.own_loss import UNKNOWN, source_digest
 from nla.settling import settle
 from nla.training.config import VALUES, Config
-from nla.training.identity import check_source, weights_digest
+from nla.training.identity import UNKNOWN, check_source, source_digest, weights_digest
 from nla.training.loading import Images
 from nla.training.processes import World
 from nla.training.record import RunError, reading
