@@ -157,9 +157,7 @@ def audit(
             shows those with different labels together. At 1 only equal pixels do.
         root: folder of the data set, where it was moved.
     """
-    from nla.analysis import judges
     from nla.analysis.audit import audit as ranked
-    from nla.analysis.audit_page import write_page
     from nla.training.config import Config, check_limits
 
     check_table(out)
@@ -183,12 +181,7 @@ def audit(
     images = loaded[0] if loaded is not None else None
     found = ranked(trained, by, images, table)
     write(out, found)
-    page = None
-    if html:
-        twins = None
-        if near < 1 and images is not None:
-            twins = judges.copies_within(trained, images, near)
-        page = write_page(trained, found, out.with_suffix(".html"), images, faces, twins)
+    page = page_of(trained, found, out.with_suffix(".html"), images, faces, near) if html else None
     print(found.head(top).to_string(index=False, float_format="{:.3f}".format))
     print_notes(found.attrs["notes"])
     groups = found["seen"].value_counts()
@@ -196,6 +189,17 @@ def audit(
     print(f"wrote {out}: {len(found)} labels ({shares}), the most suspect first")
     if page is not None:
         print(f"wrote {page}: open it in a browser; decisions are saved from there")
+
+
+def page_of(
+    run: Run, found: pd.DataFrame, out: Path, images: "Images | None", faces: int, near: float
+) -> Path:
+    """Write the page of what an audit found; pictures at least so ``near`` count as one."""
+    from nla.analysis.audit_page import write_page
+    from nla.analysis.judges import copies_within
+
+    twins = copies_within(run, images, near) if near < 1 and images is not None else None
+    return write_page(run, found, out, images, faces, twins)
 
 
 def pictures_of(run: Run, config: "Config") -> "tuple[Images, pd.DataFrame] | None":
@@ -322,6 +326,9 @@ def evaluate(
         print_notes(["the images are in colour, the model is for grey ones: they are made grey"])
     elif images.shape[1] < opened.model.in_channels:
         print_notes(["the images are grey, the model is for colour: in all three channels"])
+    of_its_run = data is None and opened.label_counts is not None
+    if of_its_run and split in ("train", "all"):
+        print_notes(["the model was trained on images that are scored here: it may know them"])
     manifest = known_to(manifest, opened.classes, split)
     known = opened.classes, opened.label_counts, opened.taken_out
     scores = inference.evaluate(opened.model, images, manifest, config, split, *known)

@@ -370,6 +370,10 @@ def test_a_run_s_model_is_scored_as_it_was_in_the_run(options, tmp_path, capsys)
     lines = capsys.readouterr().out.splitlines()
     overall = next(line.split()[1] for line in lines if line.startswith("overall"))
     assert float(overall) == pytest.approx(recorded, abs=0.01)
+    known = "it may know them"
+    assert not any(known in line for line in lines)
+    call("evaluate", "--weights", tmp_path / "run/model.safetensors", "--split", "all")
+    assert known in capsys.readouterr().out
 
 
 def test_another_set_is_scored_whatever_splits_and_colours_it_has(

@@ -274,6 +274,19 @@ def test_votes_of_rows_in_another_order_are_refused(tmp_path):
     assert len(read_fer2013(tmp_path, truth=False)) == 420
 
 
+def test_blank_lines_of_either_csv_move_no_votes(tmp_path):
+    ballots = ["0,0,0,0,10,0,0,0,0,0", "0,10,0,0,0,0,0,0,0,0", "0,0,10,0,0,0,0,0,0,0"]
+    make_pair(tmp_path, ballots, [0, 3, 5], ["Training", "Training", "PublicTest"])
+    whole = read_fer2013(tmp_path)
+    for name in ("fer2013.csv", "fer2013new.csv"):
+        file = next(tmp_path.rglob(name))
+        lines = file.read_text().splitlines()
+        file.write_text("\n".join([lines[0], "", *lines[1:]]) + "\n")
+        assert read_fer2013(tmp_path)["true_label"].tolist() == whole["true_label"].tolist()
+        assert read_fer2013(tmp_path)["label"].tolist() == whole["label"].tolist()
+        file.write_text("\n".join(lines) + "\n")
+
+
 def test_ferplus_keeps_contempt_unless_told(tmp_path):
     ballots = [
         "0,0,0,0,8,2,0,0,0,0",

@@ -4,6 +4,7 @@ Sizes are those of a two-column page: ONE and TWO columns wide, in inches.
 """
 
 import functools
+import inspect
 import textwrap
 import warnings
 from collections.abc import Callable, Sequence
@@ -188,12 +189,13 @@ def say_missing(characters: str) -> None:
 def figure_of(function: Callable[P, Figure]) -> Callable[P, Figure]:
     """The decorated function draws in the kit's style; matplotlib's own settings stay.
 
-    TypeError where it is given the folder of a run in place of the run.
+    TypeError where one that begins with a ``run`` or ``runs`` is given a folder in its place.
     """
+    first = next(iter(inspect.signature(function).parameters), "")
 
     @functools.wraps(function)
     def styled(*args: P.args, **kwargs: P.kwargs) -> Figure:
-        given = args[0] if args else None
+        given = args[0] if args and first in ("run", "runs") else None
         for one in given if isinstance(given, list | tuple) else [given]:
             if isinstance(one, str | Path):
                 raise TypeError(

@@ -210,15 +210,15 @@ def votes_of_rows(root: Path, path: Path, rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def read_votes(path: Path, rows: pd.DataFrame) -> pd.DataFrame:
-    """The votes of ``fer2013new.csv``, which have to fit FER2013's ``rows``."""
+    """The votes of ``fer2013new.csv``, which have to fit FER2013's ``rows``, by their lines."""
     frame = votes_in(path)
     if len(frame) != len(rows):
         raise DataError(
             f"{path}: {len(frame)} rows, but FER2013's csv has {len(rows)}; both must be whole"
         )
-    differs = splits(frame["Usage"], path) != rows["split"]
-    refuse(differs, frame["Usage"], path, "is not the same line's Usage in FER2013's csv")
-    return frame
+    differs = splits(frame["Usage"], path) != rows["split"].to_numpy()
+    refuse(differs, frame["Usage"], path, "is not the same row's Usage in FER2013's csv")
+    return frame.set_axis(rows.index)  # either csv may have blank lines of its own
 
 
 def votes_in(
