@@ -5,18 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .folders import (
-    Layout,
-    class_layout,
-    class_tree,
-    files,
-    inside,
-    is_picture,
-    locate,
-    matching,
-    prefix,
-    shortened,
-)
+from .folders import Layout, files, inside, is_picture, locate, matching, prefix, shortened
 from .manifest import EXPRESSIONS, data_root
 from .names import codes, order_note, refuse_from_one, splits
 from .parsing import finish, left_out, table
@@ -30,6 +19,7 @@ from .tables import (
     lists_in,
     rows_of,
 )
+from .trees import class_layout, class_tree
 
 AFFECTNET = (
     "neutral",

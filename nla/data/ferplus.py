@@ -6,21 +6,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .folders import (
-    class_layout,
-    class_tree,
-    files,
-    find,
-    inside,
-    is_picture,
-    locate,
-    matching,
-    not_here,
-    prefix,
-)
+from .folders import files, find, inside, is_picture, locate, matching, not_here, prefix
 from .manifest import CLEAR, EXPRESSIONS, DataError, data_root, refuse
 from .names import SPLIT_NAMES, codes, composed, order_note, refuse_from_one, splits
 from .parsing import finish, left_out, pictures, safe, table
+from .trees import class_layout, class_tree
 
 FER2013 = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")
 FERPLUS = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt")

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from .folders import Layout, class_tree, find
+from .folders import Layout, find
 from .manifest import DataError, data_root
 from .names import name_classes
 from .parsing import finish
 from .tables import csv_rows, lists_in
+from .trees import class_tree
 
 
 def read_folder(root: str | Path | None = None, classes: Sequence[str] = ()) -> pd.DataFrame:

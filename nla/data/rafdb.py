@@ -5,23 +5,13 @@ from pathlib import Path
 import pandas as pd
 
 from .corruption import relabel
-from .folders import (
-    class_folders,
-    class_layout,
-    class_tree,
-    files,
-    find,
-    listing,
-    locate,
-    loose_splits,
-    matching,
-    prefix,
-)
+from .folders import files, find, listing, locate, matching, prefix
 from .manifest import EXPRESSIONS, DataError, data_root
 from .names import SPLIT_NAMES, codes, fold, order_note, splits
 from .parsing import finish, label_list
 from .placing import pictures_below, placed
 from .tables import Listed, csv_rows
+from .trees import class_folders, class_layout, class_tree, loose_splits
 
 RAFDB = EXPRESSIONS[:7]
 NAMES = ("rafdb", "raf-db", "raf_db", "raf", "basic", "raf-basic", "dataset")

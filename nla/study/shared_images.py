@@ -21,6 +21,8 @@ import pandas as pd
 
 from nla.training.record import Run
 
+Floats = npt.NDArray[np.float64]
+
 TABLE = Path(__file__).with_name("shared_images.csv")
 ACCURACIES = ("overall", "mean")
 OF_WEIGHTS = ("auroc_noisy", "auroc_clean", "minority")
@@ -68,26 +70,29 @@ def movement_of_weights(runs: Sequence[Run], resamples: int = 200) -> dict[str, 
 
     ``runs``: a seed each, of one data set. The first epoch and the last one are looked at.
     """
-    first, last = 0, len(runs[0].epochs) - 1
     images = len(runs[0].manifest)
     alike = np.full(images, 1 / images)
     times = np.random.default_rng(0).multinomial(images, alike, resamples)
-    by_epoch = [
-        {
-            name: np.stack([resampled_weights(run, epoch, times)[name] for run in runs])
-            for name in OF_WEIGHTS
-        }
-        for epoch in (first, last)
-    ]
-    before, after = by_epoch
+    first = by_seed(runs, 0, times)
+    last = by_seed(runs, len(runs[0].epochs) - 1, times)
     found = {}
     for name in ("auroc_noisy", "auroc_clean"):
-        found[name] = (common_variance(before[name]) + common_variance(after[name])) / 2
-    found["minority"] = common_variance(after["minority"] - before["minority"])
+        variances = [common_variance(epoch[name]) for epoch in (first, last)]
+        found[name] = sum(variances) / 2
+    found["minority"] = common_variance(last["minority"] - first["minority"])
     return found
 
 
-def common_variance(of_seeds: npt.NDArray[np.float64]) -> float:
+def by_seed(runs: Sequence[Run], epoch: int, times: npt.NDArray[np.int64]) -> dict[str, Floats]:
+    """By measure: the values (S, R) of an epoch, a row a run."""
+    of_runs = [resampled_weights(run, epoch, times) for run in runs]
+    found = {}
+    for name in OF_WEIGHTS:
+        found[name] = np.stack([measures[name] for measures in of_runs])
+    return found
+
+
+def common_variance(of_seeds: Floats) -> float:
     """The mean covariance of two seeds' values (S, R), each over R resamples."""
     covariances = np.cov(of_seeds)
     of_pairs = covariances[~np.eye(len(covariances), dtype=bool)]
@@ -98,9 +103,7 @@ def answers(run: Run) -> pd.DataFrame:
     return run.predictions().query("split == 'test'")
 
 
-def resampled(
-    gain: npt.NDArray[np.float64], truth: npt.NDArray[np.int64], times: npt.NDArray[np.int64]
-) -> npt.NDArray[np.float64]:
+def resampled(gain: Floats, truth: npt.NDArray[np.int64], times: npt.NDArray[np.int64]) -> Floats:
     """Overall and mean ``gain`` (R, 2) of n faces, each taken as often as ``times`` (R, n) says."""
     overall = times @ gain / times.sum(axis=1)
     by_class = []
@@ -112,32 +115,40 @@ def resampled(
     return np.stack([overall, np.nanmean(by_class, axis=0)], axis=1)
 
 
-def resampled_weights(
-    run: Run, epoch: int, times: npt.NDArray[np.int64]
-) -> dict[str, npt.NDArray[np.float64]]:
+def resampled_weights(run: Run, epoch: int, times: npt.NDArray[np.int64]) -> dict[str, Floats]:
     """By measure: its values (R,) of an epoch, each image taken as often as ``times`` (R, n) says.
 
     Small are the classes that are smaller than the mean, by the labels given.
     """
     samples = run.samples(epoch)
-    weight, kind = samples["weight"].to_numpy(), samples["kind"].to_numpy()
+    weight, kind, label = (samples[name] for name in ("weight", "kind", "label"))
     taken = times[:, samples["index"]].astype(float)
-    sizes = samples["label"].value_counts(normalize=True)
-    small = samples["label"].isin(sizes[sizes < 1 / len(run.classes)].index).to_numpy()
+    sizes = label.value_counts(normalize=True)
+    small = label.isin(sizes[sizes < 1 / len(run.classes)].index).to_numpy()
     of_weight = taken[:, small] @ weight[small] / (taken @ weight)
     of_samples = taken[:, small].sum(axis=1) / taken.sum(axis=1)
-    found = {"minority": of_weight / of_samples}
-    ambiguous = kind == "ambiguous"
+    found: dict[str, Floats] = {"minority": of_weight / of_samples}
     for other in ("noisy", "clean"):
-        negative = kind == other
-        above = weight[ambiguous, None] > weight[negative]
-        equal = weight[ambiguous, None] == weight[negative]
-        pairs = taken[:, ambiguous] @ (above + equal / 2)  # how far each negative is outweighed
-        won = (pairs * taken[:, negative]).sum(axis=1)
-        all_pairs = taken[:, ambiguous].sum(axis=1) * taken[:, negative].sum(axis=1)
-        with np.errstate(invalid="ignore"):  # none of a kind: NaN
-            found[f"auroc_{other}"] = won / all_pairs
+        ambiguous, against = ((kind == name).to_numpy() for name in ("ambiguous", other))
+        sides = [(weight[rows].to_numpy(), taken[:, rows]) for rows in (ambiguous, against)]
+        found[f"auroc_{other}"] = resampled_auroc(*sides[0], *sides[1])
     return found
+
+
+def resampled_auroc(
+    positive: Floats, positive_times: Floats, negative: Floats, negative_times: Floats
+) -> Floats:
+    """How often one of the scores (P,) is above one of (N,), a tie being half (R,); NaN of none.
+
+    Each is taken as often as its column of times, (R, P) and (R, N), says.
+    """
+    above = positive[:, None] > negative
+    equal = positive[:, None] == negative
+    won = positive_times @ (above + equal / 2) * negative_times
+    pairs = positive_times.sum(axis=1) * negative_times.sum(axis=1)
+    with np.errstate(invalid="ignore"):
+        share: Floats = won.sum(axis=1) / pairs
+    return share
 
 
 def spread_of_shared_images(data: str, measure: str, tested: float = np.nan) -> float:
