@@ -1,6 +1,5 @@
 """Several runs side by side: what each is called, which are seeds of one, which saw other tests."""
 
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,21 +15,22 @@ def display_names(runs: Sequence[Run]) -> list[str]:
 
     That is their classes if these differ, and else their folders.
     """
-    names = [with_classes(run, runs) for run in runs]
-    bearers = Counter(name for name, _ in {(n, run.folder) for n, run in zip(names, runs)})
-    folders = {run.folder for run in runs}
-    short = len({folder.name for folder in folders}) == len(folders)
-    result = []
-    for run, name in zip(runs, names, strict=True):
-        place = run.folder.name if short else run.folder
-        alone = bearers[name] == 1
-        result.append(name if alone else f"{name} ({place})")
-    return result
+    table = pd.DataFrame({"folder": [run.folder for run in runs]})
+    table["name"] = [with_classes(run, runs) for run in runs]
+    table["short"] = [run.folder.name for run in runs]
+    by_short = table.groupby("short")["folder"]
+    by_name = table.groupby("name")["folder"]
+    ambiguous = by_short.nunique().max() > 1
+    place = table["folder"].astype(str) if ambiguous else table["short"]
+    several = by_name.transform("nunique") > 1
+    longer = table["name"] + " (" + place + ")"
+    return table["name"].mask(several, longer).tolist()
 
 
 def with_classes(run: Run, runs: Sequence[Run]) -> str:
     """The name of a run, with its classes, or their number, if another of that name has others."""
-    sets = {other.classes for other in runs if other.name == run.name}
+    namesakes = [other for other in runs if other.name == run.name]
+    sets = {other.classes for other in namesakes}
     sizes = {len(classes) for classes in sets}
     if len(sets) == 1:
         return run.name
@@ -41,18 +41,23 @@ def with_classes(run: Run, runs: Sequence[Run]) -> str:
 
 def seeds_of_one(run: Run, other: Run) -> bool:
     """Whether two runs have one config but for the seed, and the same data: test and truths."""
-    if recipe(run) != recipe(other) or run.classes != other.classes:
+    if recipe(run) != recipe(other):
+        return False
+    if run.classes != other.classes:
         return False
     images = image_keys(run, other)
     facts = [*images, "true_label"]
-    test, its = (one.manifest.query("split == 'test'")[facts] for one in (run, other))
-    alike = test.reset_index(drop=True).equals(its.reset_index(drop=True))
+    first, second = run.manifest, other.manifest
+    tests = first[first["split"] == "test"][facts]
+    others = second[second["split"] == "test"][facts]
+    alike = tests.reset_index(drop=True).equals(others.reset_index(drop=True))
     if not images or not alike:
         return alike
-    known = run.manifest[facts].drop_duplicates(images, keep=False)
-    theirs = other.manifest[facts].drop_duplicates(images, keep=False)
+    known = first[facts].drop_duplicates(images, keep=False)
+    theirs = second[facts].drop_duplicates(images, keep=False)
     both = known.merge(theirs, on=images)
-    return bool((both["true_label_x"] == both["true_label_y"]).all())
+    same = both["true_label_x"] == both["true_label_y"]
+    return bool(same.all())
 
 
 def recipe(run: Run) -> dict[str, Any]:
@@ -68,10 +73,13 @@ def other_tests(runs: Sequence[Run]) -> list[str]:
         images = image_keys(runs[0], run)
         if not images:  # runs that say of no image which it is
             continue
-        first, its = tests_of(runs[0], images), tests_of(run, images)
+        first = tests_of(runs[0], images)
+        its = tests_of(run, images)
         both = first.merge(its, on=images)
-        judged = int((both["truth_x"] != both["truth_y"]).sum())
-        if not len(first) == len(its) == len(both):
+        differ = both["truth_x"] != both["truth_y"]
+        judged = int(differ.sum())
+        same = len(first) == len(its) == len(both)
+        if not same:
             notes.append(
                 f"{name} and {names[0]} were scored on different test images, {len(its)} and "
                 f"{len(first)}, of which {len(both)} are common: their accuracies do not compare"
@@ -84,14 +92,15 @@ def other_tests(runs: Sequence[Run]) -> list[str]:
 def tests_of(run: Run, images: list[str]) -> pd.DataFrame:
     """The test images of a run, by the columns ``images``, each once, and the name of its truth."""
     class_of = dict(enumerate(run.classes))
-    known = run.manifest.assign(truth=run.manifest["true_label"].map(class_of))
+    truth = run.manifest["true_label"].map(class_of)
+    known = run.manifest.assign(truth=truth)
     test = known[known["split"] == "test"]
     return test[[*images, "truth"]].drop_duplicates(images)
 
 
 def image_keys(run: Run, other: Run) -> list[str]:
     """The columns by which two runs' images are known: their pixels, else their files' names."""
-    shared = [str(name) for name in run.manifest if name in other.manifest]
+    shared = run.manifest.columns.intersection(other.manifest.columns, sort=False)
     same_size = run.config.get("size") == other.config.get("size")
     if "digest" in shared and same_size:
         return ["digest"]

@@ -181,22 +181,31 @@ def votes_of_rows(root: Path, path: Path, rows: pd.DataFrame) -> pd.DataFrame:
     Told by the labels that people share (:data:`SHARED`), a stretch of rows at a time.
     """
     votes = read_votes(path, rows)
-    winner, tied = plurality(votes)
-    telling = rows["label"].isin(map(EXPRESSIONS.index, SHARED)) & (winner >= 0) & ~tied
-    agree = (rows["label"] == winner)[telling]
-    split = rows["split"][telling]
+    agree = agreement(rows, votes)
+    split = rows["split"][agree.index]
     stretch = split.groupby(split).cumcount() // STRETCH
     for (its, _), part in agree.groupby([split, stretch], sort=False):
-        if len(part) >= FEWEST and part.mean() < 0.5:
-            csv = fer2013_csv(root)
-            first, last = part.index[0], part.index[-1]
-            raise DataError(
-                f"{path}: its votes are not those of the same lines of {csv}: of {len(part)} rows "
-                f"of {its} (lines {first} to {last}) that FER2013 calls {', '.join(SHARED)}, "
-                f"{part.mean():.0%} are won by that expression, where nine in ten should be; the "
-                f"rows were put in another order: unpack both files again, in their original order"
-            )
+        share = part.mean()
+        if len(part) < FEWEST or share >= 0.5:
+            continue
+        raise DataError(
+            f"{path}: its votes are not those of the same lines of {fer2013_csv(root)}: of "
+            f"{len(part)} rows of {its} (lines {part.index[0]} to {part.index[-1]}) that FER2013 "
+            f"calls {', '.join(SHARED)}, {share:.0%} are won by that expression, where nine in ten "
+            f"should be; the rows were put in another order: unpack both files again, in their "
+            f"original order"
+        )
     return votes
+
+
+def agreement(rows: pd.DataFrame, votes: pd.DataFrame) -> pd.Series:
+    """Whether FER2013's label won, of rows with a label in :data:`SHARED` and one winner."""
+    winner, tied = plurality(votes)
+    labels = [EXPRESSIONS.index(name) for name in SHARED]
+    decided = (winner >= 0) & ~tied
+    telling = decided & rows["label"].isin(labels)
+    agree: pd.Series = rows["label"] == winner
+    return agree[telling]
 
 
 def read_votes(path: Path, rows: pd.DataFrame) -> pd.DataFrame:

@@ -46,7 +46,8 @@ def class_folders(base: Path) -> list[ClassFolder]:
         found = [ClassFolder(None, name, base / name) for name in names]
         deeper = {below for one in found for below in inside(one.folder).folders}
         near = any(has_pictures(picture_folder(one.folder)) for one in found)
-        if near or any(map(is_split, deeper)) or (names and all(map(expression_of, names))):
+        expressions = bool(names) and all(map(expression_of, names))
+        if near or expressions or any(map(is_split, deeper)):
             return found
     below = {}
     for name in names:
@@ -89,7 +90,8 @@ def loose_splits(base: Path, found: list[ClassFolder]) -> list[str]:
     result = []
     for name in filter(is_split, inside(base).folders):
         its = classes.get(name, set())
-        others = set().union(*(found for split, found in classes.items() if split != name))
+        elsewhere = [found for split, found in classes.items() if split != name]
+        others = set().union(*elsewhere)
         loose = not its and has_pictures(unpacked(base / name))
         stray = len(its) == 1 and len(others) > 1 and not its & others
         result += [name] if loose or stray else []

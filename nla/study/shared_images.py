@@ -121,17 +121,20 @@ def resampled_weights(run: Run, epoch: int, times: npt.NDArray[np.int64]) -> dic
     Small are the classes that are smaller than the mean, by the labels given.
     """
     samples = run.samples(epoch)
-    weight, kind, label = (samples[name] for name in ("weight", "kind", "label"))
+    weight = samples["weight"].to_numpy()
     taken = times[:, samples["index"]].astype(float)
-    sizes = label.value_counts(normalize=True)
-    small = label.isin(sizes[sizes < 1 / len(run.classes)].index).to_numpy()
+    sizes = samples["label"].value_counts(normalize=True)
+    classes = sizes.index[sizes < 1 / len(run.classes)]
+    small = samples["label"].isin(classes).to_numpy()
     of_weight = taken[:, small] @ weight[small] / (taken @ weight)
     of_samples = taken[:, small].sum(axis=1) / taken.sum(axis=1)
     found: dict[str, Floats] = {"minority": of_weight / of_samples}
-    for other in ("noisy", "clean"):
-        ambiguous, against = ((kind == name).to_numpy() for name in ("ambiguous", other))
-        sides = [(weight[rows].to_numpy(), taken[:, rows]) for rows in (ambiguous, against)]
-        found[f"auroc_{other}"] = resampled_auroc(*sides[0], *sides[1])
+    ambiguous = (samples["kind"] == "ambiguous").to_numpy()
+    for kind in ("noisy", "clean"):
+        other = (samples["kind"] == kind).to_numpy()
+        found[f"auroc_{kind}"] = resampled_auroc(
+            weight[ambiguous], taken[:, ambiguous], weight[other], taken[:, other]
+        )
     return found
 
 
@@ -144,7 +147,8 @@ def resampled_auroc(
     """
     above = positive[:, None] > negative
     equal = positive[:, None] == negative
-    won = positive_times @ (above + equal / 2) * negative_times
+    outweighed = positive_times @ (above + equal / 2)  # (R, N)
+    won = outweighed * negative_times
     pairs = positive_times.sum(axis=1) * negative_times.sum(axis=1)
     with np.errstate(invalid="ignore"):
         share: Floats = won.sum(axis=1) / pairs
